@@ -1,0 +1,35 @@
+"""Yanmo (研墨): raw text in, a working language model out, and a record from every answer back to the text.
+
+    import yanmo
+    yanmo.run("recipe.yaml")
+    model = yanmo.load("runs/stories")
+    model.generate("Once upon a time")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yanmo.inference.model import Model
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load", "run"]
+
+
+def run(recipe: str | Path, *overrides: str, run_dir: str | Path | None = None, until: str | None = None,
+        redo: list[str] | None = None, quiet: bool = False) -> dict[str, Any]:  # fmt: skip
+    """Runs a recipe's unfinished stages: {"run_dir": path, "stages": {name: "ran" | "skipped"}}."""
+    from yanmo.core.console import Console
+    from yanmo.core.recipe import load as load_recipe
+    from yanmo.core.run import execute
+
+    return execute(load_recipe(recipe, list(overrides)), run_dir, until=until, redo=redo, console=Console(quiet))
+
+
+def load(path: str | Path) -> Model:
+    """A run (its last model), RUN/STAGE, or a model directory, ready to generate, predict and score."""
+    from yanmo.inference.model import Model
+
+    return Model.open(path)

@@ -1,0 +1,1 @@
+"""Errors, settings, the registry, recipes and runs: what everything else stands on."""

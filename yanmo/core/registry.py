@@ -1,0 +1,112 @@
+"""The table of every part: kind → name → "module:Class", imported when first asked for.
+
+Adding a part is one new file and one line here. A third party's part needs no line: `type: pkg.mod:Class` in a recipe.
+Nothing registers itself at import.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from yanmo.core.config import Part, Place, build, describe
+from yanmo.core.errors import RecipeError, nearest
+from yanmo.core.messages import text
+
+PARTS: dict[str, dict[str, str]] = {
+    "stage": {
+        "corpus": "yanmo.stages.corpus:CorpusStage",
+        "tokenizer": "yanmo.stages.tokenizer:TokenizerStage",
+        "pretrain": "yanmo.stages.pretrain:PretrainStage",
+        "finetune": "yanmo.stages.finetune:FinetuneStage",
+        "evaluate": "yanmo.stages.evaluate:EvaluateStage",
+    },
+    "engine": {
+        "local": "yanmo.corpus.engines.local:LocalEngine",
+    },
+    "source": {
+        "text": "yanmo.corpus.sources.text:TextSource",
+        "jsonl": "yanmo.corpus.sources.jsonl:JsonlSource",
+        "parquet": "yanmo.corpus.sources.parquet:ParquetSource",
+        "csv": "yanmo.corpus.sources.csv:CsvSource",
+    },
+    "step": {
+        "normalize": "yanmo.corpus.steps.normalize:Normalize",
+        "length": "yanmo.corpus.steps.length:Length",
+        "exact_dedup": "yanmo.corpus.steps.exact_dedup:ExactDedup",
+        "minhash_dedup": "yanmo.corpus.steps.minhash_dedup:MinhashDedup",
+        "sample": "yanmo.corpus.steps.sample:Sample",
+    },
+    "tokenizer": {
+        "bpe": "yanmo.text.bpe:BpeTokenizer",
+        "characters": "yanmo.text.characters:CharacterTokenizer",
+    },
+    "model": {
+        "ngram": "yanmo.models.ngram:NgramModel",
+        "lstm": "yanmo.models.recurrent:LstmModel",
+        "transformer": "yanmo.models.transformer:TransformerModel",
+        "majority": "yanmo.models.majority:MajorityModel",
+        "tfidf": "yanmo.models.tfidf:TfidfModel",
+    },
+    "objective": {
+        "causal": "yanmo.objectives.causal:Causal",
+        "supervised": "yanmo.objectives.supervised:Supervised",
+    },
+    "task": {
+        "classify": "yanmo.tasks.classify:Classify",
+        "language_modeling": "yanmo.tasks.language_modeling:LanguageModeling",
+    },
+    "optimizer": {
+        "adamw": "yanmo.train.optim:AdamW",
+        "muon": "yanmo.train.optim:Muon",
+    },
+    "schedule": {
+        "cosine": "yanmo.train.schedule:Cosine",
+        "wsd": "yanmo.train.schedule:WarmupStableDecay",
+        "constant": "yanmo.train.schedule:Constant",
+    },
+}
+
+
+def kinds() -> list[str]:
+    return list(PARTS)
+
+
+def names(kind: str) -> list[str]:
+    return list(PARTS[kind])
+
+
+def resolve(kind: str, name: str, place: Place | None = None) -> type[Part]:
+    """The class behind a registered name or a `pkg.mod:Class`."""
+    table = PARTS[kind]
+    target = table.get(name) or (name if ":" in name else None)
+    spot = str(place.at("type")) if place else kind
+    if target is None:
+        raise RecipeError(spot, None, text("unknown {kind} '{name}'", kind=kind, name=name), nearest(name, table))
+    module, _, attribute = target.partition(":")
+    try:
+        cls = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if name in table:  # ours: a bug or a broken install, not the user's mistake
+            raise
+        raise RecipeError(spot, text("an importable 'pkg.mod:Class'"), name, str(error)) from error
+    if not (isinstance(cls, type) and issubclass(cls, Part)):
+        raise RecipeError(spot, text("a subclass of yanmo.core.config.Part"), name)
+    return cls
+
+
+def create(kind: str, data: Any, place: Place | None = None) -> Any:
+    """The part that `data` describes: a name, `{type: name, **fields}`, or a part already made."""
+    place = place or Place(kind)
+    if isinstance(data, Part):
+        return data
+    if isinstance(data, str):
+        data = {"type": data}
+    if not isinstance(data, dict):
+        raise RecipeError(str(place), text("a name or a mapping with 'type'"), describe(data))
+    if "type" not in data:
+        raise RecipeError(str(place), text("a '{key}'", key="type"), text("none"),
+                          text("known: {names}", names=", ".join(names(kind))))  # fmt: skip
+    if not isinstance(data["type"], str):
+        raise RecipeError(str(place.at("type")), text("a name"), describe(data["type"]))
+    return build(resolve(kind, data["type"], place), data, place)

@@ -1,0 +1,47 @@
+"""A stage: one step of a recipe that reads earlier stages' outputs and leaves a folder of files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from yanmo.core.config import Part
+
+if TYPE_CHECKING:
+    from yanmo.core.run import Run
+
+
+@dataclass(frozen=True)
+class Input:
+    """One thing a stage takes: its role there, and the stage (by name) or the path (outside the run) that gives it."""
+
+    role: str
+    stage: str | None = None
+    path: Path | None = None
+
+
+class Stage(Part):
+    """A stage's settings; `run` does its work.
+
+    `takes` names the roles that it reads: 'corpus', 'tokenizer', 'model' (the nearest earlier stage that gives the role,
+    unless the field of that name says otherwise) or 'models' (every earlier one). `gives` is the role it fills.
+    """
+
+    takes: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[frozenset[str]] = frozenset()  # of `takes`: those that may be missing
+    gives: ClassVar[str] = ""
+
+    @property
+    def weight(self) -> float:
+        """This stage's share of a recipe's budget, relative to the other stages'; 0: it takes what it takes."""
+        return 0.0
+
+    def files(self) -> list[Path]:
+        """The files outside the run that the work reads; their hashes are part of the fingerprint."""
+        return []
+
+    def run(self, run: Run, folder: Path) -> dict[str, str]:
+        """Does the work in `folder` (which may hold an interrupted try's files) and returns output name → file or folder
+        in it. Outputs must depend only on settings, seed, inputs and files; timings belong in files not listed here."""
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Documents: read, cleaned, deduplicated, written with their origins, turned into token shards. Never imports torch."""

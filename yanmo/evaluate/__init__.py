@@ -1,0 +1,1 @@
+"""Models on tasks, with intervals and floors; the report and the card."""

@@ -1,0 +1,1 @@
+"""The engine with continuous batching, sampling, and a loaded model for people."""

@@ -1,0 +1,1 @@
+"""Language models and classifiers, and their directories on disk."""

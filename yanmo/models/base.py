@@ -1,0 +1,143 @@
+"""What every language model is: n-gram, LSTM or Transformer, trained here or loaded.
+
+What a model must remember between tokens is a dict of tensors (`state`): keys and values for attention, h and c for an
+LSTM, the last tokens for an n-gram. Whoever runs the model (the engine) allocates it and hands it in as `Slots`, so that
+one engine batches every kind of model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from yanmo.core.config import Part
+
+if TYPE_CHECKING:
+    from yanmo.text.tokenizer import Tokenizer
+
+
+@dataclass
+class Inputs:
+    """A batch of rows. Shapes: B rows, T positions, D width."""
+
+    tokens: Tensor  # (B, T) int64
+    positions: Tensor | None = None  # (B, T) int64; None: counted from the slots' lengths, or from 0
+    documents: Tensor | None = None  # (B, T) int64: which document of the row a token belongs to (packing); None: one
+    types: Tensor | None = None  # (B, T) int64: sentence A or B (BERT)
+    mask: Tensor | None = None  # (B, T) bool: True where there is a token, False for padding (on the right)
+    source: Inputs | None = None  # the encoder's inputs
+    embeddings: Tensor | None = None  # (B, T, D) instead of looking tokens up
+
+
+@dataclass
+class Output:
+    logits: Tensor | None = None  # (B, T, V), or (N, V) for the N positions that `select` picks; None when reduced
+    hidden: Tensor | None = None  # (B, T, D): after the last norm
+    reduced: Any = None  # what `reduce` gave, concatenated over the chunks
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """One tensor that a model remembers for a row: `shape` per token (keys, values) or per row (h, c, last tokens)."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    per_token: bool
+    fill: float = 0.0  # the value of a fresh row
+
+
+class Slots(Protocol):
+    """The rows of state that one forward pass reads and extends; made and owned by the engine.
+
+    `lengths` are the tokens already remembered *before* this pass. For a per-token tensor `write` puts the new entries
+    (B, T, *shape) behind them and `read` gives (B, longest + T, *shape) including what was written in this pass; for a
+    per-row tensor both are (B, *shape). Positions past a row's own length are garbage: mask them by `lengths`.
+    """
+
+    rows: Tensor  # (B,) int64: which slot each row of the batch is
+    lengths: Tensor  # (B,) int64
+    longest: int  # max of lengths
+
+    def read(self, name: str) -> Tensor: ...
+    def write(self, name: str, value: Tensor) -> None: ...
+
+
+Reduce = Callable[[Tensor, Tensor], Any]
+
+
+class LanguageModel(nn.Module):
+    """A distribution over the next token. Causal kinds see positions up to their own; masked kinds see the whole row."""
+
+    kind: ClassVar[str] = "causal"  # or "masked", "encoder-decoder"
+    trainable: ClassVar[bool] = True
+    vocabulary: int  # V
+    context: int | None  # the longest row that the model takes; None: any
+    width: int | None = None  # D, where there is a hidden state
+
+    def state(self) -> dict[str, StateSpec]:
+        raise NotImplementedError
+
+    def forward(
+        self, inputs: Inputs, slots: Slots | None = None, *, select: Tensor | None = None, reduce: Reduce | None = None
+    ) -> Output:
+        """Logits for every position, or for those that `select` (B, T) bool picks (in row order).
+
+        `reduce(logits (n, V) fp32, positions (n,) int64 into the selected ones)` is called chunk by chunk instead of
+        returning logits, so that a long batch never holds all of them; its tensors are concatenated along dimension 0.
+        With `slots`, the rows go on from what those remember and their state is extended by this pass.
+        """
+        raise NotImplementedError
+
+    def logprobs(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        """log p(target | what precedes it) in nats, (B, T) float32, for targets (B, T); count models look it up directly."""
+        flat = targets.reshape(-1)
+
+        def pick(logits: Tensor, positions: Tensor) -> Tensor:
+            return logits.log_softmax(-1).gather(-1, flat[positions].unsqueeze(-1)).squeeze(-1)
+
+        return self(inputs, reduce=pick).reduced.view(targets.shape)
+
+
+class ModelPart(Part):
+    """A model's settings in a recipe: how to make a fresh one."""
+
+    kind: ClassVar[str] = "language"  # or "classifier" for the baselines that only label texts
+    counted: ClassVar[bool] = False  # fitted by counting (`fit`), not by gradient (`build`)
+
+    def build(self, tokenizer: Tokenizer, rng: torch.Generator, context: int | None = None) -> LanguageModel:
+        """A fresh model with parameters drawn from `rng` alone; `context` is what the stage trains with."""
+        raise NotImplementedError
+
+    def fit(self, tokens: Any, tokenizer: Tokenizer, folder: Path, log: Callable[..., None] | None = None) -> LanguageModel:
+        """Count models: made from the training tokens (a yanmo.corpus.tokens.TokenShards split) in one go."""
+        raise NotImplementedError
+
+
+@dataclass
+class Loaded:
+    """A model directory, opened."""
+
+    model: Any  # LanguageModel, Classifier or TextClassifier
+    tokenizer: Tokenizer | None
+    config: dict[str, Any]  # config.json as it is
+    folder: Path
+    labels: list[str] = field(default_factory=list)  # of a classifier, in the order of its scores
+
+    @property
+    def generates(self) -> bool:
+        return isinstance(self.model, LanguageModel) and not self.labels
+
+
+class TextClassifier:
+    """A model that labels texts without a hidden state of ours: majority class, TF-IDF + logistic regression."""
+
+    labels: list[str]
+
+    def probabilities(self, texts: list[str]) -> Any:
+        """(N, labels) float64 numpy array, rows summing to 1."""
+        raise NotImplementedError

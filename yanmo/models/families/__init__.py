@@ -1,0 +1,1 @@
+"""Published configurations and tensor names, mapped to ours and back."""

@@ -1,0 +1,1 @@
+"""One file a stage: what a recipe can list."""

@@ -1,0 +1,1 @@
+"""Example ↔ row ↔ prediction, and how predictions are scored."""

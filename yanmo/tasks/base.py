@@ -1,0 +1,31 @@
+"""What a task is: example ↔ row ↔ prediction, and how predictions are scored. A task knows no model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from yanmo.core.config import Part
+from yanmo.core.data import Example, Prediction, Row
+
+if TYPE_CHECKING:
+    from yanmo.text.tokenizer import Tokenizer
+
+
+class Task(Part):
+    head: ClassVar[str] = ""  # 'classify' (label scores from a hidden state) or 'language' (next-token logits)
+    metric: ClassVar[str] = ""  # the one that model selection and comparisons use
+    higher_is_better: ClassVar[bool] = True
+
+    def load(self, split: str) -> list[Example]:
+        """The examples of 'train', 'validation' or 'test'; DataError with file and line for a bad one."""
+        raise NotImplementedError
+
+    def encode(self, example: Example, tokenizer: Tokenizer, length: int) -> list[Row]:
+        raise NotImplementedError
+
+    def decode(self, outputs: Any, example: Example) -> Prediction:
+        raise NotImplementedError
+
+    def score(self, pairs: list[tuple[Example, Prediction]]) -> dict[str, Any]:
+        """Metric name → value; tables (per class, confusion) under names of their own."""
+        raise NotImplementedError

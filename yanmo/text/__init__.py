@@ -1,0 +1,1 @@
+"""Tokenizers, chat templates, languages and metrics on text."""

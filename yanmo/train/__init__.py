@@ -1,0 +1,1 @@
+"""The loop, optimizers, schedules, batches, checkpoints, precision, plans."""
