@@ -110,3 +110,45 @@ def create(kind: str, data: Any, place: Place | None = None) -> Any:
     if not isinstance(data["type"], str):
         raise RecipeError(str(place.at("type")), text("a name"), describe(data["type"]))
     return build(resolve(kind, data["type"], place), data, place)
+
+
+def lookup(kind: str, name: str) -> Any:
+    """The object behind a registered name where it is not a part (a family of models): no check of its class."""
+    target = PARTS[kind].get(name)
+    if target is None:
+        raise RecipeError(kind, None, text("unknown {kind} '{name}'", kind=kind, name=name), nearest(name, PARTS[kind]))
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def resolve_part(kind: str, name: str) -> type[Part]:
+    """As `resolve`, for a kind that a person typed."""
+    if kind not in PARTS:
+        raise RecipeError(kind, text("a kind of part"), kind, nearest(kind, PARTS))
+    return resolve(kind, name)
+
+
+def summaries(kind: str | None = None) -> dict[str, dict[str, str]]:
+    """kind → name → the first sentence of the part's docstring."""
+    if kind is not None and kind not in PARTS:
+        raise RecipeError(kind, text("a kind of part"), kind, nearest(kind, PARTS))
+    chosen = [kind] if kind else [k for k in PARTS if k != "family"]
+    return {k: {name: _first_line(lookup(k, name)) for name in PARTS[k]} for k in chosen}
+
+
+def _first_line(cls: Any) -> str:
+    return " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def describe_part(cls: type[Part], name: str) -> str:
+    """A part's docstring and a line a field: name, type, default."""
+    lines = [(cls.__doc__ or "").strip(), ""]
+    for field, info in cls.model_fields.items():
+        if field == "type":
+            lines.append(f"  type: {name}")
+            continue
+        annotation = getattr(info.annotation, "__name__", str(info.annotation)) if "|" not in str(info.annotation) else str(info.annotation)
+        default = "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)!r}"
+        note = f"  # {info.description}" if info.description else ""
+        lines.append(f"  {field}: {annotation}, {default}{note}")
+    return "\n".join(lines)

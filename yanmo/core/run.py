@@ -38,7 +38,7 @@ from yanmo.core.messages import text
 from yanmo.core.recipe import Budget, Entry, Recipe
 from yanmo.core.stage import Input, Stage
 
-MANIFEST, BEGUN, LOCK = "manifest.json", "begun.json", ".lock"
+MANIFEST, BEGUN, LOCK, FINISHED = "manifest.json", "begun.json", ".lock", ".finished.json"
 
 
 @dataclass
@@ -151,6 +151,52 @@ def execute(
             if entry.name == until:
                 break
     return report
+
+
+# ------------------------------------------------------------------------------------------------ nothing to do
+
+
+def unchanged(request: Any, directory: Path) -> dict[str, Any] | None:
+    """The report of a run with nothing left to do, or None; reads no part's code, so that it takes a moment.
+
+    `request` is the recipe as plain data; it, the code, every artifact's size, and the size and time of change of every
+    source file and of its folder are as `remember` found them."""
+    path = directory / FINISHED
+    if not path.is_file():
+        return None
+    found = files.read_json(path)
+    if found["request"] != _request(request) or found["folders"] != _times(found["folders"]):
+        return None
+    for name in found["stages"]:
+        manifest = _manifest(directory / name)
+        if manifest is None or _missing(directory / name, manifest):
+            return None
+        for source in manifest["sources"]:
+            status = Path(source["path"]).stat() if Path(source["path"]).is_file() else None
+            if status is None or (status.st_size, status.st_mtime_ns) != (source["size"], source["mtime_ns"]):
+                return None
+        for link in manifest["inputs"]:
+            target = directory / link["from"] if (directory / link["from"]).exists() else Path(link["from"])
+            if not target.exists() or digest_of(target) != link["digest"]:
+                return None
+    return {"run_dir": str(directory), "stages": dict.fromkeys(found["stages"], "skipped")}
+
+
+def remember(request: Any, directory: Path, stages: list[str]) -> None:
+    """Writes what `unchanged` compares with."""
+    sources = [s["path"] for name in stages for s in (_manifest(directory / name) or {}).get("sources", [])]
+    folders = dict.fromkeys(str(Path(path).parent) for path in sources)
+    files.write_json(directory / FINISHED, {"request": _request(request), "stages": stages, "folders": _times(folders)})
+
+
+def _request(data: Any) -> str:
+    code = Path(yanmo.__file__).parent
+    stats = [(p.relative_to(code).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(code.rglob("*.py"))]
+    return files.digest([data, yanmo.__version__, stats])
+
+
+def _times(folders: Any) -> dict[str, int | None]:
+    return {name: Path(name).stat().st_mtime_ns if Path(name).is_dir() else None for name in folders}
 
 
 def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fingerprint: str, parts: dict,

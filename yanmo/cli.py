@@ -1,0 +1,420 @@
+"""The command line: one verb a function, nothing heavy imported before a verb runs.
+
+Results go to standard output, progress and logs to standard error. Exit status: 0 done, 1 the work failed, 2 the
+request was wrong. A mistake of the user's ends in one line; `--debug` before the verb shows the traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from yanmo import __version__
+from yanmo.core.errors import RequestError, YanmoError
+from yanmo.core.messages import text
+
+app = typer.Typer(
+    name="yanmo",
+    help="From raw text to a working language model, with a record from every answer back to the text.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only errors.")]
+ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="A run, RUN/STAGE, or a model directory.")]
+Seed = Annotated[int, typer.Option(help="The sampling seed.")]
+MaxTokens = Annotated[int, typer.Option(help="The most tokens to generate.")]
+Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
+TopP = Annotated[float, typer.Option(help="Sample from the most probable tokens that hold this mass.")]
+
+
+def show(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def version(asked: bool) -> None:
+    if asked:
+        print(f"yanmo {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+# ---------------------------------------------------------------------------------------------- recipes and runs
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one (quickstart).")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="stage.key=value, such as pretrain.train.steps=50.")] = None,
+    run_dir: Annotated[str | None, typer.Option(help="The run directory; default runs/NAME.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
+    redo: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Make this stage, and what depends on it, again.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a recipe's unfinished stages; a killed run goes on where it was."""
+    report = _run(recipe, overrides, run_dir, until, redo, quiet)
+    if as_json:
+        show(report)
+    else:
+        for stage, what in report["stages"].items():
+            print(f"{stage:<16} {text(what)}")
+        print(text("run: {path}", path=report["run_dir"]))
+
+
+def _run(recipe: str, overrides: list[str] | None = None, run_dir: str | None = None, until: str | None = None,
+         redo: list[str] | None = None, quiet: bool = False) -> dict[str, Any]:  # fmt: skip
+    from yanmo.core.console import Console
+    from yanmo.core.recipe import parse, read
+    from yanmo.core.run import execute, locked, remember, unchanged
+
+    data, place, base = read(recipe, overrides)
+    if isinstance(data, dict) and isinstance(data.get("name"), str) and not redo and not until:
+        directory = Path(run_dir) if run_dir else Path("runs") / data["name"]
+        if directory.is_dir():
+            with locked(directory):
+                report = unchanged(data, directory)
+            if report:
+                return report
+    report = execute(parse(data, place, base), run_dir, until=until, redo=redo, console=Console(quiet))
+    if not until:
+        remember(data, Path(report["run_dir"]), list(report["stages"]))
+    return report
+
+
+@app.command()
+def demo(
+    minutes: Annotated[float | None, typer.Option(help="The budget of the whole recipe; default as in the recipe.")] = None,
+    run_dir: Annotated[str | None, typer.Option(help="The run directory; default runs/quickstart.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """The quickstart in this folder: English and Chinese text to models, a classifier and a report."""
+    report = _run("quickstart", [f"budget.minutes={minutes}"] if minutes else [], run_dir, quiet=quiet)
+    directory = report["run_dir"]
+    print(text("The report: {path}", path=Path(directory) / "report.html"))
+    print(text("Three things to try next:"))
+    for command, why in (
+        ("yanmo new mine --text FOLDER", text("a recipe for your own text (add --labels FILE for a classifier)")),
+        (f'yanmo generate {directory}/transformer "It was" --max-tokens 60', text("go on with a text")),
+        (f'yanmo predict {directory} "turn on the kitchen light" "把客厅的灯打开"', text("classify sentences")),
+    ):
+        print(f"  {command:<72} # {why}")
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The recipe's name; writes NAME.yaml here.")],
+    text_path: Annotated[str | None, typer.Option("--text", metavar="PATH", help="Your text: a file, a folder or a glob.")] = None,
+    labels: Annotated[str | None, typer.Option(metavar="FILE", help="Labelled texts (JSONL or CSV) for a classifier.")] = None,
+    minutes: Annotated[float, typer.Option(help="The budget to write into it.")] = 10,
+) -> None:
+    """Write a commented recipe for your own text, and say what to run."""
+    from yanmo.stages.draft import draft
+
+    path = draft(name, text_path, labels, minutes)
+    print(text("wrote {path}", path=str(path)))
+    print(text("next: yanmo check {path}   then: yanmo run {path}", path=str(path)))
+
+
+@app.command()
+def check(
+    recipe: Annotated[str, typer.Argument(help="A recipe file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="stage.key=value …")] = None,
+    as_json: Json = False,
+) -> None:
+    """Is the recipe valid, is the data there and sound? Says what it would do, without doing it."""
+    from yanmo.stages.check import check as check_recipe
+
+    report = check_recipe(recipe, overrides)
+    if as_json:
+        show(report)
+    else:
+        for stage in report["plan"]["stages"]:
+            print(f"{stage['name']:<16} {stage['what']}")
+        for problem in report["problems"]:
+            print(f"! {problem}")
+        print(text("sound: yanmo run {recipe}", recipe=recipe) if report["ok"] else text("not sound"))
+    if not report["ok"]:
+        raise typer.Exit(2)
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="stage, source, step, tokenizer, model, objective, task …")] = None,
+    as_json: Json = False,
+) -> None:
+    """The parts that a recipe can name, by kind."""
+    from yanmo.core.registry import summaries
+
+    found = summaries(kind)
+    if as_json:
+        show(found)
+        return
+    for group, parts in found.items():
+        print(group)
+        for name, summary in parts.items():
+            print(f"  {name:<18} {summary}")
+
+
+@app.command(name="show")
+def show_(
+    kind: Annotated[str, typer.Argument(help="A kind of part, such as model.")],
+    name: Annotated[str, typer.Argument(help="A part's name, such as transformer.")],
+    schema: Annotated[bool, typer.Option("--schema", help="The JSON Schema, for editors.")] = False,
+) -> None:
+    """A part's settings: names, types, defaults, and what they mean."""
+    from yanmo.core.registry import describe_part, resolve_part
+
+    cls = resolve_part(kind, name)
+    if schema:
+        print(json.dumps(cls.model_json_schema(), ensure_ascii=False, indent=2))
+    else:
+        print(describe_part(cls, name))
+
+
+@app.command()
+def verify(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")],
+    as_json: Json = False,
+) -> None:
+    """Hash every artifact of a run again, back to the source files, and say what changed."""
+    from yanmo.core.run import verify as verify_run
+
+    report = verify_run(run)
+    if as_json:
+        show(report)
+    else:
+        for item in report["changed"]:
+            print(f"{item['path']}: {item['what']}")
+        print(text("{count} files and links checked, {changed} changed", count=report["checked"], changed=len(report["changed"])))
+    if not report["ok"]:
+        raise typer.Exit(1)
+
+
+# ---------------------------------------------------------------------------------------------- models
+
+
+@app.command()
+def generate(
+    model: ModelPath,
+    prompt: Annotated[str, typer.Argument(help="The text to go on with.")],
+    chat: Annotated[bool, typer.Option("--chat", help="Wrap the prompt in the model's own chat template.")] = False,
+    max_tokens: MaxTokens = 128,
+    temperature: Temperature = 0.8,
+    top_p: TopP = 0.95,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Go on with a text."""
+    import time
+
+    import yanmo
+
+    opened = yanmo.load(model)
+    started = time.monotonic()
+    messages: Any = [{"role": "user", "content": prompt}] if chat else prompt
+    pieces, tokens = [], 0
+    for piece in opened.stream(messages, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed):
+        tokens = piece.tokens
+        pieces.append(piece.text)
+        if not as_json:
+            print(piece.text, end="", flush=True)
+    if as_json:
+        show({"text": "".join(pieces), "tokens": tokens, "seconds": round(time.monotonic() - started, 3)})
+    else:
+        print()
+
+
+@app.command()
+def chat(
+    model: ModelPath,
+    max_tokens: MaxTokens = 256,
+    temperature: Temperature = 0.8,
+    top_p: TopP = 0.95,
+    seed: Seed = 0,
+) -> None:
+    """Talk with a model; an empty line or Ctrl-D ends it."""
+    import yanmo
+
+    opened = yanmo.load(model)
+    messages: list[dict[str, str]] = []
+    while True:
+        try:
+            line = input("> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            break
+        if not line:
+            break
+        messages.append({"role": "user", "content": line})
+        answer = ""
+        for piece in opened.stream(messages, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed):
+            print(piece.text, end="", flush=True)
+            answer += piece.text
+        print()
+        messages.append({"role": "assistant", "content": answer})
+
+
+@app.command()
+def predict(
+    model: ModelPath,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts to label.")] = None,
+    file: Annotated[str | None, typer.Option(help="A file: one text a line, or JSONL with 'text'.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Label texts; one line for each."""
+    import yanmo
+
+    given = list(texts or [])
+    if file is not None:
+        given += _lines(file)
+    if not given:
+        raise RequestError("yanmo predict", text("a TEXT or --file FILE"), text("neither"))
+    for prediction in yanmo.load(model).predict(given):
+        if as_json:
+            show({"text": prediction.text, "label": prediction.label, "score": prediction.score})
+        else:
+            print(f"{prediction.label}\t{prediction.score:.3f}\t{prediction.text}")
+
+
+def _lines(file: str) -> list[str]:
+    path = Path(file)
+    if not path.is_file():
+        raise RequestError(file, text("a file of texts"), text("no such file"))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if not file.endswith((".jsonl", ".json")):
+        return [line for line in lines if line.strip()]
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                found.append(json.loads(line)["text"])
+            except (ValueError, KeyError, TypeError):
+                raise RequestError(f"{file}:{number}", text("a JSON object with 'text'"), line[:60]) from None
+    return found
+
+
+@app.command()
+def score(
+    model: ModelPath,
+    file: Annotated[str, typer.Argument(help="A UTF-8 text file; it is one document.")],
+    as_json: Json = False,
+) -> None:
+    """Perplexity and bits per byte of a file: every byte counted once, stride half the context."""
+    import yanmo
+
+    path = Path(file)
+    if not path.is_file():
+        raise RequestError(file, text("a text file"), text("no such file"))
+    try:
+        content = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError(file, text("UTF-8 text"), str(error)) from None
+    if not content:
+        raise RequestError(file, text("some text"), text("an empty file"))
+    result = yanmo.load(model).score(content)
+    if as_json:
+        show(result)
+    else:
+        for key, value in result.items():
+            print(f"{key:<16} {value:.4f}" if isinstance(value, float) else f"{key:<16} {value}")
+
+
+# ---------------------------------------------------------------------------------------------- evaluation, serving
+
+
+@app.command()
+def evaluate(
+    model: ModelPath,
+    task: Annotated[str, typer.Option(help="A task: classify, language_modeling.")],
+    data: Annotated[str, typer.Option(help="The test data: a file, a folder or a glob.")],
+    as_json: Json = False,
+) -> None:
+    """Score a model on a task, with 95% intervals and the floors beside."""
+    from yanmo.core.registry import create
+    from yanmo.evaluate.runner import evaluate_model
+
+    results = evaluate_model(model, create("task", {"type": task, "path": data}))
+    if as_json:
+        show({"results": results})
+        return
+    for row in results:
+        interval = f"[{row['low']:.4f}, {row['high']:.4f}]" if row.get("low") is not None else ""
+        print(f"{row['model']:<24} {row['metric']:<16} {row['value']:.4f} {interval} n={row['n']}")
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A run.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Another.")],
+    as_json: Json = False,
+) -> None:
+    """Two runs' results side by side."""
+    from yanmo.evaluate.compare import compare as compare_runs
+    from yanmo.evaluate.compare import table
+
+    rows = compare_runs(first, second)
+    if as_json:
+        show({"results": rows})
+    else:
+        print(table(rows))
+
+
+@app.command()
+def serve(
+    model: ModelPath,
+    host: Annotated[str, typer.Option(help="The address to listen on; loopback unless you say otherwise.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port.")] = 8000,
+    slots: Annotated[int, typer.Option(help="Requests decoded at once, each model.")] = 8,
+) -> None:
+    """Serve a model, or every model of a run, over an OpenAI-compatible HTTP interface."""
+    from yanmo.serve.app import serve as serve_model
+
+    serve_model(model, host=host, port=port, slots=slots)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = app(args=arguments, standalone_mode=False, prog_name="yanmo")
+        return result if isinstance(result, int) else 0
+    except YanmoError as error:
+        if "--debug" in arguments:
+            raise
+        print(f"yanmo: {error}", file=sys.stderr)
+        return error.exit_status
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("yanmo: " + str(text("interrupted; run the same command again to go on")), file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if not hasattr(error, "format_message") or "--debug" in arguments:
+            raise
+        message = " ".join(error.format_message().split())
+        if message:
+            print(f"yanmo: {message} - " + str(text("see 'yanmo --help'")), file=sys.stderr)
+        return getattr(error, "exit_code", 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
