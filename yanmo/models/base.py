@@ -75,6 +75,7 @@ class LanguageModel(nn.Module):
 
     kind: ClassVar[str] = "causal"  # or "masked", "encoder-decoder"
     trainable: ClassVar[bool] = True
+    family: str = ""  # the `model_type` it is saved as: a name of the registry kind "family"
     vocabulary: int  # V
     context: int | None  # the longest row that the model takes; None: any
     width: int | None = None  # D, where there is a hidden state
@@ -92,6 +93,15 @@ class LanguageModel(nn.Module):
         With `slots`, the rows go on from what those remember and their state is extended by this pass.
         """
         raise NotImplementedError
+
+    def encode(self, inputs: Inputs, slots: Slots | None = None) -> Tensor:
+        """The hidden states (B, T, D) alone, without logits: for classifiers, embeddings and explanations."""
+        raise NotImplementedError
+
+    def regions(self) -> list[nn.Module]:
+        """The submodules that torch.compile pays for, each called with tensors of one shape; compiled alone, layers that
+        are alike share one compilation."""
+        return []
 
     def logprobs(self, inputs: Inputs, targets: Tensor) -> Tensor:
         """log p(target | what precedes it) in nats, (B, T) float32, for targets (B, T); count models look it up directly."""
@@ -136,6 +146,7 @@ class Loaded:
 class TextClassifier:
     """A model that labels texts without a hidden state of ours: majority class, TF-IDF + logistic regression."""
 
+    family: str = ""  # as for a LanguageModel
     labels: list[str]
 
     def probabilities(self, texts: list[str]) -> Any:
