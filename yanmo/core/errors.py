@@ -51,15 +51,12 @@ class YanmoError(Exception):
 
         line = one(self.where)
         if self.expected is not None and self.given is not None:
-            clause = text("expected {expected}, got {given}", expected=one(self.expected), given=one(self.given))
+            clause = text("{where}: expected {expected}, got {given}", where=line, expected=one(self.expected), given=one(self.given))
+            line = clause.render(language)
         elif self.expected is not None:
-            clause = text("expected {expected}", expected=one(self.expected))
+            line = text("{where}: expected {expected}", where=line, expected=one(self.expected)).render(language)
         elif self.given is not None:
-            clause = text("{given}", given=one(self.given))
-        else:
-            clause = None
-        if clause is not None:
-            line += ": " + clause.render(language)
+            line = text("{where}: {given}", where=line, given=one(self.given)).render(language)
         if self.remedy is not None:
             line += " - " + one(self.remedy)
         return " ".join(line.split())

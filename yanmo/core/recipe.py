@@ -44,7 +44,7 @@ class Recipe:
         for entry in self.stages:
             settings = dump_part(entry.stage)
             kind = settings.pop("type")
-            stages.append({"name": entry.name, kind: settings} if entry.name != kind else {kind: settings})
+            stages.append({"name": entry.name, kind: settings} if entry.name != default_name(kind) else {kind: settings})
         data: dict[str, Any] = {"name": self.name, "seed": self.seed}
         if self.budget:
             data["budget"] = {"minutes": self.budget.minutes}
@@ -132,19 +132,24 @@ def _entry(item: Any, place: Place) -> Entry:
         raise RecipeError(str(place), text("a mapping such as 'corpus: {{…}}'"), describe(item))
     kinds = [key for key in item if key != "name"]
     for kind in kinds:
-        if kind not in names("stage"):
+        if kind not in names("stage") and ":" not in str(kind):  # `pkg.mod:Class` is a third party's stage
             raise RecipeError(str(place.at(kind)), None, text("unknown stage '{name}'", name=kind),
                               nearest(str(kind), [*names("stage"), "name"]))  # fmt: skip
     if len(kinds) != 1:
         raise RecipeError(str(place), text("one stage"), ", ".join(map(str, kinds)) or text("none"))
     kind = kinds[0]
-    name = item.get("name", kind)
+    name = item.get("name", default_name(kind))
     if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name) or name == "tokens":
         raise RecipeError(str(place.at("name")), text("a name of letters, digits, '_' and '-'"), describe(name))
     settings = {} if item[kind] is None else item[kind]
     if not isinstance(settings, dict):
         raise RecipeError(str(place.at(kind)), text("a mapping of settings"), describe(settings))
     return Entry(name, create("stage", {**settings, "type": kind}, place.at(kind)))
+
+
+def default_name(kind: str) -> str:
+    """A stage's name where none is given: its kind, or the class's of a third party's `pkg.mod:Class`."""
+    return kind.rpartition(":")[2].lower()
 
 
 def _override(data: Any, override: str) -> None:
@@ -165,7 +170,7 @@ def _override(data: Any, override: str) -> None:
         byname = {}
         for item in stages:
             kind = next((key for key in item if key != "name"), None)
-            byname[item.get("name", kind)] = (item, kind)
+            byname[item.get("name", default_name(str(kind)))] = (item, kind)
         if keys[0] not in byname:
             raise RequestError(override, None, text("no stage '{name}' in the recipe", name=keys[0]),
                                nearest(keys[0], [str(n) for n in byname]))  # fmt: skip

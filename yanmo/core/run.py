@@ -123,7 +123,7 @@ def execute(
     for name in [*([until] if until else []), *(redo or [])]:
         if name not in known:
             raise RequestError(name, None, text("no stage '{name}' in the recipe", name=name), nearest(name, known))
-    links = [_inputs(index, recipe, directory) for index in range(len(recipe.stages))]  # all wiring checked before work
+    links = [inputs_of(index, recipe, directory) for index in range(len(recipe.stages))]  # all wiring checked before work
     sources = {entry.name: [Path(p) for p in entry.stage.files()] for entry in recipe.stages}
     began = time.monotonic()
     report: dict[str, Any] = {"run_dir": str(directory), "stages": {}}
@@ -225,7 +225,7 @@ def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fin
     console.log(text("{stage}: done in {seconds} s", stage=entry.name, seconds=f"{seconds:.1f}"))
 
 
-def _inputs(index: int, recipe: Recipe, directory: Path) -> list[Input]:
+def inputs_of(index: int, recipe: Recipe, directory: Path) -> list[Input]:
     """What the stage takes, resolved to earlier stages or to paths; a role that nothing gives is an error."""
     entry, earlier = recipe.stages[index], recipe.stages[:index]
     links = []

@@ -41,6 +41,9 @@ class Stage(Part):
         """The files outside the run that the work reads; their hashes are part of the fingerprint."""
         return []
 
+    def check(self) -> None:
+        """Looks at the data that the work will read; raises a RequestError for what is not sound. Writes nothing."""
+
     def run(self, run: Run, folder: Path) -> dict[str, str]:
         """Does the work in `folder` (which may hold an interrupted try's files) and returns output name → file or folder
         in it. Outputs must depend only on settings, seed, inputs and files; timings belong in files not listed here."""
