@@ -407,6 +407,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if "--debug" in arguments or error.filename is None:
+            raise
+        print(f"yanmo: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
     except Exception as error:
         if not hasattr(error, "format_message") or "--debug" in arguments:
             raise

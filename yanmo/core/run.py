@@ -362,24 +362,28 @@ def _short(value: Any) -> str:
 # ------------------------------------------------------------------------------------------------ the directory
 
 
+def _unwritable(directory: Path, error: OSError) -> Exception:
+    if error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+        return error
+    return RunError(str(directory), text("a folder that can be written"), error.strerror,
+                    text("give another one with --run-dir DIR"))  # fmt: skip
+
+
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Holds the run's lock (released by the system if the process dies); one process at a time fills a run."""
     directory = Path(directory)
-    if directory.exists() and not directory.is_dir():
-        raise RunError(str(directory), text("a run directory"), text("a file"))
-    existing = [p.name for p in directory.iterdir()] if directory.is_dir() else []
-    if existing and not {"recipe.yaml", LOCK} & set(existing):
-        raise RunError(str(directory), text("a run directory or an empty one"),
-                       text("a folder with other files in it"), text("give another one with --run-dir DIR"))  # fmt: skip
     try:
+        if directory.exists() and not directory.is_dir():
+            raise RunError(str(directory), text("a run directory"), text("a file"))
+        existing = {p.name for p in directory.iterdir()} if directory.is_dir() else set()
+        if existing and not {"recipe.yaml", LOCK} & existing:
+            raise RunError(str(directory), text("a run directory or an empty one"),
+                           text("a folder with other files in it"), text("give another one with --run-dir DIR"))  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True)
         handle = open(directory / LOCK, "a+", encoding="utf-8")
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
-            raise RunError(str(directory), text("a folder that can be written"), error.strerror,
-                           text("give another one with --run-dir DIR")) from None  # fmt: skip
-        raise
+        raise _unwritable(directory, error) from None
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
