@@ -1,0 +1,308 @@
+"""One label for each text: sentiment, topic, intent.
+
+    train.jsonl   {"text": "turn on the light", "label": "HassTurnOn"}
+
+`path` is a file, a folder, a glob, or `{train, validation, test}` of those; a folder with `train.*` and `test.*` (or
+`validation.*`) in it is such a mapping already. A split without a path of its own is carved from the training files by
+the hash of the text, so that equal texts never stand on both sides and appended data moves nothing that was there.
+
+Labelled data is not forgiving: a broken line, a missing field, an empty text or an unknown label stops the work with
+the file and the line. What is sound but suspicious (texts of the test part that were seen in training, labels without
+training rows) is said by `check`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from yanmo.core.config import Settings, describe
+from yanmo.core.data import Example, Prediction, Row, content_id
+from yanmo.core.errors import DataError, nearest
+from yanmo.core.messages import Text, text
+from yanmo.core.paths import expand
+from yanmo.tasks.base import Task
+from yanmo.tasks.records import ENDINGS, Record, records, shown
+
+if TYPE_CHECKING:
+    from yanmo.text.tokenizer import Tokenizer
+
+SPLITS = ("train", "validation", "test")
+STEMS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "dev": "validation",
+         "test": "test"}  # fmt: skip
+
+
+class Fields(Settings):
+    """What the columns are called in the files."""
+
+    text: str = "text"
+    label: str = "label"
+    group: str = "language"  # results are also given for each of its values, where the rows have it
+
+
+class Classify(Task):
+    """One label for each text, from JSON lines or CSV."""
+
+    head: ClassVar[str] = "classify"
+    metric: ClassVar[str] = "macro_f1"
+
+    type: str = "classify"
+    path: str | dict[str, str]
+    fields: Fields = Fields()
+    labels: list[str] | None = None  # the label set, in the order of tables; None: the training labels, sorted
+    validation: float = Field(0.1, ge=0, lt=1)  # share of the training texts, where `path` names no validation files
+    test: float = Field(0.1, ge=0, lt=1)  # the same for test
+
+    @field_validator("path")
+    @classmethod
+    def _splits(cls, path: str | dict[str, str]) -> str | dict[str, str]:
+        if isinstance(path, dict) and (not path or set(path) - set(SPLITS)):
+            raise ValueError("a path, or paths under 'train', 'validation' and 'test'")
+        return path
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _names(cls, labels: Any) -> Any:
+        if not isinstance(labels, list | tuple):
+            return labels
+        names = [label_text(label) or "" for label in labels]
+        if len(set(names)) < max(len(names), 2) or "" in names:
+            raise ValueError("at least two labels, each written once")
+        return names
+
+    # ------------------------------------------------------------------------------------------------ files
+
+    def files(self) -> list[Path]:
+        return sorted({file for found in self._files.values() for file in found})
+
+    def whole(self) -> Classify:
+        if len(self._files) > 1 or "test" in self._files:
+            return self
+        settings = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**{**settings, "path": {"test": self.path}})
+
+    @cached_property
+    def _files(self) -> dict[str, list[Path]]:
+        """Split → its files. One path is 'train', unless the files are named after splits."""
+        if isinstance(self.path, dict):
+            return {split: expand(self.path[split], ENDINGS) for split in SPLITS if split in self.path}
+        found: dict[str, list[Path]] = {}
+        for file in expand(self.path, ENDINGS):
+            found.setdefault(STEMS.get(file.name.split(".")[0].lower(), ""), []).append(file)
+        if "train" in found and len(found) > 1 and "" not in found:
+            return {split: found[split] for split in SPLITS if split in found}
+        return {"train": sorted(file for group in found.values() for file in group)}
+
+    @cached_property
+    def _read(self) -> dict[str, list[Example]]:
+        """The examples of each split that has files, with the labels still unchecked."""
+        return {split: self._examples(files) for split, files in self._files.items()}
+
+    def _examples(self, files: list[Path]) -> list[Example]:
+        found = [record for file in files for record in records(file)]
+        source = ", ".join(map(shown, files[:3])) + (", …" if len(files) > 3 else "")
+        if not found:
+            raise DataError(source, text("labelled texts"), text("no rows"))
+        columns = {name for record in found for name in record.values}
+        for field in (self.fields.text, self.fields.label):
+            if field not in columns:
+                given = text("no row has a field '{field}'", field=field)
+                raise DataError(source, None, given, nearest(field, columns))
+        return [self._example(record) for record in found]
+
+    def _example(self, record: Record) -> Example:
+        values, fields = record.values, self.fields
+        for field in (fields.text, fields.label):
+            if field not in values:
+                raise DataError(record.where, None, text("field '{field}' is missing", field=field),
+                                nearest(field, [str(name) for name in values]))  # fmt: skip
+        content = values[fields.text]
+        if not isinstance(content, str):
+            raise _bad(record, fields.text, text("a string"), describe(content))
+        if not content.strip():
+            raise _bad(record, fields.text, text("some text"), text("an empty one"))
+        if any("\ud800" <= character <= "\udfff" for character in content):
+            raise _bad(record, fields.text, text("Unicode text"), text("half of a surrogate pair"))
+        label = label_text(values[fields.label])
+        if not label:
+            raise _bad(record, fields.label, text("a label"), describe(values[fields.label]))
+        kept = {"text": content, "label": label}
+        group = label_text(values.get(fields.group))
+        if group and fields.group not in (fields.text, fields.label):
+            kept["group"] = f"{fields.group}={group}"
+        return Example(content_id(f"{label}\t{content}"), kept, record.where)
+
+    # ------------------------------------------------------------------------------------------------ splits and labels
+
+    def names(self) -> list[str]:
+        """The label set: as given, else that of the training data (of the test data without any), sorted."""
+        if self.labels is not None:
+            return list(self.labels)
+        source = next(iter(self._read.values()))
+        names = sorted({example.fields["label"] for example in source}, key=_label_order)
+        if len(names) < 2 and "train" in self._read:
+            place = self.path["train"] if isinstance(self.path, dict) else self.path
+            given = text("only '{label}'", label=names[0])
+            raise DataError(place, text("at least two labels in the training data"), given)
+        return names
+
+    def load(self, split: str) -> list[Example]:
+        assert split in SPLITS, split
+        return self._split[split]
+
+    @cached_property
+    def _split(self) -> dict[str, list[Example]]:
+        names = self.names()
+        for examples in self._read.values():
+            self.require(examples, names)
+        found = dict(self._read)
+        rest = found.get("train", [])
+        for split, share in (("test", self.test), ("validation", self.validation)):
+            if split not in found:
+                found[split], rest = carve(rest, share, split)
+        found["train"] = rest
+        return found
+
+    def require(self, examples: Iterable[Example], names: Sequence[str]) -> None:
+        """DataError for the first example whose label is not among `names`."""
+        known = set(names)
+        for example in examples:
+            label = example.fields["label"]
+            if label not in known:
+                given = text("field '{field}' expected one of {labels}, got '{label}'",
+                             field=self.fields.label, labels=_listed(names), label=label)  # fmt: skip
+                raise DataError(example.where, None, given, _close(label, names))
+
+    def check(self) -> list[Text]:
+        train = self.load("train")
+        found: list[Text] = []
+        seen = {content_id(example.fields["text"].strip()): example.where for example in reversed(train)}
+        for split in ("validation", "test"):
+            examples = self.load(split)
+            again = [e for e in examples if content_id(e.fields["text"].strip()) in seen]
+            if again:
+                first = seen[content_id(again[0].fields["text"].strip())]
+                found.append(
+                    text(
+                        "{split}: {count} of {total} texts also stand in the training data (first: {where} = {first})",
+                        split=split, count=len(again), total=len(examples), where=again[0].where, first=first,
+                    )
+                )  # fmt: skip
+        if train:
+            counts = Counter(example.fields["label"] for example in train)
+            absent = [name for name in self.names() if not counts[name]]
+            if absent:
+                found.append(text("no training row has the label {labels}", labels=_listed(absent)))
+            both = _contradictions(train)
+            if both:
+                found.append(text("{count} training texts stand there with two labels (first: {where} and {other})",
+                                  count=len(both), where=both[0][0], other=both[0][1]))  # fmt: skip
+        return found
+
+    # ------------------------------------------------------------------------------------------------ model side
+
+    def encode(self, example: Example, tokenizer: Tokenizer, length: int) -> list[Row]:
+        """One row: the border token and the text's, at most `length`; the label as an index of `names()`, or None."""
+        tokens, _ = row_tokens(example.fields["text"], tokenizer, length)
+        label = example.fields.get("label")
+        return [Row(tokens, label=None if label is None else self._index[label], example=example.id)]
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.names())}
+
+    def decode(self, outputs: Any, example: Example, names: Sequence[str] | None = None) -> Prediction:
+        """`outputs`: the probability of each label (L,), in the order of `names` (the task's own unless given)."""
+        return decide(example.fields["text"], self.names() if names is None else names, outputs)
+
+    def score(self, pairs: list[tuple[Example, Prediction]]) -> dict[str, Any]:
+        """accuracy, macro_f1, ece (expected calibration error), per_class, confusion. No label predicted is wrong."""
+        from yanmo.text.metrics import calibration, f1
+
+        names = self.names()
+        truth = [example.fields["label"] for example, _ in pairs]
+        predicted = [prediction.label for _, prediction in pairs]
+        sure = [(prediction.score, int(t == p)) for t, p, (_, prediction) in zip(truth, predicted, pairs)
+                if prediction.score is not None]  # fmt: skip
+        return {**f1.report(truth, predicted, names), "ece": calibration.expected_error(sure) if sure else None}
+
+
+def decide(content: str, names: Sequence[str], outputs: Any) -> Prediction:
+    """The most probable label. A tie for the first place or a value that is not finite decides nothing: label None."""
+    values = [float(value) for value in outputs]
+    assert len(values) == len(names), f"{len(values)} scores for {len(names)} labels"
+    scores = dict(zip(names, values))
+    if not all(map(math.isfinite, values)):
+        return Prediction(content)
+    best = max(values)
+    if values.count(best) > 1:
+        return Prediction(content, None, best, scores)
+    return Prediction(content, names[values.index(best)], best, scores)
+
+
+def row_tokens(content: str, tokenizer: Tokenizer, length: int) -> tuple[list[int], int]:
+    """The border token and the first `length` - 1 tokens of the text, and how many tokens that cut off."""
+    tokens = [tokenizer.special["<|endoftext|>"], *tokenizer.encode(content)]
+    return tokens[:length], max(len(tokens) - length, 0)
+
+
+def carve(examples: list[Example], share: float, purpose: str) -> tuple[list[Example], list[Example]]:
+    """(the part, the rest): by the hash of the stripped text; neither is empty where there are two texts or more."""
+
+    def place(example: Example) -> str:
+        return content_id(f"{purpose}\t{example.fields['text'].strip()}")
+
+    places = {place(example) for example in examples}
+    if not share or len(places) < 2:
+        return [], examples
+    bound = min(max(f"{int(share * (1 << 128)):032x}", min(places) + "0"), max(places))
+    taken = [e for e in examples if place(e) < bound]
+    return taken, [e for e in examples if place(e) >= bound]
+
+
+def label_text(value: Any) -> str | None:
+    """A label as text: 1 → '1', true → 'true'; None for what cannot be one (null, lists, mappings, nothing)."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value).strip() or None
+    return None
+
+
+def _label_order(label: str) -> tuple[float, str]:
+    """Numbers by value, then names by code point."""
+    try:
+        value = float(label)
+    except ValueError:
+        value = math.inf
+    return (value if math.isfinite(value) else math.inf, label)
+
+
+def _bad(record: Record, field: str, expected: Text, given: str | Text) -> DataError:
+    return DataError(record.where, None, text("field '{field}' expected {expected}, got {given}", field=field,
+                                              expected=expected, given=given))  # fmt: skip
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:12]) + (f", … ({len(names)})" if len(names) > 12 else "")
+
+
+def _close(label: str, names: Sequence[str]) -> Text | None:
+    remedy = nearest(label, names)
+    return remedy if "name" in remedy.values else None  # the list of all stands in the message already
+
+
+def _contradictions(examples: list[Example]) -> list[tuple[str, str]]:
+    first: dict[str, Example] = {}
+    found = []
+    for example in examples:
+        other = first.setdefault(example.fields["text"].strip(), example)
+        if other.fields["label"] != example.fields["label"]:
+            found.append((other.where, example.where))
+    return found

@@ -1,0 +1,96 @@
+"""Labelled files, record by record, with the line of each for messages: JSON lines, CSV, TSV.
+
+A corpus quarantines what it cannot read and goes on; labelled data is small and precious, so here the first broken
+line stops the work and is named.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yanmo
+from yanmo.core.config import describe
+from yanmo.core.errors import DataError
+from yanmo.core.messages import text
+
+ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    where: str  # file:line
+    values: dict[str, Any]
+
+
+def shown(path: Path) -> str:
+    """A path as messages and outputs name it: as the user wrote it; a shipped sample from `samples/` on."""
+    package = Path(yanmo.__file__).parent
+    return (path.relative_to(package) if path.is_relative_to(package) else path).as_posix()
+
+
+def records(path: Path) -> Iterator[Record]:
+    """The records of one file; blank lines are skipped, anything else that is not a record is a DataError."""
+    if path.suffix.lower() in (".csv", ".tsv"):
+        yield from _table(path, "\t" if path.suffix.lower() == ".tsv" else ",")
+    else:
+        yield from _json_lines(path)
+
+
+def _json_lines(path: Path) -> Iterator[Record]:
+    for number, line in _lines(path):
+        where = f"{shown(path)}:{number}"
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line.strip())
+        except RecursionError:
+            raise DataError(where, text("a JSON object on one line"), text("brackets nested too deep")) from None
+        except ValueError as error:
+            reason = f"{error.msg} (column {error.colno})" if isinstance(error, json.JSONDecodeError) else str(error)
+            raise DataError(where, text("a JSON object on one line"), f"{describe(line.strip())}: {reason}") from None
+        if not isinstance(values, dict):
+            raise DataError(where, text("a JSON object on one line"), describe(values))
+        yield Record(where, values)
+
+
+def _table(path: Path, delimiter: str) -> Iterator[Record]:
+    """Rows by the names in the first line. A quoted value may hold line ends: a row is named by its first line."""
+    csv.field_size_limit(1 << 30)
+    reader = csv.reader((line for _, line in _lines(path)), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    number = 1
+    try:
+        for cells in reader:
+            where, number = f"{shown(path)}:{number}", reader.line_num + 1
+            if not any(cell.strip() for cell in cells):
+                continue
+            if header is None:
+                header = [cell.strip() for cell in cells]
+                twice = next((name for name in header if header.count(name) > 1), None)
+                if twice is not None:
+                    raise DataError(where, None, text("two columns are named '{name}'", name=twice))
+                continue
+            if len(cells) != len(header):
+                raise DataError(where, text("{count} columns as in the first line", count=len(header)), str(len(cells)),
+                                text("put double quotes around a text that holds the separator"))  # fmt: skip
+            yield Record(where, dict(zip(header, cells)))
+    except csv.Error as error:
+        raise DataError(f"{shown(path)}:{number}", text("a CSV row"), str(error)) from None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Line number and text; the bytes are split at line feeds only, so that U+2028 and alike stay inside a line."""
+    with open(path, "rb") as handle:
+        for number, line in enumerate(handle, 1):
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                byte = f"{line[error.start]:02x}"
+                raise DataError(f"{shown(path)}:{number}", text("UTF-8 text"),
+                                text("byte 0x{byte} at position {position}", byte=byte, position=error.start + 1),
+                                text("convert the file to UTF-8")) from None  # fmt: skip
