@@ -1,0 +1,59 @@
+"""The quickstart at toy size, killed again and again on its way, ends with the bytes of an uninterrupted run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.line.conftest import TOY, write_data, yanmo
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+
+def outputs(run: Path) -> dict[str, bytes]:
+    """Models, documents, tokenizers, tokens and results: what must not depend on how often the run was killed."""
+    kept = {}
+    for path in sorted(run.rglob("*")):
+        name = path.relative_to(run).as_posix()
+        if path.is_file() and ("/model/" in name or "/documents/" in name or name.startswith(("tokenizer/", "characters/", "tokens/"))
+                               or name == "evaluate/results.json"):  # fmt: skip
+            if path.name not in ("manifest.json", "begun.json", "plan.json"):
+                kept[name] = path.read_bytes()
+    return kept
+
+
+def test_killed_at_20_random_moments(tmp_path):
+    write_data(tmp_path)
+    whole = yanmo("run", "quickstart", *TOY, "--run-dir", "whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    command = [sys.executable, "-m", "yanmo", "run", "quickstart", *TOY, "--run-dir", "killed", "--quiet"]
+    rng, kills, attempts = random.Random(0), 0, 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    while kills < 20:
+        attempts += 1
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+        try:
+            process.wait(timeout=rng.uniform(1.0, 7.0))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+            continue
+        assert process.returncode == 0, process.stderr.read().decode()
+        break  # it finished between two kills
+    assert kills >= 10, "too few kills hit the run to prove anything"
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    print(f"{kills} kills in {attempts} attempts; the last part took {time.monotonic() - started:.0f} s")
+    first, second = outputs(tmp_path / "whole"), outputs(tmp_path / "killed")
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+    assert not list((tmp_path / "killed").rglob(".tmp-*"))
