@@ -84,8 +84,15 @@ class Classify(Task):
     def whole(self) -> Classify:
         if len(self._files) > 1 or "test" in self._files:
             return self
-        settings = {name: getattr(self, name) for name in type(self).model_fields}
-        return type(self)(**{**settings, "path": {"test": self.path}})
+        return self._with(path={"test": self.path})
+
+    def labelled(self, names: Sequence[str]) -> Classify:
+        """The same task with its label set given: a label of the data that is not among them is a DataError."""
+        return self._with(labels=list(names))
+
+    def _with(self, **changes: Any) -> Classify:
+        # not model_copy, which would carry what was read along
+        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
 
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
@@ -248,7 +255,7 @@ def decide(content: str, names: Sequence[str], outputs: Any) -> Prediction:
 
 def row_tokens(content: str, tokenizer: Tokenizer, length: int) -> tuple[list[int], int]:
     """The border token and the first `length` - 1 tokens of the text, and how many tokens that cut off."""
-    tokens = [tokenizer.special["<|endoftext|>"], *tokenizer.encode(content)]
+    tokens = [tokenizer.eos_id, *tokenizer.encode(content)]
     return tokens[:length], max(len(tokens) - length, 0)
 
 

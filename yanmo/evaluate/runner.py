@@ -1,0 +1,257 @@
+"""Models × tasks → results.
+
+    for each model: open it once
+        for each task it can do: answer every item            answers/MODEL/TASK.jsonl   (kept: a killed run goes on)
+        go on with a few prompts, if it generates             answers/MODEL/samples.json
+        what it is                                            answers/MODEL/model.json   (written last)
+    all answers → results.json (figures with intervals, floors beside) and tables.json (per label, confusions, left out)
+
+A model that cannot do a task is left out, with the reason. An answer that is not finite, or a tie for the first place,
+is a wrong answer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from yanmo.core import files
+from yanmo.core.console import Console
+from yanmo.core.data import Example
+from yanmo.core.errors import RequestError
+from yanmo.core.messages import Text, text
+from yanmo.evaluate import measure
+from yanmo.evaluate.floors import classify_floors, language_floors
+from yanmo.evaluate.subjects import Subject, facts, subjects
+from yanmo.tasks.base import Task
+from yanmo.tasks.classify import Classify, decide, row_tokens
+
+if TYPE_CHECKING:
+    from yanmo.inference.model import Model
+
+PIECE = 4_000_000  # characters of text scored between two lines of the answer file
+SAMPLE_TOKENS, SAMPLE_TEMPERATURE = 80, 0.8
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation found: the lines of results.json, and the tables beside them."""
+
+    results: list[dict[str, Any]] = field(default_factory=list)
+    tables: dict[str, Any] = field(default_factory=dict)
+    samples: list[dict[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A task with the items to answer, under the name that results give it."""
+
+    name: str
+    task: Task
+    examples: list[Example]
+
+
+def evaluate_model(path: str | Path, task: Task) -> list[dict[str, Any]]:
+    """The results of one model on all the data that `task` names, floors among them; RequestError where it cannot."""
+    from yanmo.models.store import resolve
+
+    [subject] = subjects([resolve(str(path))])
+    model = subject.open()
+    task = task.whole()
+    if isinstance(task, Classify) and model.loaded.labels:
+        task = task.labelled(model.loaded.labels)
+    reason = unfit(model, task)
+    if reason is not None:
+        raise RequestError(str(path), text("a model for the task '{task}'", task=task.type), reason)
+    assignment = Assignment(task.type, task, task.load("test"))
+    with tempfile.TemporaryDirectory() as folder:
+        answers = Path(folder) / "answers.jsonl"
+        files.write_text(answers, "".join(_lines(model, assignment, lambda n: None)))
+        return _results({subject.name: _read(answers)}, assignment)
+
+
+def evaluate(
+    subjects: Sequence[Subject],
+    assignments: Sequence[Assignment],
+    folder: Path,
+    prompts: Sequence[str] = (),
+    console: Console | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Answers in `folder`/answers (those already there are kept), and what follows from them."""
+    console = console or Console(quiet=True)
+    known: dict[str, dict[str, Any]] = {}
+    for subject in subjects:
+        known[subject.name] = _examine(subject, assignments, folder / "answers" / subject.name, prompts, console, seed)
+    evaluation = Evaluation(tables={
+        "models": {name: entry["facts"] for name, entry in known.items()},
+        "left_out": [{"model": name, "task": task, "reason": reason}
+                     for name, entry in known.items() for task, reason in entry["left_out"].items()],
+        "tasks": {},
+    })  # fmt: skip
+    for assignment in assignments:
+        answers = {name: _read(folder / "answers" / name / f"{assignment.name}.jsonl")
+                   for name, entry in known.items() if assignment.name not in entry["left_out"]}  # fmt: skip
+        if answers:
+            evaluation.results += _results(answers, assignment)
+            evaluation.tables["tasks"][assignment.name] = _tables(answers, assignment)
+    for name in known:
+        path = folder / "answers" / name / "samples.json"
+        evaluation.samples += [{"model": name, **sample} for sample in files.read_json(path)] if path.is_file() else []
+    return evaluation
+
+
+def _examine(
+    subject: Subject, assignments: Sequence[Assignment], folder: Path, prompts: Sequence[str], console: Console, seed: int
+) -> dict[str, Any]:
+    """All that needs the model itself. `model.json` is written last: where it is, the model is not opened again."""
+    done = folder / "model.json"
+    if done.is_file():
+        return files.read_json(done)
+    model = subject.open()
+    left_out = {}
+    for assignment in assignments:
+        reason = unfit(model, assignment.task)
+        path = folder / f"{assignment.name}.jsonl"
+        if reason is not None:
+            left_out[assignment.name] = reason.render("en")
+        elif not path.is_file():
+            total = sum(len(example.fields["text"]) for example in assignment.examples)
+            with console.bar(f"{subject.name}: {assignment.name}", total, "characters") as bar:
+                files.write_text(path, "".join(_lines(model, assignment, bar.advance)))
+    if prompts and model.loaded.generates:
+        samples = [{"prompt": prompt, "text": model.generate(prompt, max_tokens=SAMPLE_TOKENS,
+                    temperature=SAMPLE_TEMPERATURE, seed=seed)} for prompt in prompts]  # fmt: skip
+        files.write_json(folder / "samples.json", samples)
+    entry = {"facts": facts(model), "left_out": left_out}
+    files.write_json(done, entry)
+    return entry
+
+
+def unfit(model: Model, task: Task) -> Text | None:
+    """Why a model cannot do a task, or None."""
+    loaded = model.loaded
+    if task.head == "language":
+        return None if loaded.generates else text("it labels texts and gives no probability to text")
+    if not loaded.labels:
+        return text("it has no labels: finetune it on the task first")
+    assert isinstance(task, Classify), task
+    unknown = sorted(set(task.names()) ^ set(loaded.labels))
+    if unknown:
+        return text("it was made for other labels (not in both: {labels})", labels=", ".join(unknown[:6]))
+    return None
+
+
+# ---------------------------------------------------------------------------------------------- answers
+
+
+def _lines(model: Model, assignment: Assignment, advance: Callable[[float], Any]) -> list[str]:
+    answer = _likelihoods if assignment.task.head == "language" else _labels
+    lines = []
+    for piece in _pieces(assignment.examples):
+        lines += [json.dumps(line, ensure_ascii=False) + "\n" for line in answer(model, assignment.task, piece)]
+        advance(sum(len(example.fields["text"]) for example in piece))
+    return lines
+
+
+def _pieces(examples: Sequence[Example]) -> list[list[Example]]:
+    """Consecutive examples of about PIECE characters, so that memory does not grow with the data."""
+    pieces: list[list[Example]] = []
+    size = PIECE
+    for example in examples:
+        if size >= PIECE:
+            pieces.append([])
+            size = 0
+        pieces[-1].append(example)
+        size += len(example.fields["text"])
+    return pieces
+
+
+def _likelihoods(model: Model, task: Task, examples: list[Example]) -> list[dict[str, Any]]:
+    from yanmo.inference.likelihood import score_documents
+
+    loaded = model.loaded
+    assert loaded.tokenizer is not None
+    found = score_documents(loaded.model, loaded.tokenizer, [example.fields["text"] for example in examples])
+    return [
+        {"id": example.id, "source": example.fields.get("source") or "", "language": example.fields.get("language") or "",
+         "nats": round(float(nats), 6), "tokens": int(tokens), "bytes": int(size)}
+        for example, nats, tokens, size in zip(examples, found.nats, found.tokens, found.bytes)
+    ]  # fmt: skip
+
+
+def _labels(model: Model, task: Task, examples: list[Example]) -> list[dict[str, Any]]:
+    loaded = model.loaded
+    length = getattr(loaded.model, "context", None)
+    lines = []
+    for example, given in zip(examples, model.predict([example.fields["text"] for example in examples])):
+        names = loaded.labels
+        prediction = decide(given.text, names, [given.scores.get(name, math.nan) for name in names])
+        cut = row_tokens(given.text, loaded.tokenizer, length)[1] if length and loaded.tokenizer else 0
+        line = {"id": example.id, "where": example.where, "group": example.fields.get("group") or "",
+                "label": example.fields["label"], "predicted": prediction.label,
+                "score": None if prediction.score is None else round(prediction.score, 6)}  # fmt: skip
+        lines.append(line | ({"cut": cut} if cut else {}))
+    return lines
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    with open(path, encoding="utf-8") as handle:
+        return [json.loads(line) for line in handle]
+
+
+# ---------------------------------------------------------------------------------------------- figures and tables
+
+
+def _results(answers: dict[str, list[dict]], assignment: Assignment) -> list[dict[str, Any]]:
+    name, some = assignment.name, next(iter(answers.values()))
+    rows = []
+    if assignment.task.head == "language":
+        for model, lines in answers.items():
+            rows += measure.language_results(model, name, lines)
+        return rows + language_floors(name, some)
+    assert isinstance(assignment.task, Classify)
+    names = assignment.task.names()
+    for model, lines in answers.items():
+        rows += measure.classify_results(model, name, lines, names)
+    training = [example.fields["label"] for example in assignment.task.load("train") or assignment.examples]
+    return rows + classify_floors(name, some, names, training)
+
+
+def _tables(answers: dict[str, list[dict]], assignment: Assignment) -> dict[str, Any]:
+    """Its kind, how much was tested, what a list of figures cannot hold, and how far each model is behind the best."""
+    task = assignment.task
+    table: dict[str, Any] = {"type": task.type, "metric": task.metric, "n": len(assignment.examples), "models": {}}
+    if task.head == "language":
+        for model, lines in answers.items():
+            table["models"][model] = {unit: sum(a[unit] for a in lines) for unit in ("tokens", "bytes")}
+        statistics = {model: measure.bits_statistic(lines) for model, lines in answers.items()}
+    else:
+        from yanmo.text.metrics import f1
+
+        assert isinstance(task, Classify)
+        names = task.names()
+        table |= {"labels": names, "concerns": [concern.render("en") for concern in task.check()]}
+        for model, lines in answers.items():
+            report = f1.report([a["label"] for a in lines], [a["predicted"] for a in lines], names)
+            table["models"][model] = {"truncated": sum("cut" in a for a in lines),
+                                      "undecided": sum(a["predicted"] is None for a in lines), **report}  # fmt: skip
+        statistics = {model: measure.macro_f1_statistic(lines, names) for model, lines in answers.items()}
+    sign = 1 if task.higher_is_better else -1
+    every = np.arange(len(assignment.examples))
+    best = max(statistics, key=lambda model: sign * _sortable(statistics[model](every), sign))
+    table["best"] = best
+    table["behind"] = {model: measure.difference(statistic, statistics[best], len(every))
+                       for model, statistic in statistics.items() if model != best}  # fmt: skip
+    return table
+
+
+def _sortable(value: float, sign: int) -> float:
+    return value if math.isfinite(value) else -sign * math.inf
