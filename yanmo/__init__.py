@@ -23,7 +23,7 @@ def run(recipe: str | Path, *overrides: str, run_dir: str | Path | None = None, 
     """Runs a recipe's unfinished stages: {"run_dir": path, "stages": {name: "ran" | "skipped"}}."""
     from yanmo.core.console import Console
     from yanmo.core.recipe import load as load_recipe
-    from yanmo.core.run import execute
+    from yanmo.core.execute import execute
 
     return execute(load_recipe(recipe, list(overrides)), run_dir, until=until, redo=redo, console=Console(quiet))
 

@@ -81,8 +81,10 @@ def run(
 def _run(recipe: str, overrides: list[str] | None = None, run_dir: str | None = None, until: str | None = None,
          redo: list[str] | None = None, quiet: bool = False) -> dict[str, Any]:  # fmt: skip
     from yanmo.core.console import Console
+    from yanmo.core.execute import execute
+    from yanmo.core.finished import remember, unchanged
     from yanmo.core.recipe import parse, read
-    from yanmo.core.run import execute, locked, remember, unchanged
+    from yanmo.core.run import locked
 
     data, place, base = read(recipe, overrides)
     if isinstance(data, dict) and isinstance(data.get("name"), str) and not redo and not until:
@@ -194,7 +196,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Hash every artifact of a run again, back to the source files, and say what changed."""
-    from yanmo.core.run import verify as verify_run
+    from yanmo.core.verify import verify as verify_run
 
     report = verify_run(run)
     if as_json:

@@ -35,7 +35,7 @@ class Count(Stage):
 
     path: str
     rule: Annotated[Rule, PartOf("step")] = Rule()
-    rules: Annotated[list[Part], PartOf("step")] = []
+    rules: Annotated[list[Part], PartOf("step")] = []  # noqa: RUF012 - pydantic copies it
     limits: Limits = Limits()
     workers: int = 1
     pause: float = 0.0

@@ -67,7 +67,7 @@ def test_errors_cross_process_borders():
     import pickle
 
     error = RequestError("x", text("a value"), "y")
-    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes, as multiprocessing sends them
+    again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
     assert type(again) is RequestError
 

@@ -15,8 +15,11 @@ import pytest
 from yanmo.core import files
 from yanmo.core.console import Console
 from yanmo.core.errors import DataError, RequestError, RunError, StorageError
+from yanmo.core.execute import execute, share_of_budget
+from yanmo.core.finished import remember, unchanged
 from yanmo.core.recipe import load
-from yanmo.core.run import Run, execute, locked, remember, unchanged, verify
+from yanmo.core.run import Run, locked
+from yanmo.core.verify import verify
 
 RECIPE = """\
 name: tiny
@@ -253,7 +256,7 @@ def test_storage_errors_of_a_stage_are_one_line(tiny, folder):
 def test_killed_at_any_moment_ends_with_the_same_bytes(tiny, folder):
     for i in range(20):
         (folder / "data" / f"{i}.txt").write_text("墨" * i)
-    command = [sys.executable, "-c", "from yanmo.core.run import execute; from yanmo.core.recipe import load;"
+    command = [sys.executable, "-c", "from yanmo.core.execute import execute; from yanmo.core.recipe import load;"
                "import sys; execute(load('tiny.yaml', ['count.pause=0.01']), sys.argv[1])"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, os.getcwd()])}
     subprocess.run([*command, "whole"], check=True, env=environment, capture_output=True)
@@ -277,8 +280,6 @@ def test_seeds_differ_by_purpose_and_by_seed():
 
 
 def test_a_budget_is_shared_by_weight(tiny):
-    from yanmo.core.run import _minutes
-
     recipe = load("tiny.yaml", ["budget.minutes=10"])
-    assert _minutes(recipe, 0, 0.0) == 0.0  # these stages have no weight
-    assert _minutes(load("tiny.yaml"), 0, 0.0) is None
+    assert share_of_budget(recipe, 0, 0.0) == 0.0  # these stages have no weight
+    assert share_of_budget(load("tiny.yaml"), 0, 0.0) is None

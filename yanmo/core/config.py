@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationErro
 from pydantic_core import core_schema
 
 from yanmo.core.errors import RecipeError, nearest
-from yanmo.core.messages import text
+from yanmo.core.messages import Text, text
 
 
 class Settings(BaseModel):
@@ -154,7 +154,7 @@ def _settings_class(annotation: Any) -> type[Settings] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
 
 
-def _expected(error: dict[str, Any]):
+def _expected(error: Any) -> str | Text:
     context = error.get("ctx") or {}
     kind = error["type"]
     if kind == "value_error" or kind == "assertion_error":

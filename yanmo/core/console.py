@@ -22,7 +22,8 @@ class Bar:
         self.console, self.what, self.total, self.unit = console, what, total, unit
         self.done, self.start, self.said = 0.0, time.monotonic(), time.monotonic()
         self.shown: dict[str, Any] = {}
-        self._live = self._task = None
+        self._live: Any = None
+        self._task: Any = None
 
     def advance(self, n: float = 1, **shown: Any) -> None:
         self.done += n

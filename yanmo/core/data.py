@@ -39,7 +39,8 @@ class Document:
     """One text with its content id, its origin (set by the source alone) and what the steps learned about it.
 
     `id` is `content_id` of the text *as read*; edits change `text`, never `id` or `origin`. A dropped document flows on
-    to the writer with `rejection` set, and later steps skip it. `source` is the source's name in the recipe.
+    to the writer with `rejection` set, and later steps skip it. `source` is the source's name in the recipe; `order` is
+    the document's place in the one global order of the corpus, set by the engine as the document is read.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Document:
     source: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
     rejection: Rejection | None = None
+    order: int = 0
 
 
 def content_id(text: str) -> str:

@@ -15,10 +15,7 @@ def expand(path: str, endings: Iterable[str] = (), where: str | None = None) -> 
 
     `samples/NAME` that does not exist here is looked for among the samples shipped in the package.
     """
-    place = Path(path).expanduser()
-    if not place.exists() and place.parts[:1] == ("samples",):
-        shipped = Path(__file__).parent.parent / place
-        place = shipped if shipped.exists() or "*" in path else place
+    place = locate(path)
     chosen = tuple(endings)
     if place.is_file():
         found = [place]
@@ -37,3 +34,20 @@ def expand(path: str, endings: Iterable[str] = (), where: str | None = None) -> 
         remedy = nearest(place.name, siblings) if siblings and place.name else None
         raise DataError(where or path, text("a file, a folder or a glob"), text("no such path: {path}", path=path), remedy)
     return sorted(found)
+
+
+def locate(path: str) -> Path:
+    """The place that `path` names: here, or among the samples shipped in the package."""
+    place = Path(path).expanduser()
+    if not place.exists() and place.parts[:1] == ("samples",):
+        shipped = Path(__file__).parent.parent / place
+        place = shipped if shipped.exists() or "*" in path else place
+    return place
+
+
+def written(file: Path) -> str:
+    """A file that `expand` gave, as a record names it: shipped samples as 'samples/…' wherever the package lies, any other
+    as it is. `expand(written(file)) == [file]`."""
+    package = Path(__file__).parent.parent
+    inside = file.is_absolute() and file.is_relative_to(package / "samples")
+    return (file.relative_to(package) if inside else file).as_posix()

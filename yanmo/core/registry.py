@@ -72,7 +72,7 @@ PARTS: dict[str, dict[str, str]] = {
         "llama": "yanmo.models.families.llama:LlamaFamily",
         "yanmo_transformer": "yanmo.models.families.native:TransformerFamily",
         "yanmo_lstm": "yanmo.models.families.native:LstmFamily",
-        "yanmo_ngram": "yanmo.models.ngram:NgramLanguageModel",
+        "yanmo_ngram": "yanmo.models.ngram:NgramFamily",
         "yanmo_tfidf": "yanmo.models.tfidf:TfidfClassifier",
         "yanmo_majority": "yanmo.models.majority:MajorityClassifier",
     },
@@ -104,12 +104,6 @@ def resolve(kind: str, name: str, place: Place | None = None) -> type[Part]:
     if not (isinstance(cls, type) and issubclass(cls, Part)):
         raise RecipeError(spot, text("a subclass of yanmo.core.config.Part"), name)
     return cls
-
-
-def lookup(kind: str, name: str) -> Any:
-    """What a registered name stands for where it is no part (kind "family"); KeyError for an unknown name."""
-    module, _, attribute = PARTS[kind][name].partition(":")
-    return getattr(import_module(module), attribute)
 
 
 def create(kind: str, data: Any, place: Place | None = None) -> Any:

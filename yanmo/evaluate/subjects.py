@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from yanmo.core import files
 from yanmo.core.data import Prediction
-from yanmo.core.run import MANIFEST
+from yanmo.core.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from yanmo.inference.model import Model

@@ -7,8 +7,8 @@ from typing import Any
 
 from yanmo.core.config import Settings
 from yanmo.core.errors import YanmoError
+from yanmo.core.execute import inputs_of
 from yanmo.core.recipe import Recipe, load
-from yanmo.core.run import inputs_of
 
 
 def check(path: str, overrides: list[str] | None = None) -> dict[str, Any]:

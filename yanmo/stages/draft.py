@@ -114,7 +114,7 @@ def _fields(path: Path, kind: str) -> dict[str, Any]:
                 return dict(next(csv.DictReader(handle, delimiter="\t" if path.suffix == ".tsv" else ",")))
         import pyarrow.parquet
 
-        return {name: "" for name in pyarrow.parquet.read_schema(path).names}
+        return dict.fromkeys(pyarrow.parquet.read_schema(path).names, "")
     except (OSError, ValueError, StopIteration):
         return {}
 

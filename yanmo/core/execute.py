@@ -1,0 +1,140 @@
+"""The walk through a recipe: what each stage takes, what is finished, what stops the run, and the work itself.
+
+Same fingerprint: skipped. Another: an error that names what changed. A killed stage finds its own files again and goes on
+from them. A stage is finished when its manifest is there; it is written last.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from pathlib import Path
+from typing import Any
+
+import yanmo
+from yanmo.core import files
+from yanmo.core.config import Settings
+from yanmo.core.console import Console
+from yanmo.core.environment import write_environment, write_once
+from yanmo.core.errors import RequestError, StorageError, nearest
+from yanmo.core.fingerprint import check_differences, fingerprint_of
+from yanmo.core.manifest import BEGUN, MANIFEST, missing, read_manifest, record
+from yanmo.core.messages import text
+from yanmo.core.recipe import Entry, Recipe
+from yanmo.core.run import Run, locked
+from yanmo.core.stage import Input
+
+
+def execute(
+    recipe: Recipe,
+    directory: str | Path | None = None,
+    *,
+    until: str | None = None,
+    redo: list[str] | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Runs the stages that are not finished; returns {"run_dir": path, "stages": {name: "ran" | "skipped"}}."""
+    console = console or Console()
+    directory = Path(directory) if directory else Path("runs") / recipe.name
+    known = [entry.name for entry in recipe.stages]
+    for name in [*([until] if until else []), *(redo or [])]:
+        if name not in known:
+            raise RequestError(name, None, text("no stage '{name}' in the recipe", name=name), nearest(name, known))
+    links = [inputs_of(index, recipe, directory) for index in range(len(recipe.stages))]  # all wiring checked before work
+    sources = {entry.name: [Path(p) for p in entry.stage.files()] for entry in recipe.stages}
+    began = time.monotonic()
+    report: dict[str, Any] = {"run_dir": str(directory), "stages": {}}
+    with locked(directory):
+        check_differences(recipe, links, sources, directory, set(redo or []))
+        files.remove_temporaries(directory)
+        write_once(directory / "recipe.yaml", recipe.dump())
+        write_environment(directory, recipe.seed)
+        changed: set[str] = set()
+        for index, entry in enumerate(recipe.stages):
+            folder = directory / entry.name
+            fingerprint, parts = fingerprint_of(entry, recipe, links[index], sources[entry.name], directory)
+            manifest = read_manifest(folder)
+            fresh = manifest and manifest["fingerprint"] == fingerprint and not missing(folder, manifest)
+            if fresh and entry.name not in (redo or []):
+                report["stages"][entry.name] = "skipped"
+            else:
+                begun = files.read_json(folder / BEGUN) if (folder / BEGUN).is_file() else {}
+                if entry.name in (redo or []) or begun.get("fingerprint") != fingerprint:
+                    files.remove(folder)
+                minutes = share_of_budget(recipe, index, (time.monotonic() - began) / 60)
+                _work(entry, recipe, directory, links[index], fingerprint, parts, console, minutes)
+                changed.add(entry.name)
+                report["stages"][entry.name] = "ran"
+            if entry.name == until:
+                break
+    return report
+
+
+def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fingerprint: str, parts: dict,
+          console: Console, minutes: float | None) -> None:  # fmt: skip
+    folder = directory / entry.name
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / BEGUN, {"fingerprint": fingerprint, **parts})
+    inputs: dict[str, list[Path]] = {}
+    for link in links:
+        inputs.setdefault(link.role, []).append(link.path or directory / str(link.stage))
+    run = Run(directory, recipe.seed, console, recipe.budget, minutes, entry.name, inputs)
+    started = time.monotonic()
+    console.log(text("{stage} …", stage=entry.name))
+    try:
+        outputs = entry.stage.run(run, folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            files.remove_temporaries(folder)
+            raise StorageError(str(folder), text("room on the disk"), text("the disk is full"),
+                               text("free some space and run the same command again: finished work is kept")) from error  # fmt: skip
+        raise
+    seconds = round(time.monotonic() - started, 3)
+    made = {"stage": entry.name, "kind": entry.stage.type, "fingerprint": fingerprint, **parts, "outputs": outputs,
+            **record(folder, outputs), "seconds": seconds, "yanmo": yanmo.__version__}  # fmt: skip
+    files.write_json(folder / MANIFEST, made)
+    console.log(text("{stage}: done in {seconds} s", stage=entry.name, seconds=f"{seconds:.1f}"))
+
+
+def inputs_of(index: int, recipe: Recipe, directory: Path) -> list[Input]:
+    """What the stage takes, resolved to earlier stages or to paths; a role that nothing gives is an error."""
+    entry, earlier = recipe.stages[index], recipe.stages[:index]
+    links = []
+    for role in entry.stage.takes:
+        if role == "models":
+            wanted = getattr(entry.stage, "models", None)
+            givers = [e for e in earlier if e.stage.gives == "model"]
+            for name in wanted or []:
+                if name not in {e.name for e in givers} and not Path(name).exists():
+                    raise RequestError(f"{entry.name}.models", None, text("no stage '{name}' in the recipe", name=name),
+                                       nearest(name, [e.name for e in givers]))  # fmt: skip
+                if name not in {e.name for e in givers}:
+                    links.append(Input("models", path=Path(name)))
+            links += [Input("models", stage=e.name) for e in givers if wanted is None or e.name in wanted]
+            continue
+        wanted = getattr(entry.stage, role, None)
+        givers = [e for e in earlier if e.stage.gives == role]
+        if isinstance(wanted, Settings):
+            continue  # a part to start from scratch: nothing to take
+        if isinstance(wanted, str):
+            if wanted in {e.name for e in givers}:
+                links.append(Input(role, stage=wanted))
+            elif Path(wanted).exists():
+                links.append(Input(role, path=Path(wanted)))
+            else:
+                raise RequestError(f"{entry.name}.{role}", text("an earlier stage or a path"), wanted,
+                                   nearest(wanted, [e.name for e in givers]))  # fmt: skip
+        elif givers:
+            links.append(Input(role, stage=givers[-1].name))
+        elif role not in entry.stage.optional:
+            raise RequestError(f"{entry.name}.{role}", text("an earlier stage that gives a {role}", role=role), text("none"),
+                               text("add one before it, or set '{key}' to a path", key=f"{entry.name}.{role}"))  # fmt: skip
+    return links
+
+
+def share_of_budget(recipe: Recipe, index: int, elapsed: float) -> float | None:
+    """The stage's share of the wall clock that is left, by the weights of it and of the stages after it."""
+    if recipe.budget is None:
+        return None
+    weights = [entry.stage.weight for entry in recipe.stages[index:]]
+    return max(recipe.budget.minutes - elapsed, 0.01) * weights[0] / (sum(weights) or 1.0)
