@@ -64,7 +64,7 @@ def run(
     overrides: Annotated[list[str] | None, typer.Argument(help="stage.key=value, such as pretrain.train.steps=50.")] = None,
     run_dir: Annotated[str | None, typer.Option(help="The run directory; default runs/NAME.")] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
-    redo: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Make this stage, and what depends on it, again.")] = None,
+    redo: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Make it again, and what depends on it.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -122,7 +122,7 @@ def demo(
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="The recipe's name; writes NAME.yaml here.")],
-    text_path: Annotated[str | None, typer.Option("--text", metavar="PATH", help="Your text: a file, a folder or a glob.")] = None,
+    text_path: Annotated[str | None, typer.Option("--text", metavar="PATH", help="Your text: file, folder or glob.")] = None,
     labels: Annotated[str | None, typer.Option(metavar="FILE", help="Labelled texts (JSONL or CSV) for a classifier.")] = None,
     minutes: Annotated[float, typer.Option(help="The budget to write into it.")] = 10,
 ) -> None:

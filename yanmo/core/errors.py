@@ -51,7 +51,8 @@ class YanmoError(Exception):
 
         line = one(self.where)
         if self.expected is not None and self.given is not None:
-            clause = text("{where}: expected {expected}, got {given}", where=line, expected=one(self.expected), given=one(self.given))
+            clause = text("{where}: expected {expected}, got {given}",
+                          where=line, expected=one(self.expected), given=one(self.given))  # fmt: skip
             line = clause.render(language)
         elif self.expected is not None:
             line = text("{where}: expected {expected}", where=line, expected=one(self.expected)).render(language)

@@ -6,7 +6,6 @@ from them. A stage is finished when its manifest is there; it is written last.
 
 from __future__ import annotations
 
-import errno
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from yanmo.core import files
 from yanmo.core.config import Settings
 from yanmo.core.console import Console
 from yanmo.core.environment import write_environment, write_once
-from yanmo.core.errors import RequestError, StorageError, nearest
+from yanmo.core.errors import RequestError, nearest
 from yanmo.core.fingerprint import check_differences, fingerprint_of
 from yanmo.core.manifest import BEGUN, MANIFEST, missing, read_manifest, record
 from yanmo.core.messages import text
@@ -84,10 +83,9 @@ def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fin
     try:
         outputs = entry.stage.run(run, folder)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in files.FULL:
             files.remove_temporaries(folder)
-            raise StorageError(str(folder), text("room on the disk"), text("the disk is full"),
-                               text("free some space and run the same command again: finished work is kept")) from error  # fmt: skip
+            raise files.disk_full(folder) from error
         raise
     seconds = round(time.monotonic() - started, 3)
     made = {"stage": entry.name, "kind": entry.stage.type, "fingerprint": fingerprint, **parts, "outputs": outputs,

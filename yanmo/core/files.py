@@ -19,6 +19,14 @@ from yanmo.core.messages import text
 TEMPORARY = ".tmp-"  # a name that starts so is nobody's: any start of a run may remove it
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def disk_full(path: Path) -> StorageError:
+    remedy = text("free some space and run the same command again: finished work is kept")
+    return StorageError(str(path), text("room on the disk"), text("the disk is full"), remedy)
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same folder; on success it is synced and renamed to `path`, else removed.
@@ -41,9 +49,8 @@ def atomic(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     except OSError as error:
         remove(temporary)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageError(str(path), text("room on the disk"), text("the disk is full"),
-                               text("free some space and run the same command again: finished work is kept")) from error  # fmt: skip
+        if error.errno in FULL:
+            raise disk_full(path) from error
         raise
     except BaseException:
         remove(temporary)

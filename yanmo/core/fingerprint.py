@@ -83,8 +83,8 @@ def check_differences(recipe: Recipe, links: list[list[Input]], sources: dict[st
                 changes.append(text("{path} is gone", path=path_name))
         if changes:
             shown = "; ".join(str(change) for change in changes[:4]) + ("; …" if len(changes) > 4 else "")
-            raise RunError(str(folder), text("the settings it was made with"), shown,
-                           text("use --redo {stage} to make it again, or --run-dir DIR for another run", stage=entry.name))  # fmt: skip
+            remedy = text("use --redo {stage} to make it again, or --run-dir DIR for another run", stage=entry.name)
+            raise RunError(str(folder), text("the settings it was made with"), shown, remedy)
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[Any]:

@@ -158,7 +158,9 @@ def describe_part(cls: type[Part], name: str) -> str:
         if field == "type":
             lines.append(f"  type: {name}")
             continue
-        annotation = getattr(info.annotation, "__name__", str(info.annotation)) if "|" not in str(info.annotation) else str(info.annotation)
+        annotation = str(info.annotation)
+        if "|" not in annotation and "[" not in annotation:
+            annotation = getattr(info.annotation, "__name__", annotation)
         default = "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)!r}"
         note = f"  # {info.description}" if info.description else ""
         lines.append(f"  {field}: {annotation}, {default}{note}")

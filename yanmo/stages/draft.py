@@ -29,7 +29,7 @@ def draft(name: str, path: str | None, labels: str | None, minutes: float = 10) 
         raise RequestError("--minutes", text("a number above {limit}", limit=0), str(minutes))
     lines = [f"# A recipe for Yanmo. Check it with: yanmo check {target}   Run it with: yanmo run {target}",
              f"name: {stem}", "seed: 0",
-             f"budget: {{minutes: {minutes:g}}}     # wall clock for everything; sizes follow from it and from this machine's speed",
+             f"budget: {{minutes: {minutes:g}}}     # wall clock for everything; sizes follow from it",
              "stages:"]  # fmt: skip
     if path is not None:
         lines += _corpus(path)
@@ -38,7 +38,7 @@ def draft(name: str, path: str | None, labels: str | None, minutes: float = 10) 
     tasks = ["        - {type: language_modeling}"] if path is not None else []
     if labels is not None:
         tasks.append("        - *labels")
-    lines += ["", "  # Every model above on the same held-out data, with intervals; report.html and card.md are written after it.",
+    lines += ["", "  # Every model above on the same held-out data, with intervals; then report.html and card.md.",
               "  - evaluate:", "      tasks:", *tasks]  # fmt: skip
     write_text(target, "\n".join(lines) + "\n")
     return target
