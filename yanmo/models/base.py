@@ -1,8 +1,8 @@
 """What every language model is: n-gram, LSTM or Transformer, trained here or loaded.
 
-What a model must remember between tokens is a dict of tensors (`state`): keys and values for attention, h and c for an
-LSTM, the last tokens for an n-gram. Whoever runs the model (the engine) allocates it and hands it in as `Slots`, so that
-one engine batches every kind of model.
+What a model must remember between tokens is a dict of tensors (`state`): keys and values for attention, h and c for
+an LSTM, the last tokens for an n-gram. Whoever runs the model (the engine) allocates it and hands it in as `Slots`, so
+that one engine batches every kind of model.
 """
 
 from __future__ import annotations
@@ -55,13 +55,22 @@ class Slots(Protocol):
     """The rows of state that one forward pass reads and extends; made and owned by the engine.
 
     `lengths` are the tokens already remembered *before* this pass. For a per-token tensor `write` puts the new entries
-    (B, T, *shape) behind them and `read` gives (B, longest + T, *shape) including what was written in this pass; for a
-    per-row tensor both are (B, *shape). Positions past a row's own length are garbage: mask them by `lengths`.
+    (B, T, *shape) behind them and `read` gives (B, S, *shape), S = longest + T at most, including what was written in
+    this pass; for a per-row tensor both are (B, *shape). Positions past a row's own length are garbage: mask them by
+    `lengths`. The dense ones are yanmo.nn.state.DenseSlots.
     """
 
-    rows: Tensor  # (B,) int64: which slot each row of the batch is
-    lengths: Tensor  # (B,) int64
-    longest: int  # max of lengths
+    @property
+    def rows(self) -> Tensor: ...  # (B,) int64: which slot each row of the batch is
+
+    @property
+    def lengths(self) -> Tensor: ...  # (B,) int64
+
+    @property
+    def longest(self) -> int: ...  # max of lengths
+
+    @property
+    def even(self) -> bool: ...  # whether all lengths are the same
 
     def read(self, name: str) -> Tensor: ...
     def write(self, name: str, value: Tensor) -> None: ...
@@ -71,7 +80,7 @@ Reduce = Callable[[Tensor, Tensor], Any]
 
 
 class LanguageModel(nn.Module):
-    """A distribution over the next token. Causal kinds see positions up to their own; masked kinds see the whole row."""
+    """A distribution over the next token. Causal kinds see positions up to their own, masked kinds the whole row."""
 
     kind: ClassVar[str] = "causal"  # or "masked", "encoder-decoder"
     trainable: ClassVar[bool] = True
@@ -99,12 +108,12 @@ class LanguageModel(nn.Module):
         raise NotImplementedError
 
     def regions(self) -> list[nn.Module]:
-        """The submodules that torch.compile pays for, each called with tensors of one shape; compiled alone, layers that
-        are alike share one compilation."""
+        """The submodules that torch.compile pays for, each called with tensors of one shape; compiled alone, layers
+        that are alike share one compilation."""
         return []
 
     def logprobs(self, inputs: Inputs, targets: Tensor) -> Tensor:
-        """log p(target | what precedes it) in nats, (B, T) float32, for targets (B, T); count models look it up directly."""
+        """log p(target | what precedes it) in nats, (B, T) float32, for targets (B, T); count models look it up."""
         flat = targets.reshape(-1)
 
         def pick(logits: Tensor, positions: Tensor) -> Tensor:
@@ -123,7 +132,9 @@ class ModelPart(Part):
         """A fresh model with parameters drawn from `rng` alone; `context` is what the stage trains with."""
         raise NotImplementedError
 
-    def fit(self, tokens: Any, tokenizer: Tokenizer, folder: Path, log: Callable[..., None] | None = None) -> LanguageModel:
+    def fit(
+        self, tokens: Any, tokenizer: Tokenizer, folder: Path, log: Callable[..., None] | None = None
+    ) -> LanguageModel:
         """Count models: made from the training tokens (a yanmo.corpus.tokens.TokenShards split) in one go."""
         raise NotImplementedError
 

@@ -54,12 +54,17 @@ class DenseSlots:
         self._ids = [int(row) for row in rows]
         first = self._ids[0] if self._ids else 0
         contiguous = self._ids == list(range(first, first + len(self._ids)))
-        self.rows = torch.tensor(self._ids, dtype=torch.int64, device=self._storage.device)
-        self._index: slice | Tensor = slice(first, first + len(self._ids)) if contiguous else self.rows
+        self._rows = torch.tensor(self._ids, dtype=torch.int64, device=self._storage.device)
+        self._index: slice | Tensor = slice(first, first + len(self._ids)) if contiguous else self._rows
         self._written: dict[str, int] = {}
         self._version = -1
 
     # ------------------------------------------------------------------------------------------------ one pass
+
+    @property
+    def rows(self) -> Tensor:
+        """(B,) int64: the rows' numbers in the storage."""
+        return self._rows
 
     @property
     def lengths(self) -> Tensor:
@@ -75,12 +80,17 @@ class DenseSlots:
         return max((self._storage.lengths[row] for row in self._ids), default=0)
 
     @property
+    def even(self) -> bool:
+        """Whether all rows have the same length."""
+        return len({self._storage.lengths[row] for row in self._ids}) <= 1
+
+    @property
     def capacity(self) -> int:
         """Tokens for which each row has room."""
         return self._storage.capacity
 
     def write(self, name: str, value: Tensor) -> None:
-        """Per token: `value` (B, T, *shape) goes behind each row's length; per row: (B, *shape) replaces what was there."""
+        """Per token: `value` (B, T, *shape) goes behind each row's length; per row: (B, *shape) replaces the old."""
         assert not value.requires_grad, "slots remember values without their gradients: run under torch.no_grad()"
         storage = self._storage
         tensor = storage.tensors[name]
@@ -144,7 +154,8 @@ class DenseSlots:
 
     def copy(self, src: Sequence[int], dst: Sequence[int]) -> None:
         """Row src[i] onto row dst[i], all at once: sources are read before any destination is written (beams swap)."""
-        assert len(src) == len(dst) and len(set(dst)) == len(dst), "each destination row once, each with its source"
+        assert len(src) == len(dst), f"{len(src)} sources for {len(dst)} destinations"
+        assert len(set(dst)) == len(dst), "a row cannot be a destination twice"
         lengths = [self._storage.lengths[int(row)] for row in src]
         taken = torch.tensor(list(src), dtype=torch.int64, device=self._storage.device)
         index = torch.tensor(list(dst), dtype=torch.int64, device=self._storage.device)

@@ -1,0 +1,56 @@
+"""A language model with a linear head that labels a text by the hidden state of its last token, which has read all of
+it. Saved, it is what Hugging Face calls a model "for sequence classification"."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from yanmo.core.errors import RequestError
+from yanmo.core.messages import text
+from yanmo.models.base import Inputs, LanguageModel
+from yanmo.nn.init import fill, linear
+
+
+class Classifier(nn.Module):
+    """`labels` is how many there are. The head is empty until `initialise` or loading fills it."""
+
+    def __init__(self, backbone: LanguageModel, labels: int):
+        super().__init__()
+        if backbone.width is None:
+            raise RequestError(text("classifier"), text("a model with hidden states"), type(backbone).__name__)
+        self.backbone = backbone
+        self.score = linear(backbone.width, labels)
+
+    @property
+    def family(self) -> str:
+        return self.backbone.family
+
+    @property
+    def context(self) -> int | None:
+        return self.backbone.context
+
+    @property
+    def width(self) -> int | None:
+        return self.backbone.width
+
+    def initialise(self, rng: torch.Generator) -> None:
+        """Fills the head alone, so that the first scores are small and all labels begin about equal."""
+        fill(self.score.weight, 0.1 / math.sqrt(self.score.in_features), rng)
+
+    def regions(self) -> list[nn.Module]:
+        return self.backbone.regions()
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """(B, labels) float32 scores before the softmax. Padding on the right changes nothing."""
+        return self.score(self.pool(inputs)).float()
+
+    def pool(self, inputs: Inputs) -> Tensor:
+        """(B, D): the hidden state at each row's last token."""
+        hidden = self.backbone.encode(inputs)
+        if inputs.mask is None:
+            return hidden[:, -1]
+        last = inputs.mask.sum(1).clamp(min=1) - 1
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]

@@ -1,0 +1,156 @@
+"""A family of neural models: its config.json and its tensors' published names, to ours and back.
+
+A family says how one of our tensors is called there; several names mean that it is theirs put side by side along the
+first dimension (queries, keys and values are one matrix here and three there). A classifier is its backbone's tensors
+without the language head, and `score.weight`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from yanmo.core.errors import CorruptError, DataError
+from yanmo.core.messages import Text, text
+from yanmo.models.base import LanguageModel
+from yanmo.models.classifier import Classifier
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+Names = dict[str, tuple[str, ...]]  # our parameter → their tensors
+
+
+class Family:
+    causal: ClassVar[str]  # the architecture's name in config.json, for a language model
+    labels: ClassVar[str]  # and for a classifier
+
+    def config(self, model: Any) -> dict[str, Any]:
+        """The config.json that describes `model`, without what the store adds (token ids, labels)."""
+        raise NotImplementedError
+
+    def build(self, config: dict[str, Any], place: str, head: bool) -> LanguageModel:
+        """An empty model as config.json describes it, without a language head of its own unless `head`; DataError at
+        `place` for a key that is missing or asks for what we do not have."""
+        raise NotImplementedError
+
+    def names(self, model: Any) -> Names:
+        """For each of the model's parameters, the tensors it is published as."""
+        raise NotImplementedError
+
+    def write(self, model: nn.Module, folder: Path) -> dict[str, Any]:
+        """Writes the weights; returns the config."""
+        from safetensors.torch import save_file
+
+        backbone = model.backbone if isinstance(model, Classifier) else model
+        values = dict(backbone.named_parameters())
+        tensors = {}
+        for ours, theirs in self.names(backbone).items():
+            if ours == "head.weight" and isinstance(model, Classifier):
+                continue
+            value = values[ours].detach().cpu()
+            for name, part in zip(theirs, value.split(sizes(values[ours], theirs)), strict=True):
+                tensors[name] = part.contiguous()
+        if isinstance(model, Classifier):
+            tensors["score.weight"] = model.score.weight.detach().cpu().contiguous()
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        name = self.labels if isinstance(model, Classifier) else self.causal
+        return {"architectures": [name], **self.config(backbone)}
+
+    def read(self, folder: Path, config: dict[str, Any]) -> nn.Module:
+        """The model of a directory, in float32. DataError lists the tensors that are missing, unexpected or of another
+        shape than config.json says."""
+        place = str(folder / "config.json")
+        architecture = (config.get("architectures") or [self.causal])[0]
+        if architecture not in (self.causal, self.labels):
+            raise DataError(place, text("one of {choices}", choices=f"{self.causal}, {self.labels}"), architecture)
+        classifies = architecture == self.labels
+        model: nn.Module = self.build(config, place, head=not classifies)
+        names = self.names(model)
+        if classifies:
+            labels = len(config.get("id2label") or {}) or int(config.get("num_labels", 0))
+            if not labels:
+                raise DataError(place, text("a '{key}'", key="id2label"), text("none"))
+            model = Classifier(model, labels)  # type: ignore[arg-type]
+            names = {f"backbone.{ours}": theirs for ours, theirs in names.items()} | {"score.weight": ("score.weight",)}
+        fill(model, read_tensors(folder), names, str(folder), self.ignored(names))
+        return model
+
+    def ignored(self, names: Names) -> frozenset[str]:
+        """Tensors that other programs write beside those that are needed: copies."""
+        return frozenset()
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of a directory, of one file or of those that an index names."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from yanmo.core.files import read_json
+
+    parts = [WEIGHTS]
+    if not (folder / WEIGHTS).is_file() and (folder / INDEX).is_file():
+        parts = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
+    tensors: dict[str, Tensor] = {}
+    for part in parts:
+        if not (folder / part).is_file():
+            raise DataError(str(folder), text("a model directory"), text("no {name} in it", name=part))
+        try:
+            tensors |= load_file(folder / part)
+        except SafetensorError as error:
+            raise CorruptError(str(folder / part), text("a safetensors file"), str(error)) from None
+    return tensors
+
+
+@torch.no_grad()
+def fill(model: nn.Module, found: dict[str, Tensor], names: Names, where: str, ignored: frozenset[str]) -> None:
+    """Copies published tensors into the model's parameters, each exactly once; else DataError with the difference."""
+    missing, wrong = [], []
+    for ours, parameter in model.named_parameters():
+        theirs = names[ours]
+        absent = [name for name in theirs if name not in found]
+        missing += absent
+        if absent:
+            continue
+        for name, target in zip(theirs, parameter.split(sizes(parameter, theirs)), strict=True):
+            value = found[name]
+            if value.shape != target.shape:
+                wrong.append(f"{name} {tuple(value.shape)} ≠ {tuple(target.shape)}")
+            else:
+                target.copy_(value)
+    unexpected = sorted(set(found) - {name for theirs in names.values() for name in theirs} - ignored)
+    clauses: list[Text] = []
+    if missing:
+        clauses.append(text("missing: {names}", names=_some(missing)))
+    if unexpected:
+        clauses.append(text("unexpected: {names}", names=_some(unexpected)))
+    if wrong:
+        clauses.append(text("of another shape: {names}", names=_some(wrong)))
+    if clauses:
+        given = text("{clauses}", clauses="; ".join(map(str, clauses)))
+        raise DataError(where, text("the tensors that config.json describes"), given)
+
+
+def sizes(parameter: Tensor, theirs: tuple[str, ...]) -> tuple[int, ...]:
+    """The rows of `parameter` that each of their tensors has."""
+    return (parameter.shape[0],) if len(theirs) == 1 else parameter.pieces  # type: ignore[attr-defined]
+
+
+def _some(names: list[str], shown: int = 5) -> str:
+    return ", ".join(names[:shown]) + (f" … ({len(names)})" if len(names) > shown else "")
+
+
+def needs(config: dict[str, Any], place: str, *keys: str) -> None:
+    """DataError for the first of `keys` that config.json lacks."""
+    for key in keys:
+        if config.get(key) is None:
+            raise DataError(place, text("a '{key}'", key=key), text("none"))
+
+
+def refuse(config: dict[str, Any], place: str, known: dict[str, tuple[Any, ...]]) -> None:
+    """DataError where a key has another value than those that our module computes; ignoring it would change logits."""
+    for key, values in known.items():
+        if config.get(key, values[0]) not in values:
+            raise DataError(f"{place}: {key}", text("one of {choices}", choices=", ".join(map(str, values))),
+                            str(config[key]), text("this setting is not supported"))  # fmt: skip

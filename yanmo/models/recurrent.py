@@ -1,0 +1,165 @@
+"""An LSTM language model (Hochreiter & Schmidhuber 1997; Sundermeyer et al. 2012): what the Transformer is measured
+against. It remembers a row in two vectors a layer, h and c, however long the row is.
+
+A dial, `depth`, sets its size: width 256 · depth, so 512 for the default of two layers.
+
+Documents packed in one row must not leak into each other: the state starts fresh where a document begins. torch's LSTM
+has no such border, so a row is cut there, and the pieces of all rows, sorted by their lengths, go through it as one
+`PackedSequence`: no step is computed twice or for padding, and the longest piece, not the row, sets how many steps
+follow one another. Right padding is left out the same way. Rows without borders and padding take the plain path.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
+
+from yanmo.models.base import Inputs, LanguageModel, ModelPart, Output, Reduce, Slots, StateSpec
+from yanmo.nn.heads import language_head
+from yanmo.nn.init import embedding, fill, linear
+
+DEPTH = 2
+
+
+class LstmModel(ModelPart):
+    type: str = "lstm"
+    depth: int | None = Field(None, ge=1)
+    width: int | None = Field(None, ge=1)
+    tie: bool = True
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    def complete(self, depth: int | None = None, context: int | None = None) -> LstmModel:
+        """The same settings with every size filled in; `context` bounds nothing here."""
+        layers = self.depth or depth or DEPTH
+        return self.model_copy(update={"depth": layers, "width": self.width or 256 * layers})
+
+    def parameters(self, vocabulary: int) -> int:
+        """How many numbers the model has; a tied head counts once."""
+        p: Any = self.complete()
+        return p.depth * (8 * p.width**2 + 8 * p.width) + vocabulary * p.width * (1 if p.tie else 2)
+
+    def flops(self, vocabulary: int, context: int) -> float:
+        """Floating-point operations to train on one token: 6 per weight of a matrix product."""
+        p: Any = self.complete()
+        return 6.0 * (p.depth * 8 * p.width**2 + vocabulary * p.width)
+
+    def build(self, tokenizer: Any, rng: torch.Generator, context: int | None = None) -> Lstm:
+        model = Lstm(self.complete(), tokenizer.size)
+        model.initialise(rng)
+        return model
+
+
+class Lstm(LanguageModel):
+    """The module. `part` is complete; parameters are empty until `initialise` or loading fills them."""
+
+    family = "yanmo_lstm"
+    context = None
+
+    def __init__(self, part: LstmModel, vocabulary: int):
+        super().__init__()
+        part = part.complete()
+        sizes: Any = part
+        self.part, self.vocabulary, self.width, self.depth = part, vocabulary, sizes.width, sizes.depth
+        self.embedding = embedding(vocabulary, sizes.width)
+        dropout = part.dropout if sizes.depth > 1 else 0.0
+        self.layers = nn.utils.skip_init(nn.LSTM, sizes.width, sizes.width, sizes.depth, batch_first=True, dropout=dropout)
+        self.head = None if part.tie else linear(sizes.width, vocabulary)
+
+    def initialise(self, rng: torch.Generator) -> None:
+        """Matrices normal with variance 1/width, so that the gates' inputs keep the scale of what they read; forget gates
+        open (bias 1, Jozefowicz et al. 2015)."""
+        width = self.width
+        assert width is not None
+        for name, parameter in self.named_parameters():
+            if name.startswith("layers.weight"):
+                fill(parameter, 1 / math.sqrt(width), rng)
+            elif name.startswith("layers.bias"):
+                nn.init.zeros_(parameter)
+                if "bias_ih" in name:
+                    nn.init.ones_(parameter[width : 2 * width])  # input, forget, cell, output
+            else:
+                fill(parameter, 0.02, rng)
+
+    def state(self) -> dict[str, StateSpec]:
+        assert self.width is not None
+        spec = StateSpec((self.depth, self.width), self.embedding.weight.dtype, per_token=False)
+        return {"hidden": spec, "cell": spec}
+
+    def encode(self, inputs: Inputs, slots: Slots | None = None) -> Tensor:
+        x = self.embedding(inputs.tokens) if inputs.embeddings is None else inputs.embeddings
+        x = F.dropout(x, self.part.dropout, self.training)
+        if slots is None:
+            h = c = x.new_zeros(self.depth, x.shape[0], x.shape[2])
+        else:
+            h, c = (slots.read(name).to(x.dtype).transpose(0, 1).contiguous() for name in ("hidden", "cell"))
+        if inputs.mask is None and inputs.documents is None:
+            out, (h, c) = self.layers(x, (h, c))
+        else:
+            out, h, c = self._pieces(x, h, c, inputs)
+        if slots is not None:
+            slots.write("hidden", h.transpose(0, 1))
+            slots.write("cell", c.transpose(0, 1))
+        return F.dropout(out, self.part.dropout, self.training)
+
+    def forward(
+        self, inputs: Inputs, slots: Slots | None = None, *, select: Tensor | None = None, reduce: Reduce | None = None
+    ) -> Output:
+        hidden = self.encode(inputs, slots)
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        logits, reduced = language_head(hidden, weight, select, reduce)
+        return Output(logits, hidden, reduced)
+
+    def _pieces(self, x: Tensor, h: Tensor, c: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+        """Runs x (B, T, D) piece by piece. h and c (depth, B, D) are each row's before its first and after its last
+        token; a row of nothing but padding keeps its own."""
+        cut = Pieces.of(inputs.mask, inputs.documents, x.shape[:2], x.device)
+        out = torch.zeros_like(x).view(-1, x.shape[2])
+        if len(cut.order):
+            begun = [torch.where(cut.first[:, None], state[:, cut.row], 0.0) for state in (h, c)]
+            packed = PackedSequence(x.reshape(-1, x.shape[2])[cut.order], cut.sizes)
+            read, (new_h, new_c) = self.layers(packed, tuple(begun))
+            out = out.to(read.data.dtype).index_copy(0, cut.order, read.data)
+            h, c = (state.index_copy(1, cut.row[cut.last], new[:, cut.last].to(state.dtype))
+                    for state, new in ((h, new_h), (c, new_c)))  # fmt: skip
+        return out.view(x.shape), h, c
+
+
+@dataclass
+class Pieces:
+    """The unpadded stretches of one document within one row, longest first: P pieces of N tokens together."""
+
+    order: Tensor  # (N,) flat positions b · T + t, sorted by step in the piece and then by the piece: a packed sequence
+    sizes: Tensor  # (longest,) int64 on the CPU: how many pieces have a token at each step
+    row: Tensor  # (P,) the row of each piece
+    first: Tensor  # (P,) bool: it begins its row, and so goes on from the row's state
+    last: Tensor  # (P,) bool: it ends its row, and so leaves the row's state
+
+    @classmethod
+    def of(cls, mask: Tensor | None, documents: Tensor | None, shape: torch.Size, device: torch.device) -> Pieces:
+        B, T = shape
+        real = torch.ones(B, T, dtype=torch.bool, device=device) if mask is None else mask
+        begins = torch.zeros(B, T, dtype=torch.bool, device=device)
+        begins[:, 0] = True
+        if documents is not None:
+            begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+        flat = real.reshape(-1).nonzero().squeeze(1)
+        begin = begins.reshape(-1)[flat]
+        piece = begin.cumsum(0) - 1  # of each token
+        start = flat[begin]
+        lengths = torch.bincount(piece, minlength=len(start))
+        step = flat - start[piece]
+        by_length = torch.argsort(lengths, descending=True, stable=True)
+        rank = torch.empty_like(by_length)
+        rank[by_length] = torch.arange(len(start), device=device)
+        order = flat[torch.argsort(step * max(len(start), 1) + rank[piece])]
+        row = start[by_length] // T
+        final = torch.ones(len(start), dtype=torch.bool, device=device)
+        final[:-1] = start[1:] // T != start[:-1] // T
+        return cls(order, torch.bincount(step).cpu(), row, start[by_length] % T == 0, final[by_length])

@@ -1,0 +1,125 @@
+"""Model directories: the one way in and out. Hugging Face layout, written whole or not at all.
+
+    config.json  model.safetensors  generation_config.json  tokenizer.json  tokenizer_config.json
+
+`config.json`'s `model_type` says which family reads the directory; `yanmo` in it holds what only we know (the context
+it was trained with, say). A path may name a model directory, a stage's folder (its `model/`), or a run (its last model).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from yanmo.core import files
+from yanmo.core.errors import CorruptError, DataError, RequestError, nearest
+from yanmo.core.messages import text
+from yanmo.core.registry import lookup, names
+from yanmo.models.base import Loaded
+
+if TYPE_CHECKING:
+    from yanmo.text.tokenizer import Tokenizer
+
+CONFIG = "config.json"
+
+
+def save(
+    folder: Path | str,
+    model: Any,
+    tokenizer: Tokenizer | None,
+    *,
+    labels: list[str] | None = None,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Writes a model directory, in place of the one that may be there. `labels`: a classifier's, in the order of its
+    scores; `extra`: plain data kept under `yanmo` in config.json. The same model gives the same bytes."""
+    labels = list(labels if labels is not None else getattr(model, "labels", []))
+    assert model.family in names("family"), f"{type(model).__name__}.family is {model.family!r}, which no family reads"
+    with files.atomic(Path(folder)) as temporary:
+        temporary.mkdir()
+        config = lookup("family", model.family)().write(model, temporary)
+        ids: dict[str, Any] = {}
+        if tokenizer is not None:
+            ids = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
+            tokenizer.save(temporary)
+        config |= ids
+        if labels:
+            config["id2label"] = {str(index): label for index, label in enumerate(labels)}
+            config["label2id"] = {label: index for index, label in enumerate(labels)}
+        if extra or "yanmo" in config:
+            config["yanmo"] = {**config.get("yanmo", {}), **(extra or {})}
+        files.write_json(temporary / CONFIG, config)
+        if ids and not labels:
+            ends = [tokenizer.special[name] for name in (tokenizer.eos, "<|im_end|>") if name in tokenizer.special]  # type: ignore[union-attr]
+            files.write_json(temporary / "generation_config.json", {**ids, "eos_token_id": ends})
+
+
+def load(path: Path | str, device: torch.device | str = "cpu") -> Loaded:
+    """Opens a model directory, a stage's folder or a run. RequestError or DataError says what is wrong with it."""
+    folder = resolve(path)
+    config = read_config(folder)
+    try:
+        family = lookup("family", config["model_type"])()
+    except KeyError:
+        known = names("family")
+        raise DataError(str(folder / CONFIG), text("a 'model_type' that we read: {names}", names=", ".join(known)),
+                        str(config.get("model_type")), nearest(str(config.get("model_type")), known)) from None  # fmt: skip
+    tokenizer = None
+    if (folder / "tokenizer.json").is_file():
+        from yanmo.text.tokenizer import Tokenizer
+
+        tokenizer = Tokenizer.load(folder)
+    model = family.read(folder, config)
+    if isinstance(model, torch.nn.Module):
+        model = model.to(device).eval()
+    vocabulary = getattr(getattr(model, "backbone", model), "vocabulary", None)
+    if tokenizer is not None and vocabulary is not None and tokenizer.size > vocabulary:
+        raise DataError(str(folder), text("a tokenizer of at most {size} tokens, as many as the model has", size=vocabulary),
+                        str(tokenizer.size))  # fmt: skip
+    labels = sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))
+    return Loaded(model, tokenizer, config, folder, [label for _, label in labels])
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json as it is; CorruptError where it is not JSON."""
+    try:
+        config = files.read_json(folder / CONFIG)
+    except ValueError as error:
+        raise CorruptError(str(folder / CONFIG), text("valid JSON"), str(error)) from None
+    if not isinstance(config, dict):
+        raise CorruptError(str(folder / CONFIG), text("a mapping"), type(config).__name__)
+    return config
+
+
+def resolve(path: Path | str, able: Callable[[dict[str, Any]], bool] | None = None) -> Path:
+    """The model directory that `path` names: itself, a stage's `model/`, or of a run the last one in its recipe's order
+    whose config `able` accepts (by default any)."""
+    place = Path(path)
+    found = candidates(place)
+    fit = [folder for folder in found if able is None or able(read_config(folder))]
+    if fit:
+        return fit[-1]
+    if found:
+        raise RequestError(str(path), text("a model that can do this"), ", ".join(str(folder) for folder in found))
+    if not place.exists():
+        siblings = [p.name for p in place.parent.iterdir() if p.is_dir()] if place.parent.is_dir() else []
+        close = nearest(place.name, siblings) if siblings and place.name else None
+        raise RequestError(str(path), text("a run, a stage or a model directory"), text("no such folder"), close)
+    raise RequestError(str(path), text("a run, a stage or a model directory"), text("no {name} in it", name=CONFIG))
+
+
+def candidates(path: Path | str) -> list[Path]:
+    """The model directories that `path` names, a run's in the order of its recipe; empty where there is none."""
+    place = Path(path)
+    for folder in (place, place / "model"):
+        if (folder / CONFIG).is_file():
+            return [folder]
+    if not (place / "recipe.yaml").is_file():
+        return []
+    from yanmo.core.manifest import stage_manifests
+
+    stages = [place / manifest["stage"] / "model" for manifest in stage_manifests(place)]
+    return [folder for folder in stages if (folder / CONFIG).is_file()]
