@@ -39,6 +39,13 @@ class Batch:
     labels: Tensor | None = None
     items: list[Any] = field(default_factory=list)
 
+    @property
+    def weight(self) -> float:
+        """How many tokens (or rows) are trained on: a step's losses are divided by the sum of its batches' weights."""
+        if self.weights is not None:
+            return float(self.weights.sum())
+        return float(len(self.inputs.tokens))
+
     def to(self, device: torch.device | str) -> Batch:
         def move(value: Any) -> Any:
             return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value

@@ -1,0 +1,104 @@
+"""Which rows each step trains on.
+
+`TokenBatches` cuts a split's token stream into rows and takes them in the shuffled order of `RowOrder`, epoch after
+epoch; a batch goes on into the next epoch. `LabelledBatches` takes encoded examples, rows of similar length together.
+Both are functions of a cursor (epoch, index): to go on from any point costs no more than to begin.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from yanmo.core.data import Row
+from yanmo.core.errors import DataError
+from yanmo.core.messages import text
+from yanmo.corpus.tokens import RowOrder, Split
+from yanmo.objectives.base import Batch, Objective
+
+Cursor = tuple[int, int]
+
+
+class TokenBatches:
+    """`rows` rows of `context` + 1 tokens a step, in micro-batches of `micro` rows.
+
+    Row i is tokens [i·T, i·T + T]: each token of the split is a target once an epoch (the first one, a border, never).
+    """
+
+    def __init__(self, split: Split, objective: Objective, context: int, rows: int, micro: int, seed: int):
+        self.split, self.objective, self.context = split, objective, context
+        self.rows, self.micro = rows, min(micro, rows)
+        self.count = max(0, -(-(len(split.tokens) - 1) // context))
+        if self.count == 0:
+            raise DataError("train", text("at least two tokens to train on"), str(len(split.tokens)))
+        self.order = RowOrder(self.count, seed)
+
+    def take(self, cursor: Cursor, rng: torch.Generator) -> tuple[list[Batch], Cursor]:
+        epoch, index = cursor
+        wanted: list[int] = []
+        while len(wanted) < self.rows:
+            if index == self.count:
+                epoch, index = epoch + 1, 0
+            end = min(self.count, index + self.rows - len(wanted))
+            wanted += [self.order.at(epoch, i) for i in range(index, end)]
+            index = end
+        batches = [self.objective.collate([self.row(i) for i in wanted[start : start + self.micro]], rng)
+                   for start in range(0, len(wanted), self.micro)]  # fmt: skip
+        return batches, (epoch, index)
+
+    def row(self, index: int) -> Row:
+        start = index * self.context
+        return Row(self.split.tokens[start : start + self.context + 1], example=str(index))  # type: ignore[arg-type]
+
+    def describe(self, items: list[Any]) -> str:
+        """The ids of the documents in these rows, in the order of the corpus."""
+        found: list[str] = []
+        firsts = self.split.documents["first"]
+        for item in sorted({int(item) for item in items}):
+            start = item * self.context
+            low = int(np.searchsorted(firsts, start, side="right")) - 1
+            high = int(np.searchsorted(firsts, min(start + self.context, len(self.split.tokens) - 1), side="right"))
+            found += [str(name) for name in self.split.documents["id"][max(low, 0) : high]]
+        return ", ".join(dict.fromkeys(found))
+
+
+class LabelledBatches:
+    """`rows` encoded examples a step, of similar length (shuffled, cut into pools, each pool sorted), so that little of a
+    batch is padding; which rows come together and in which order differs from epoch to epoch."""
+
+    POOL = 32  # batches that are sorted together
+
+    def __init__(self, examples: list[Row], objective: Objective, rows: int, micro: int, seed: int):
+        if not examples:
+            raise DataError("train", text("at least one example to train on"), text("none"))
+        self.examples, self.objective = examples, objective
+        self.rows, self.micro, self.seed = min(rows, len(examples)), micro, seed
+        self.count = -(-len(examples) // self.rows)  # batches an epoch
+        self._epoch, self._batches = -1, [[0]]
+
+    def take(self, cursor: Cursor, rng: torch.Generator) -> tuple[list[Batch], Cursor]:
+        epoch, index = cursor
+        if index == self.count:
+            epoch, index = epoch + 1, 0
+        chosen = self.epoch(epoch)[index]
+        batches = [self.objective.collate([self.examples[i] for i in chosen[start : start + self.micro]], rng)
+                   for start in range(0, len(chosen), self.micro)]  # fmt: skip
+        return batches, (epoch, index + 1)
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """The batches of one epoch, each a list of row numbers."""
+        if epoch != self._epoch:
+            rng = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+            shuffled = rng.permutation(len(self.examples))
+            lengths = np.array([len(row.tokens) for row in self.examples])
+            pool = self.rows * self.POOL
+            ordered = np.concatenate([part[np.argsort(lengths[part], kind="stable")]
+                                      for part in np.split(shuffled, range(pool, len(shuffled), pool))])  # fmt: skip
+            batches = [ordered[start : start + self.rows].tolist() for start in range(0, len(ordered), self.rows)]
+            self._epoch, self._batches = epoch, [batches[i] for i in rng.permutation(len(batches))]
+        return self._batches
+
+    def describe(self, items: list[Any]) -> str:
+        return ", ".join(str(item) for item in items)
