@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from yanmo.inference.likelihood import score_documents, score_tokens
-from yanmo.models.base import Inputs, LanguageModel, Output
+from yanmo.inference.likelihood import STRETCH, score_documents, score_tokens
+from yanmo.models.base import Inputs, LanguageModel, Output, StateSpec
+from yanmo.models.ngram import NgramModel
+from yanmo.models.recurrent import LstmModel
 from yanmo.tasks.language_modeling import LanguageModeling, document, windows
 from yanmo.text.characters import CharacterTokenizer
 
@@ -34,6 +37,9 @@ class TinyModel(LanguageModel):
         self.memory, self.head = nn.GRU(16, 16, batch_first=True), nn.Linear(16, vocabulary)
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.5, generator=rng)
+
+    def state(self):
+        return {"keys": StateSpec((1,), torch.float32, per_token=True)}  # so that it is read in windows
 
     def forward(self, inputs: Inputs, slots=None, *, select=None, reduce=None) -> Output:
         assert self.context is None or inputs.tokens.shape[1] <= self.context
@@ -86,6 +92,28 @@ def test_neither_batch_nor_order_nor_company_changes_a_document(tokenizer, conte
         assert together == pytest.approx(alone, abs=1e-4)
     backwards = score_documents(model, tokenizer, TEXTS[::-1]).nats[::-1]
     assert backwards == pytest.approx(alone, abs=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_a_recurrent_model_reads_whole_documents(tokenizer, rows):
+    model = LstmModel(type="lstm", depth=2, width=16).build(tokenizer, torch.Generator().manual_seed(0))
+    texts = [*TEXTS, "长" * 700 + "短", "ab" * 300, ""]  # longer than a stretch, and than each other
+    found = score_documents(model, tokenizer, texts, batch_tokens=rows * STRETCH)
+    for content, nats in zip(texts, found.nats):
+        ids = torch.tensor([[tokenizer.eos_id, *tokenizer.encode(content)]])
+        with torch.no_grad():
+            logits = model(Inputs(ids[:, :-1])).logits.double().log_softmax(-1) if content else torch.zeros(1, 0, 1)
+        assert nats == pytest.approx(-float(logits.gather(-1, ids[:, 1:, None]).sum()), abs=2e-3)
+
+
+def test_an_ngram_is_looked_up(tokenizer, tmp_path):
+    ids = np.concatenate([[tokenizer.eos_id, *tokenizer.encode(content)] for content in TEXTS]).astype(np.uint16)
+    model = NgramModel(type="ngram", order=4).fit(SimpleNamespace(tokens=ids), tokenizer, tmp_path)
+    found = score_documents(model, tokenizer, TEXTS)
+    for content, nats in zip(TEXTS, found.nats):
+        row = torch.tensor([[tokenizer.eos_id, *tokenizer.encode(content)]])
+        logits = model(Inputs(row[:, :-1])).logits.double()
+        assert nats == pytest.approx(-float(logits.gather(-1, row[:, 1:, None]).sum()), rel=1e-4)
 
 
 def test_a_shorter_context_can_be_asked_for_and_progress_counts_every_token(tokenizer):

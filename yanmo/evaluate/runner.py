@@ -31,7 +31,7 @@ from yanmo.evaluate import measure
 from yanmo.evaluate.floors import classify_floors, language_floors
 from yanmo.evaluate.subjects import Subject, facts, subjects
 from yanmo.tasks.base import Task
-from yanmo.tasks.classify import Classify, decide, row_tokens
+from yanmo.tasks.classify import Classify, row_tokens
 
 if TYPE_CHECKING:
     from yanmo.inference.model import Model
@@ -62,7 +62,8 @@ def evaluate_model(path: str | Path, task: Task) -> list[dict[str, Any]]:
     """The results of one model on all the data that `task` names, floors among them; RequestError where it cannot."""
     from yanmo.models.store import resolve
 
-    [subject] = subjects([resolve(str(path))])
+    labels = task.head == "classify"
+    [subject] = subjects([resolve(path, lambda config: bool(config.get("id2label")) == labels)])
     model = subject.open()
     task = task.whole()
     if isinstance(task, Classify) and model.loaded.labels:
@@ -126,7 +127,7 @@ def _examine(
             total = sum(len(example.fields["text"]) for example in assignment.examples)
             with console.bar(f"{subject.name}: {assignment.name}", total, "characters") as bar:
                 files.write_text(path, "".join(_lines(model, assignment, bar.advance)))
-    if prompts and model.loaded.generates:
+    if prompts and model.generates:
         samples = [{"prompt": prompt, "text": model.generate(prompt, max_tokens=SAMPLE_TOKENS,
                     temperature=SAMPLE_TEMPERATURE, seed=seed)} for prompt in prompts]  # fmt: skip
         files.write_json(folder / "samples.json", samples)
@@ -139,7 +140,7 @@ def unfit(model: Model, task: Task) -> Text | None:
     """Why a model cannot do a task, or None."""
     loaded = model.loaded
     if task.head == "language":
-        return None if loaded.generates else text("it labels texts and gives no probability to text")
+        return None if model.generates else text("it labels texts and gives no probability to text")
     if not loaded.labels:
         return text("it has no labels: finetune it on the task first")
     assert isinstance(task, Classify), task
@@ -188,13 +189,12 @@ def _likelihoods(model: Model, task: Task, examples: list[Example]) -> list[dict
 
 
 def _labels(model: Model, task: Task, examples: list[Example]) -> list[dict[str, Any]]:
+    from yanmo.inference.model import WINDOW
+
     loaded = model.loaded
-    length = getattr(loaded.model, "context", None)
     lines = []
-    for example, given in zip(examples, model.predict([example.fields["text"] for example in examples])):
-        names = loaded.labels
-        prediction = decide(given.text, names, [given.scores.get(name, math.nan) for name in names])
-        cut = row_tokens(given.text, loaded.tokenizer, length)[1] if length and loaded.tokenizer else 0
+    for example, prediction in zip(examples, model.predict([example.fields["text"] for example in examples])):
+        cut = row_tokens(prediction.text, loaded.tokenizer, model.context or WINDOW)[1] if loaded.tokenizer else 0
         line = {"id": example.id, "where": example.where, "group": example.fields.get("group") or "",
                 "label": example.fields["label"], "predicted": prediction.label,
                 "score": None if prediction.score is None else round(prediction.score, 6)}  # fmt: skip

@@ -2,13 +2,15 @@
 
 Evaluation, the validation during pretraining and `yanmo score` all call this, so that one number means one thing.
 Windows of many documents are sorted by length and batched; padding is on the right and masked, so that the result does
-not depend on the batch. Only the positions that count reach the head (`select`), and its logits are reduced chunk by
-chunk in float32.
+not depend on the batch. Models that remember a whole row in a state of fixed size (LSTM) need no windows: they read
+whole documents, many at once, stretch by stretch, and carry the state along. Only the positions that count reach the
+head (`select`), and its logits are reduced chunk by chunk in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yanmo.models.base import Inputs, LanguageModel
+from yanmo.models.base import Inputs, LanguageModel, Slots
+from yanmo.nn.state import DenseSlots
 from yanmo.tasks.language_modeling import bits_per_byte, perplexity, windows
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
 
 LONGEST = 16_384  # the window of a model without a context limit: bounds memory, far beyond any n-gram's reach
+STRETCH = 256  # positions that a recurrent model reads in one pass
 
 
 @dataclass(frozen=True)
@@ -73,22 +77,36 @@ def score_tokens(
     """
     device = device_of(model)
     batch_tokens = batch_tokens or (65_536 if device.type == "cuda" else 8_192)
+    if context is None and recurrent(model):
+        return _read_through(model, documents, max(batch_tokens // STRETCH, 1), device, advance)
     context = min(context or LONGEST, model.context or LONGEST)
     pieces = [(end - start, index, start, first, end)
               for index, ids in enumerate(documents) for start, first, end in windows(len(ids), context)]  # fmt: skip
     pieces.sort(key=lambda piece: (-piece[0], piece[1], piece[2]))
     nats = np.zeros(len(documents), dtype=np.float64)
-    training = model.training
-    model.eval()
-    try:
+    with _evaluating(model):
         for batch in _batches(pieces, batch_tokens):
             found, owners = _score(model, documents, batch, device)
             np.add.at(nats, owners, found)
             if advance is not None:
                 advance(len(found))
+    return nats
+
+
+def recurrent(model: LanguageModel) -> bool:
+    """Whether the model reads rows of any length and remembers each in tensors whose size does not grow with it."""
+    return model.trainable and model.context is None and not any(spec.per_token for spec in model.state().values())
+
+
+@contextmanager
+def _evaluating(model: LanguageModel) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():  # not inference_mode: what a model caches must stay usable in training
+            yield
     finally:
         model.train(training)
-    return nats
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
@@ -108,29 +126,60 @@ def _batches(pieces: list[tuple], batch_tokens: int) -> list[list[tuple]]:
     return batches
 
 
-@torch.no_grad()
-def _score(model: LanguageModel, documents: Sequence[np.ndarray], batch: list[tuple],
-           device: torch.device) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def _score(
+    model: LanguageModel, documents: Sequence[np.ndarray], batch: list[tuple], device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
     """-ln p of every position that counts (n,) float64, and the document it belongs to (n,), in row order."""
-    rows, longest = len(batch), batch[0][0]
-    tokens = np.zeros((rows, longest), dtype=np.int64)  # 0 is padding
-    targets = np.zeros((rows, longest), dtype=np.int64)
-    mask, counted = np.zeros((rows, longest), dtype=bool), np.zeros((rows, longest), dtype=bool)
-    owners = []
-    for row, (length, index, start, first, end) in enumerate(batch):
-        ids = documents[index][start : end + 1].astype(np.int64)
-        tokens[row, :length], targets[row, :length] = ids[:-1], ids[1:]
-        mask[row, :length], counted[row, first - start : length] = True, True
-        owners.append(np.full(end - first, index))
-    inputs = Inputs(torch.from_numpy(tokens).to(device), mask=torch.from_numpy(mask).to(device))
-    wanted, select = torch.from_numpy(targets).to(device), torch.from_numpy(counted).to(device)
+    rows = [documents[index][start : end + 1] for _, index, start, _, end in batch]
+    counted = [first - start for _, _, start, first, _ in batch]
+    owners = np.concatenate([np.full(end - first, index) for _, index, _, first, end in batch])
+    return _surprise(model, rows, counted, device), owners
+
+
+def _read_through(
+    model: LanguageModel, documents: Sequence[np.ndarray], rows: int, device: torch.device, advance: Callable | None
+) -> np.ndarray:
+    """The same for models that carry a state: `rows` documents at once, the longest first, each read once from its border."""
+    nats = np.zeros(len(documents), dtype=np.float64)
+    order = sorted((i for i, ids in enumerate(documents) if len(ids) > 1), key=lambda i: (-len(documents[i]), i))
+    with _evaluating(model):
+        for begin in range(0, len(order), rows):
+            group = order[begin : begin + rows]
+            slots = DenseSlots(model.state(), len(group), len(documents[group[0]]), device)
+            for start in range(0, len(documents[group[0]]) - 1, STRETCH):
+                active = [i for i in group if len(documents[i]) - 1 > start]
+                stretch = [documents[i][start : start + STRETCH + 1] for i in active]
+                view = slots.at(range(len(active)))
+                found = _surprise(model, stretch, [0] * len(active), device, view)
+                lengths = [len(ids) - 1 for ids in stretch]
+                view.advance(lengths)
+                np.add.at(nats, np.repeat(active, lengths), found)
+                if advance is not None:
+                    advance(len(found))
+    return nats
+
+
+def _surprise(
+    model: LanguageModel, rows: list[np.ndarray], counted: list[int], device: torch.device, slots: Slots | None = None
+) -> np.ndarray:
+    """-ln p (n,) float64 of each row's tokens from number `counted` + 1 on, given those before it, in row order."""
+    lengths = np.array([len(ids) - 1 for ids in rows])
+    tokens = np.zeros((len(rows), lengths.max()), dtype=np.int64)  # 0 is padding
+    targets = np.zeros_like(tokens)
+    for row, ids in enumerate(rows):
+        tokens[row, : lengths[row]], targets[row, : lengths[row]] = ids[:-1], ids[1:]
+    place = np.arange(tokens.shape[1])
+    mask = torch.from_numpy(place < lengths[:, None])
+    select = mask & torch.from_numpy(place >= np.array(counted)[:, None])
+    inputs = Inputs(torch.from_numpy(tokens).to(device), mask=None if mask.all() else mask.to(device))
+    wanted, select = torch.from_numpy(targets).to(device), select.to(device)
     if model.trainable:
         chosen = wanted[select]
 
         def pick(logits: Tensor, positions: Tensor) -> Tensor:
             return logits.float().log_softmax(-1).gather(-1, chosen[positions].unsqueeze(-1)).squeeze(-1)
 
-        found = model(inputs, select=select, reduce=pick).reduced
+        found = model(inputs, slots, select=select, reduce=pick).reduced
     else:
         found = model.logprobs(inputs, wanted)[select]
-    return -found.double().cpu().numpy(), np.concatenate(owners)
+    return -found.double().cpu().numpy()

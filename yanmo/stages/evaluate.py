@@ -1,0 +1,79 @@
+"""The evaluation stage: every earlier model on the same held-out data, then the report and the card of the run.
+
+    evaluate/results.json    [{model, task, metric, value, low, high, n, group?}]
+             tables.json     per label, confusions, differences to the best, what was left out and why, what each model is
+             samples.json    what each generating model makes of the same prompts
+             answers/        what every model answered to every item: all figures follow from these
+             report.html  card.md         written after the results (they hold timings), and copied into the run's root
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import field_validator
+
+from yanmo.core import files
+from yanmo.core.config import PartOf
+from yanmo.core.errors import RequestError
+from yanmo.core.messages import text
+from yanmo.core.run import Run
+from yanmo.core.stage import Stage
+from yanmo.tasks.base import Task
+
+PROMPTS = ("It was", "却说")
+
+
+class EvaluateStage(Stage):
+    """Runs tasks over models; writes results with intervals, the floors beside, a report and a model card."""
+
+    takes: ClassVar[tuple[str, ...]] = ("corpus", "models")
+    optional: ClassVar[frozenset[str]] = frozenset({"corpus"})
+
+    type: str = "evaluate"
+    tasks: Annotated[list[Task], PartOf("task")]
+    models: list[str] | None = None  # names of earlier stages, or paths; None: every earlier model
+    samples: list[str] = list(PROMPTS)  # prompts that every generating model goes on with
+    corpus: str | None = None  # whose held-out documents a task without a path takes
+
+    @field_validator("tasks")
+    @classmethod
+    def _some(cls, tasks: list[Task]) -> list[Task]:
+        if not tasks:
+            raise ValueError(str(text("at least one task")))
+        return tasks
+
+    @property
+    def weight(self) -> float:
+        return 0.15
+
+    def files(self) -> list[Path]:
+        return sorted({file for task in self.tasks for file in task.files()})
+
+    def check(self) -> None:
+        for task in self.tasks:
+            task.check()
+
+    def run(self, run: Run, folder: Path) -> dict[str, str]:
+        from yanmo.evaluate.card import write_card
+        from yanmo.evaluate.heldout import assignments, openings
+        from yanmo.evaluate.report import write_report
+        from yanmo.evaluate.runner import evaluate
+        from yanmo.evaluate.subjects import subjects
+
+        models = subjects(run.inputs.get("models", []))
+        if not models:
+            raise RequestError(run.stage, text("an earlier stage that gives a {role}", role="model"), text("none"))
+        given = assignments(self.tasks, run.given("corpus"), run.stage)
+        for assignment in given:
+            for concern in assignment.task.check():
+                run.console.warn(f"{run.stage}: {assignment.name}: {concern}")
+        prompts = openings(self.samples, given) if self.samples == list(PROMPTS) else self.samples
+        found = evaluate(models, given, folder, prompts, run.console, run.seed_for("samples"))
+        files.write_json(folder / "results.json", found.results)
+        files.write_json(folder / "tables.json", found.tables)
+        files.write_json(folder / "samples.json", found.samples)
+        write_report(run.directory, folder)
+        write_card(run.directory, folder)
+        return {"results": "results.json", "tables": "tables.json", "samples": "samples.json", "answers": "answers"}
