@@ -40,7 +40,7 @@ STORAGE = 2**31  # bytes that the slots take at most where no capacity is given
 @dataclass(frozen=True)
 class Request:
     ids: Sequence[int]  # the prompt as the model reads it
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,20 +215,18 @@ class Engine:
         reading = [t for t in self.running if t.remaining and t.finish is None]
         if not reading:
             return []
-        size = self._chunk_of(reading[0])
-        alike = [t for t in reading if self._chunk_of(t) == size and t.request.sampling.prompt_logprobs == reading[0].request.sampling.prompt_logprobs]  # fmt: skip
-        return alike[: max(1, self.chunk // size)]
+        kind = self._chunk_of(reading[0])
+        return [t for t in reading if self._chunk_of(t) == kind][: max(1, self.chunk // kind[0])]
 
-    def _chunk_of(self, ticket: Ticket) -> int:
-        whole = self.chunk
-        if ticket.request.sampling.prompt_logprobs:
-            whole = max(1, min(whole, LOGITS // self.model.vocabulary))
-        return min(whole, ticket.remaining)
+    def _chunk_of(self, ticket: Ticket) -> tuple[int, bool]:
+        """How many tokens of its prompt are read next, and whether each needs its logits."""
+        every = ticket.request.sampling.prompt_logprobs
+        whole = max(1, min(self.chunk, LOGITS // self.model.vocabulary)) if every else self.chunk
+        return min(whole, ticket.remaining), every
 
     def _prefill(self, tickets: list[Ticket]) -> list[Event]:
-        size = self._chunk_of(tickets[0])
+        size, every = self._chunk_of(tickets[0])
         ids = [list(t.request.ids[t.read : t.read + size]) for t in tickets]
-        every = tickets[0].request.sampling.prompt_logprobs
         ends = [t.remaining == size for t in tickets]
         select = torch.full((len(tickets), size), every, device=self.device)
         select[:, -1] |= torch.tensor(ends, device=self.device)
@@ -276,25 +274,25 @@ class Engine:
         return [self._event(ticket, token, weighed.get(index))
                 for index, (ticket, token) in enumerate(zip(tickets, tokens.tolist()))]  # fmt: skip
 
-    def _event(self, ticket: Ticket, id: int, token: Token | None) -> Event:
+    def _event(self, ticket: Ticket, chosen: int, token: Token | None) -> Event:
         settings = ticket.request.sampling
         prompt = tuple(ticket.prompt) if settings.prompt_logprobs and not ticket.tokens else None
         if ticket.limit == 0:
             ticket.finish = "length"
             return Event(ticket, prompt=prompt, finish=ticket.finish)
-        if id < 0:
+        if chosen < 0:
             ticket.finish = "error"
             return Event(ticket, finish=ticket.finish,
                          error=WorkError("model", text("finite logits"), text("none that is finite")))  # fmt: skip
-        ticket.tokens.append(id)
-        shown = ticket.transcript.push(id)
-        if ticket.transcript.stopped or (id in self.ends and not settings.ignore_eos):
+        ticket.tokens.append(chosen)
+        shown = ticket.transcript.push(chosen)
+        if ticket.transcript.stopped or (chosen in self.ends and not settings.ignore_eos):
             ticket.finish = "stop"
         elif len(ticket.tokens) >= ticket.limit:
             ticket.finish = "length"
         if ticket.finish:
             shown += ticket.transcript.finish()
-        return Event(ticket, shown, token or Token(id), prompt, ticket.finish)
+        return Event(ticket, shown, token or Token(chosen), prompt, ticket.finish)
 
     def _retire(self, tickets: list[Ticket]) -> None:
         """Frees the tickets' slots; the last occupied one moves into the hole, so that they stay side by side."""

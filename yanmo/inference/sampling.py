@@ -38,7 +38,7 @@ class Sampling(Settings):
     top_k: int | None = Field(default=None, ge=1)
     min_p: Number = Field(default=0.0, ge=0, le=1)
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
-    stop: list[str] = []
+    stop: list[str] = Field(default_factory=list)
     ignore_eos: bool = False
     logprobs: int | None = Field(default=None, ge=0, le=100)  # how many alternatives to give beside each chosen token
     prompt_logprobs: bool = False  # the same for the tokens of the prompt
@@ -108,8 +108,8 @@ def _draw(logits: Tensor, settings: list[Sampling], draws: list[Draws]) -> Tenso
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64, device=logits.device).unsqueeze(1)
 
-    scaled = logits.double() / column([item.temperature for item in settings])
-    scaled -= scaled.amax(-1, keepdim=True)
+    scaled = logits.double()
+    scaled = (scaled - scaled.amax(-1, keepdim=True)) / column([item.temperature for item in settings])
     for row, item in enumerate(settings):
         if item.top_k is not None and item.top_k < scaled.shape[-1]:
             least = scaled[row].topk(item.top_k).values[-1]
@@ -125,10 +125,11 @@ def _draw(logits: Tensor, settings: list[Sampling], draws: list[Draws]) -> Tenso
         least = torch.where(column([item.top_p for item in settings]) < 1, ordered.gather(-1, last), 0)
         weights.masked_fill_(weights < least, 0)
     cumulative = weights.cumsum(-1)
-    target = column([draw.next() for draw in draws]) * cumulative[:, -1:]
+    whole = cumulative[:, -1:]
+    target = column([draw.next() for draw in draws]) * whole
+    target = torch.minimum(target, torch.nextafter(whole, torch.zeros_like(whole)))  # a draw next to 1 may round up to 1
     # right=True: the first token whose cumulative weight exceeds the target, never one of weight 0
-    found = torch.searchsorted(cumulative, target, right=True).squeeze(1)
-    return found.clamp_(max=logits.shape[-1] - 1)
+    return torch.searchsorted(cumulative, target, right=True).squeeze(1)
 
 
 def top_logprobs(logits: Tensor, tokens: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,257 @@
+"""A saved model, opened: what `yanmo.load(path)` gives.
+
+    model = yanmo.load("runs/stories")
+    model.generate("Once upon a time")        model.chat([{"role": "user", "content": "…"}])
+    model.predict(["a text", "another"])      model.score("a text")      model.embed(["a text"])      model.logits(ids)
+
+A run holds several models; each method takes the last one that can do what it does, opened when first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yanmo.core.data import Prediction
+from yanmo.core.errors import RequestError
+from yanmo.core.messages import Text, text
+from yanmo.inference.engine import Engine, Request
+from yanmo.inference.likelihood import device_of, score_documents
+from yanmo.inference.sampling import sampling
+from yanmo.models.base import Inputs, LanguageModel, Loaded, TextClassifier
+from yanmo.models.store import candidates, load, resolve
+from yanmo.tasks.classify import decide, row_tokens
+from yanmo.text.chat import render
+
+if TYPE_CHECKING:
+    from yanmo.text.tokenizer import Tokenizer
+
+BATCH = 8192  # tokens in one pass over many texts, padding included
+WINDOW = 1024  # tokens of a text that a model without a context limit takes at once
+NEW = 128  # tokens generated where nobody says
+
+Messages = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a text as it is generated: never half a character, often one word. `tokens` counts from the beginning."""
+
+    text: str
+    tokens: int
+    finish: str | None = None  # with the last piece: 'stop' or 'length'
+
+
+class Model:
+    """One opened model, or the models of a run: `loaded` is the last, and each method takes the last that can do it."""
+
+    def __init__(self, folders: Sequence[Path], where: str, device: torch.device | str | None = None):
+        self.folders, self.where = list(folders), where
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._opened: dict[Path, Loaded] = {}
+
+    @classmethod
+    def open(cls, path: str | Path, device: torch.device | str | None = None) -> Model:
+        """A run, RUN/STAGE or a model directory. RequestError where there is no model, DataError for a broken one."""
+        model = cls(candidates(path) or [resolve(path)], str(path), device)
+        model.loaded  # noqa: B018  what is wrong with it is said here, not at the first use
+        return model
+
+    # ------------------------------------------------------------------------------------------------ abilities
+
+    @property
+    def loaded(self) -> Loaded:
+        return self._load(self.folders[-1])
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return tokenizer_of(self._able(tokenizes, text("tokenize text")))
+
+    @property
+    def context(self) -> int | None:
+        return getattr(self.loaded.model, "context", None)
+
+    @property
+    def abilities(self) -> list[str]:
+        """What the last model can do: 'generate', 'classify', 'tokenize', 'embed'."""
+        able = {"generate": generates, "classify": classifies, "tokenize": tokenizes, "embed": embeds}
+        return [name for name, check in able.items() if check(self.loaded)]
+
+    def _load(self, folder: Path) -> Loaded:
+        if folder not in self._opened:
+            self._opened[folder] = load(folder, self.device)
+        return self._opened[folder]
+
+    def _able(self, ability: Callable[[Loaded], bool], what: Text) -> Loaded:
+        """The last model with the ability; RequestError that says what there is instead."""
+        for folder in reversed(self.folders):
+            if ability(self._load(folder)):
+                return self._load(folder)
+        found = ", ".join(sorted({str(describe(loaded)) for loaded in self._opened.values()}))
+        raise RequestError(self.where, text("a model that can {what}", what=what), found)
+
+    # ------------------------------------------------------------------------------------------------ generation
+
+    def stream(self, prompt: str | Messages, *, max_tokens: int | None = NEW, temperature: float = 0.8, top_p: float = 1.0,
+               top_k: int | None = None, min_p: float = 0.0, seed: int | None = 0, stop: str | list[str] | None = None,
+               ignore_eos: bool = False, chat: bool = False) -> Iterator[Piece]:  # fmt: skip
+        """Goes on with a text, or answers messages (or, with `chat`, a text as one message), piece by piece.
+
+        A text begins with the document border, as in training. The same seed gives the same text; None, another each
+        time. Leaving the iterator stops the work.
+        """
+        settings = sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
+                            seed=seed, stop=stop, ignore_eos=ignore_eos)  # fmt: skip
+        loaded = self._able(generates, text("generate text"))
+        if chat and isinstance(prompt, str):
+            prompt = [{"role": "user", "content": prompt}]
+        ids = prompt_ids(prompt, tokenizer_of(loaded))
+        return self._pieces(Engine(loaded.model, tokenizer_of(loaded), slots=1, capacity=_room(loaded, ids, max_tokens)),
+                            Request(ids, settings))  # fmt: skip
+
+    def _pieces(self, engine: Engine, request: Request) -> Iterator[Piece]:
+        ticket = engine.submit(request)
+        for event in engine.stream(ticket):
+            if event.text or event.finish:
+                yield Piece(event.text, len(ticket.tokens), event.finish)
+
+    def generate(self, prompt: str | Messages, **settings: Any) -> str:
+        """The whole of what `stream` gives, with the same settings: max_tokens, temperature, top_p, seed, chat …"""
+        return "".join(piece.text for piece in self.stream(prompt, **settings))
+
+    def chat(self, messages: Messages, **settings: Any) -> str:
+        """The assistant's answer to a conversation, by the model's own template."""
+        return self.generate(messages, **settings)
+
+    # ------------------------------------------------------------------------------------------------ texts
+
+    @torch.inference_mode()
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """The label of each text with its probability. Long texts are cut to the model's context."""
+        loaded = self._able(classifies, text("label texts"))
+        texts = _checked(texts)
+        if isinstance(loaded.model, TextClassifier):
+            rows = loaded.model.probabilities(texts) if texts else []
+        else:
+            rows = self._over(loaded, texts, lambda inputs: loaded.model(inputs).double().softmax(-1))
+        return [decide(content, loaded.labels, row) for content, row in zip(texts, rows)]
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """(N, D) float32: the mean of the last hidden states over each text's tokens (the border's where it has none)."""
+        loaded = self._able(embeds, text("embed texts"))
+        model: LanguageModel = getattr(loaded.model, "backbone", loaded.model)
+
+        def mean(inputs: Inputs) -> Tensor:
+            hidden = model.encode(inputs).float()
+            assert inputs.mask is not None
+            counted = inputs.mask.clone()
+            counted[:, 0] = counted.sum(1) == 1
+            return (hidden * counted.unsqueeze(-1)).sum(1) / counted.sum(1, keepdim=True)
+
+        return np.asarray(self._over(loaded, _checked(texts), mean), dtype=np.float32).reshape(len(texts), model.width or 0)
+
+    def score(self, content: str) -> dict[str, float]:
+        """How probable the model finds a text, as one document: {bits_per_byte, perplexity, tokens, bytes}."""
+        loaded = self._able(generates, text("give texts a probability"))
+        [content] = _checked([content])
+        if not content:
+            raise RequestError("score", text("some text"), text("an empty one"))
+        found = score_documents(loaded.model, tokenizer_of(loaded), [content])
+        return {"bits_per_byte": found.bits_per_byte, "perplexity": found.perplexity,
+                "tokens": int(found.tokens.sum()), "bytes": int(found.bytes.sum())}  # fmt: skip
+
+    @torch.inference_mode()
+    def logits(self, ids: Sequence[int], source: Sequence[int] | None = None) -> Tensor:
+        """(T, V) float32 on the CPU: row t is about the token after ids[t]. The ids are taken as they are."""
+        loaded = self._able(lambda item: isinstance(item.model, LanguageModel), text("give logits"))
+        model: LanguageModel = loaded.model
+        if source is not None:
+            raise RequestError("source", text("an encoder-decoder model"), str(describe(loaded)))
+        wrong = next((token for token in ids if not 0 <= token < model.vocabulary), None)
+        if wrong is not None or not len(ids):
+            given = text("none") if wrong is None else str(wrong)
+            raise RequestError("ids", text("token ids from 0 to {last}", last=model.vocabulary - 1), given)
+        if model.context and len(ids) > model.context:
+            raise RequestError("ids", text("at most {limit} tokens (the model's context)", limit=model.context),
+                               text("{count} tokens", count=len(ids)))  # fmt: skip
+        found = model(Inputs(torch.tensor([list(ids)], device=device_of(model)))).logits
+        return found[0].float().cpu()
+
+    def _over(self, loaded: Loaded, texts: list[str], work: Callable[[Inputs], Tensor]) -> list[np.ndarray]:
+        """`work` over batches of texts of like length, padded on the right and masked; one row a text, in their order."""
+        tokenizer, device = tokenizer_of(loaded), device_of(loaded.model)
+        length = getattr(loaded.model, "context", None) or WINDOW
+        rows = [row_tokens(content, tokenizer, length)[0] for content in texts]
+        order = sorted(range(len(rows)), key=lambda index: (-len(rows[index]), index))
+        found: list[Any] = [None] * len(rows)
+        while order:
+            size = max(1, BATCH // len(rows[order[0]]))
+            batch, order = order[:size], order[size:]
+            longest = len(rows[batch[0]])
+            tokens = torch.tensor([rows[i] + [tokenizer.pad_id] * (longest - len(rows[i])) for i in batch], device=device)
+            lengths = torch.tensor([len(rows[i]) for i in batch], device=device)
+            mask = torch.arange(longest, device=device) < lengths[:, None]
+            for index, row in zip(batch, work(Inputs(tokens, mask=mask)).cpu().numpy()):
+                found[index] = row
+        return found
+
+
+def models(path: str | Path) -> dict[str, Model]:
+    """Every model of a run (or the one of a stage or a directory) by its stage's or its folder's name, in their order."""
+    folders = candidates(path) or [resolve(path)]
+    names = [folder.resolve().parent.name if folder.name == "model" else folder.resolve().name for folder in folders]
+    return {name: Model.open(folder) for name, folder in zip(names, folders)}
+
+
+def generates(loaded: Loaded) -> bool:
+    return loaded.generates and loaded.model.kind == "causal" and loaded.tokenizer is not None
+
+
+def classifies(loaded: Loaded) -> bool:
+    return bool(loaded.labels)
+
+
+def tokenizes(loaded: Loaded) -> bool:
+    return loaded.tokenizer is not None
+
+
+def embeds(loaded: Loaded) -> bool:
+    return tokenizes(loaded) and getattr(getattr(loaded.model, "backbone", loaded.model), "width", None) is not None
+
+
+def tokenizer_of(loaded: Loaded) -> Tokenizer:
+    assert loaded.tokenizer is not None, "a model that reads text is saved with its tokenizer"
+    return loaded.tokenizer
+
+
+def describe(loaded: Loaded) -> Text:
+    kind = str(loaded.config.get("model_type"))
+    return text("{kind}: labels texts", kind=kind) if classifies(loaded) else text("{kind}: generates text", kind=kind)
+
+
+def prompt_ids(prompt: str | Messages, tokenizer: Tokenizer) -> list[int]:
+    """What the model reads before it generates: border and text, or the rendered conversation."""
+    if isinstance(prompt, str):
+        return [tokenizer.eos_id, *tokenizer.encode(prompt)]
+    return render(prompt, tokenizer)
+
+
+def _room(loaded: Loaded, ids: list[int], max_tokens: int | None) -> int | None:
+    """Tokens that one request's slot must hold: no more is allocated than it can fill."""
+    limit = loaded.model.context
+    if limit is None or max_tokens is None or len(ids) > limit:
+        return limit
+    return min(limit, len(ids) + max_tokens)
+
+
+def _checked(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str) or not all(isinstance(item, str) for item in texts):
+        raise RequestError("texts", text("a list of strings"), type(texts).__name__)
+    return list(texts)
