@@ -110,7 +110,8 @@ def build(cls: type[Settings], data: Any, place: Place | None = None) -> Any:
             continue
         kind = next((item.kind for item in info.metadata if isinstance(item, PartOf)), None)
         if kind is not None:
-            values[name] = _parts(kind, values[name], place.at(name), info.annotation)
+            spot = place if name == getattr(cls, "wraps", None) else place.at(name)  # its keys stand in the stage itself
+            values[name] = _parts(kind, values[name], spot, info.annotation)
         else:
             nested = _settings_class(info.annotation)
             if nested is not None and isinstance(values[name], dict):

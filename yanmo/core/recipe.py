@@ -12,7 +12,7 @@ import yaml
 from yanmo.core.config import Place, Settings, build, describe, dump_part
 from yanmo.core.errors import RecipeError, RequestError, nearest
 from yanmo.core.messages import text
-from yanmo.core.registry import create, names
+from yanmo.core.registry import create, names, resolve
 from yanmo.core.stage import Stage
 
 
@@ -44,6 +44,8 @@ class Recipe:
         for entry in self.stages:
             settings = dump_part(entry.stage)
             kind = settings.pop("type")
+            if entry.stage.wraps:
+                settings = {**settings.pop(entry.stage.wraps), **settings}
             stages.append({"name": entry.name, kind: settings} if entry.name != default_name(kind) else {kind: settings})
         data: dict[str, Any] = {"name": self.name, "seed": self.seed}
         if self.budget:
@@ -141,10 +143,34 @@ def _entry(item: Any, place: Place) -> Entry:
     name = item.get("name", default_name(kind))
     if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name) or name == "tokens":
         raise RecipeError(str(place.at("name")), text("a name of letters, digits, '_' and '-'"), describe(name))
+    spot, cls = place.at(kind), resolve("stage", kind, place.at(kind))
+    if not issubclass(cls, Stage):
+        raise RecipeError(str(spot), text("a stage"), str(kind))
     settings = {} if item[kind] is None else item[kind]
+    if cls.wraps and isinstance(settings, str):  # `tokenizer: characters`
+        settings = {"type": settings}
     if not isinstance(settings, dict):
-        raise RecipeError(str(place.at(kind)), text("a mapping of settings"), describe(settings))
-    return Entry(name, create("stage", {**settings, "type": kind}, place.at(kind)))
+        raise RecipeError(str(spot), text("a mapping of settings"), describe(settings))
+    if cls.wraps:
+        settings = _nested(cls, settings, spot)
+    elif "type" in settings:
+        raise RecipeError(str(spot.at("type")), None, text("unknown key '{key}'", key="type"), nearest("type", cls.model_fields))
+    return Entry(name, create("stage", {**settings, "type": kind}, spot))
+
+
+def _nested(cls: type[Stage], settings: dict[str, Any], place: Place) -> dict[str, Any]:
+    """The settings of a stage that wraps one part: the keys that are not the stage's own become the part's, whose `type`
+    is the default's where none is given. `Recipe.dump` writes them flat again."""
+    fields = cls.model_fields
+    own = {key: value for key, value in settings.items() if key in fields and key not in ("type", cls.wraps)}
+    part = {key: value for key, value in settings.items() if key not in own}
+    part.setdefault("type", fields[cls.wraps].get_default(call_default_factory=True).type)
+    if isinstance(part["type"], str):
+        known = {*resolve(cls.wraps, part["type"], place).model_fields, *fields} - {cls.wraps}
+        for key in part:
+            if key not in known:
+                raise RecipeError(str(place.at(key)), None, text("unknown key '{key}'", key=key), nearest(str(key), known))
+    return {**own, cls.wraps: part}
 
 
 def default_name(kind: str) -> str:
@@ -179,6 +205,8 @@ def _override(data: Any, override: str) -> None:
         item, kind = byname[keys[0]]
         if item[kind] is None:
             item[kind] = {}
+        elif isinstance(item[kind], str):
+            item[kind] = {"type": item[kind]}
         target, keys = item[kind], keys[1:]
     for key in keys[:-1]:
         if isinstance(target, list):
