@@ -1,0 +1,189 @@
+"""Rows in files between two passes: Arrow, written in batches, read back a batch at a time.
+
+A `part` holds the rows of one partition in their order, compressed. A `spill` holds rows sorted into sections, such that
+a later task reads the few sections that concern it out of every spill; it is mapped into memory, so that the others cost
+nothing. Both are whole or absent (`files.atomic`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import ipc
+
+from yanmo.core.data import Document, Origin, Rejection
+from yanmo.core.files import atomic
+from yanmo.corpus.dataset import Row
+
+BATCH_ROWS, BATCH_BYTES = 1000, 4 << 20
+DOCUMENT = pa.schema([
+    ("order", pa.int64()), ("id", pa.string()), ("text", pa.large_string()), ("source", pa.string()), ("file", pa.string()),
+    ("member", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("meta", pa.string()), ("step", pa.string()),
+    ("reason", pa.string()), ("value", pa.string()),
+])  # fmt: skip
+TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bytes: pa.binary()}
+
+
+def compact(value: Any) -> str:
+    """JSON on one line; escaped where a string holds half a surrogate pair, which UTF-8 cannot."""
+    shown = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        shown.encode("utf-8")
+    except UnicodeEncodeError:
+        shown = json.dumps(value, separators=(",", ":"))
+    return shown
+
+
+# ------------------------------------------------------------------------------------------------ rows as columns
+
+
+def encode(rows: list[Row]) -> pa.RecordBatch:
+    """One batch of rows of one kind: documents, or flat tuples of int, float, str and bytes (or of such tuples)."""
+    if isinstance(rows[0], Document):
+        return _documents(rows)
+    names, columns = [], []
+    for index, value in enumerate(rows[0]):
+        if isinstance(value, tuple):
+            for inner, item in enumerate(value):
+                names.append(f"{index}.{inner}")
+                columns.append(pa.array([row[index][inner] for row in rows], TYPES[type(item)]))
+        else:
+            names.append(str(index))
+            columns.append(pa.array([row[index] for row in rows], TYPES[type(value)]))
+    return pa.RecordBatch.from_arrays(columns, names)
+
+
+def decode(batch: pa.RecordBatch) -> Iterator[Row]:
+    columns = [column.to_pylist() for column in batch.columns]
+    names = batch.schema.names
+    if "order" in names:
+        for order, id_, text, source, file, member, start, end, meta, step, reason, value in zip(*columns):
+            rejection = Rejection(step, reason, json.loads(value)) if step is not None else None
+            found = {} if meta == "{}" else json.loads(meta)
+            yield Document(id_, text, Origin(file, member, start, end), source, found, rejection, order)
+        return
+    if not any("." in name for name in names):
+        yield from zip(*columns)
+        return
+    shape: dict[str, list[int]] = {}
+    for position, name in enumerate(names):
+        shape.setdefault(name.partition(".")[0], []).append(position)
+    nested = {name.partition(".")[0] for name in names if "." in name}
+    for values in zip(*columns):
+        yield tuple(tuple(values[p] for p in places) if head in nested else values[places[0]]
+                    for head, places in shape.items())  # fmt: skip
+
+
+def _documents(rows: list[Document]) -> pa.RecordBatch:
+    rejections = [doc.rejection for doc in rows]
+    columns: list[list[Any]] = [
+        [doc.order for doc in rows], [doc.id for doc in rows], [doc.text for doc in rows], [doc.source for doc in rows],
+        [doc.origin.file for doc in rows], [doc.origin.member for doc in rows], [doc.origin.start for doc in rows],
+        [doc.origin.end for doc in rows], [compact(doc.meta) if doc.meta else "{}" for doc in rows],
+        [r and r.step for r in rejections], [r and r.reason for r in rejections], [r and compact(r.value) for r in rejections],
+    ]  # fmt: skip
+    return pa.RecordBatch.from_arrays([pa.array(c, f.type) for c, f in zip(columns, DOCUMENT)], schema=DOCUMENT)
+
+
+def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows in lists of at most BATCH_ROWS and, but for the last of each, BATCH_BYTES characters."""
+    held: list[Row] = []
+    size = 0
+    for row in rows:
+        held.append(row)
+        size += len(row.text) if isinstance(row, Document) else 1
+        if len(held) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
+
+
+# ------------------------------------------------------------------------------------------------ parts
+
+
+class Writer:
+    """A stream of batches, all of the first one's schema; a file without any for no rows."""
+
+    def __init__(self, path: Path, compression: str | None = "zstd"):
+        self.path, self.stream, self.compression = path, None, compression
+
+    def add(self, batch: pa.RecordBatch, about: dict[str, Any] | None = None) -> None:
+        if self.stream is None:
+            self.stream = self._open(batch.schema)
+        metadata = {"sections": json.dumps(about)} if about is not None else None
+        self.stream.write_batch(batch, custom_metadata=metadata)
+
+    def _open(self, schema: pa.Schema) -> Any:
+        return ipc.new_file(str(self.path), schema, options=ipc.IpcWriteOptions(compression=self.compression, use_threads=False))
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.stream is None and kind is None:
+            self.stream = self._open(pa.schema([]))
+        if self.stream is not None:
+            self.stream.close()
+
+
+def write(path: Path, rows: Iterable[Row]) -> int:
+    """Writes a part; the number of rows."""
+    count = 0
+    with atomic(path) as temporary, Writer(temporary) as writer:
+        for held in batches(rows):
+            writer.add(encode(held))
+            count += len(held)
+    return count
+
+
+def read(path: Path) -> Iterator[Row]:
+    with pa.OSFile(str(path)) as file, ipc.open_file(file, options=ipc.IpcReadOptions(use_threads=False)) as stream:
+        for index in range(stream.num_record_batches):
+            yield from decode(stream.get_batch(index))
+
+
+# ------------------------------------------------------------------------------------------------ spills
+
+
+def write_spill(path: Path, rows: Iterable[tuple[int, Row]], flush: int = 50_000) -> int:
+    """Writes (section, row) pairs, each batch of `flush` sorted by section; the number of rows."""
+    count = 0
+    pairs = iter(rows)
+    with atomic(path) as temporary, Writer(temporary, compression=None) as writer:
+        while held := list(islice(pairs, flush)):
+            count += len(held)
+            held.sort(key=lambda pair: pair[0])  # stable: rows of a section keep their order
+            about: dict[str, list[int]] = {}
+            for index, (section, _) in enumerate(held):
+                about.setdefault(str(section), [index, index])[1] = index + 1
+            writer.add(encode([row for _, row in held]), about)
+    return count
+
+
+def read_spill(path: Path, first: int, last: int) -> Iterator[pa.RecordBatch]:
+    """The spill's rows of sections first … last - 1, a slice for each batch that has some."""
+    with pa.memory_map(str(path)) as file, ipc.open_file(file) as stream:
+        for index in range(stream.num_record_batches):
+            batch, metadata = stream.get_batch_with_custom_metadata(index)
+            spans = [span for section, span in json.loads(metadata[b"sections"]).items() if first <= int(section) < last]
+            if spans:
+                start, end = min(a for a, _ in spans), max(b for _, b in spans)
+                yield batch.slice(start, end - start)
+
+
+def sections(path: Path) -> dict[int, int]:
+    """How many rows each section of a spill has."""
+    found: dict[int, int] = {}
+    with pa.memory_map(str(path)) as file, ipc.open_file(file) as stream:
+        for index in range(stream.num_record_batches):
+            metadata = stream.get_batch_with_custom_metadata(index)[1]
+            for section, (start, end) in json.loads(metadata[b"sections"]).items():
+                found[int(section)] = found.get(int(section), 0) + end - start
+    return found

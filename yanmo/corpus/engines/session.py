@@ -1,0 +1,199 @@
+"""The local engine at work: each operation of a plan prepared in its turn, its files found again after a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yanmo
+from yanmo.core import files
+from yanmo.core.console import Console
+from yanmo.core.messages import text
+from yanmo.corpus import dataset
+from yanmo.corpus.dataset import Dataset, Plan, Row
+from yanmo.corpus.engines import parts
+from yanmo.corpus.engines.pool import Pool
+from yanmo.corpus.engines.tasks import (
+    SECTIONS, FileScan, JoinScan, MapScan, MatchTask, MergeTask, PersistTask, PlaceTask, ReadScan, ReduceTask, Scan,
+    SortTask, SpillTask, Task,
+)  # fmt: skip
+from yanmo.corpus.source import SHARD_BYTES, Shard, Source
+
+FORMAT = 1  # grows when part files of an older version cannot be used
+PARTITIONS = 256  # about how many a large input is cut into, within the bounds of
+LARGEST = 64 << 20  # bytes of input in a partition
+RANGE_ROWS = 400_000  # keys that a task holds
+MERGED = 64  # sorted parts read at once
+SHOWN_BYTES = 2 << 20  # a pass over less than this shows no bar
+
+
+class LocalSession:
+    def __init__(self, folder: Path, console: Console, workers: int):
+        self.folder, self.console, self.workers = folder, console, workers
+        self.pool = Pool(workers)
+        self.numbers = count()
+        self.known: dict[int, list[Scan]] = {}
+        version = {"format": FORMAT, "yanmo": yanmo.__version__}
+        if (folder / "version.json").is_file() and files.read_json(folder / "version.json") != version:
+            files.remove(folder)
+        if not (folder / "version.json").is_file():
+            files.write_json(folder / "version.json", version)
+
+    def close(self) -> None:
+        self.pool.close()
+
+    # -------------------------------------------------------------------------------------------- what a dataset asks
+
+    def number(self) -> int:
+        return next(self.numbers)
+
+    def read(self, sources: Iterable[Source]) -> Dataset:
+        return Dataset(dataset.Read(self.number(), tuple(sources)), self)
+
+    def rows(self, plan: Plan) -> Iterator[Row]:
+        for scan in self._scans(plan):
+            yield from scan.rows()
+
+    # -------------------------------------------------------------------------------------------- plans to scans
+
+    def _scans(self, plan: Plan) -> list[Scan]:
+        """How to iterate each partition of `plan`, after the passes that this takes."""
+        if plan.number not in self.known:
+            self.known[plan.number] = self._prepare(plan)
+        return self.known[plan.number]
+
+    def _prepare(self, plan: Plan) -> list[Scan]:
+        match plan:
+            case dataset.Read():
+                return list(partitions([(source, shard) for source in plan.sources for shard in source.shards()]))
+            case dataset.Map():
+                return [MapScan(scan, plan.fn) for scan in self._scans(plan.child)]
+            case dataset.Join():
+                matches = self._made(plan, self._join)
+                scans = self._scans(plan.child)
+                return [JoinScan(scan, tuple(matches), index, plan.how) for index, scan in enumerate(scans)]
+            case dataset.Given():
+                return [FileScan(path) for path in self._made(plan, self._given)]
+            case dataset.Persist():
+                return [FileScan(path, path.stat().st_size) for path in self._made(plan, self._persist)]
+            case dataset.Group():
+                return [FileScan(path, path.stat().st_size) for path in self._made(plan, self._group)]
+            case dataset.Sort():
+                return [FileScan(path, path.stat().st_size) for path in self._made(plan, self._sort)]
+        raise AssertionError(f"no such operation: {plan}")
+
+    def _made(self, plan: Any, make: Callable[[Any, Path], Sequence[Path]]) -> list[Path]:
+        """The files of an operation: those listed by a finished one, else made now."""
+        folder = self.folder / f"{plan.number:03d}-{type(plan).__name__.lower()}"
+        done = folder / "done.json"
+        if not done.is_file():
+            made = make(plan, folder)
+            files.write_json(done, [path.name for path in made])
+            files.remove(folder / "spill")
+        return [folder / name for name in files.read_json(done)]
+
+    def _given(self, plan: dataset.Given, folder: Path) -> list[Path]:
+        parts.write(folder / "00000.arrow", plan.rows)
+        return [folder / "00000.arrow"]
+
+    def _persist(self, plan: dataset.Persist, folder: Path) -> list[Path]:
+        scans = self._scans(plan.child)
+        tasks = [PersistTask(folder / f"{i:05d}.arrow", scan, size=scan.size) for i, scan in enumerate(scans)]
+        return self._run(text("corpus: documents"), tasks)
+
+    def _group(self, plan: dataset.Group, folder: Path) -> list[Path]:
+        scans = self._scans(plan.child)
+        spills = self._run(text("corpus: keys"), [
+            SpillTask(folder / "spill" / f"{i:05d}.arrow", scan, plan.key, plan.value, plan.reduce, size=scan.size)
+            for i, scan in enumerate(scans)])  # fmt: skip
+        return self._run(text("corpus: groups"), [
+            ReduceTask(folder / f"{first:03d}.arrow", tuple(spills), first, last, plan.reduce, size=64 * rows)
+            for first, last, rows in ranges(spills)])  # fmt: skip
+
+    def _join(self, plan: dataset.Join, folder: Path) -> list[Path]:
+        right = self._scans(plan.other)
+        others = self._run(text("corpus: keys"), [
+            SpillTask(folder / "spill" / f"right-{i:05d}.arrow", scan, _first, _second, None, size=scan.size)
+            for i, scan in enumerate(right)])  # fmt: skip
+        places = self._run(text("corpus: keys"), [
+            PlaceTask(folder / "spill" / f"left-{i:05d}.arrow", scan, plan.key, i, size=scan.size)
+            for i, scan in enumerate(self._scans(plan.child))])  # fmt: skip
+        return self._run(text("corpus: matches"), [
+            MatchTask(folder / f"{first:03d}.arrow", tuple(places), tuple(others), first, last, size=64 * rows)
+            for first, last, rows in ranges([*places, *others])])  # fmt: skip
+
+    def _sort(self, plan: dataset.Sort, folder: Path) -> list[Path]:
+        paths = self._run(text("corpus: order"), [
+            SortTask(folder / "spill" / f"0-{i:05d}.arrow", scan, plan.key, size=scan.size)
+            for i, scan in enumerate(self._scans(plan.child))])  # fmt: skip
+        level = 1
+        while len(paths) > MERGED:
+            paths = self._run(text("corpus: order"), [
+                MergeTask(folder / "spill" / f"{level}-{i:05d}.arrow", tuple(paths[i : i + MERGED]), plan.key)
+                for i in range(0, len(paths), MERGED)])  # fmt: skip
+            level += 1
+        return self._run(text("corpus: order"), [MergeTask(folder / "00000.arrow", tuple(paths), plan.key)])
+
+    # -------------------------------------------------------------------------------------------- running tasks
+
+    def _run(self, what: Any, tasks: Sequence[Task]) -> list[Path]:
+        """Runs the tasks whose output is not there yet; the outputs of all."""
+        pending = [task for task in tasks if not task.output.is_file()]
+        size = sum(task.size for task in pending)
+        if size < SHOWN_BYTES:
+            for _ in self._results(pending):
+                pass
+        else:
+            with self.console.bar(str(what), size / 1e6, "MB") as bar:
+                rows = 0
+                for task, done in self._results(pending):
+                    rows += done
+                    bar.advance(task.size / 1e6, rows=rows)
+        return [task.output for task in tasks]
+
+    def _results(self, pending: Sequence[Task]) -> Iterator[tuple[Task, int]]:
+        if self.workers == 1 or len(pending) < 2:
+            return ((task, task.run()) for task in pending)
+        return self.pool.run(pending)
+
+
+def partitions(shards: list[tuple[Source, Shard]]) -> Iterator[ReadScan]:
+    """Shards gathered in their order; how many to a partition depends on the input's size alone."""
+    total = sum(shard.size for _, shard in shards)
+    wanted = min(max(total // PARTITIONS, SHARD_BYTES), LARGEST)
+    held: list[tuple[Source, Shard]] = []
+    index = size = 0
+    for source, shard in shards:
+        held.append((source, shard))
+        size += shard.size
+        if size >= wanted or len(held) >= 10_000:
+            yield ReadScan(index << 32, tuple(held), size)
+            held, size, index = [], 0, index + 1
+    if held:
+        yield ReadScan(index << 32, tuple(held), size)
+
+
+def ranges(spills: Sequence[Path]) -> list[tuple[int, int, int]]:
+    """(first, last, rows): sections that follow each other, together about RANGE_ROWS rows."""
+    rows = [0] * SECTIONS
+    for path in spills:
+        for index, number in parts.sections(path).items():
+            rows[index] += number
+    found, first = [], 0
+    for index in range(SECTIONS):
+        held = sum(rows[first : index + 1])
+        if index == SECTIONS - 1 or held + rows[index + 1] > RANGE_ROWS:
+            if held:
+                found.append((first, index + 1, held))
+            first = index + 1
+    return found
+
+
+def _first(row: tuple[Any, Any]) -> Any:
+    return row[0]
+
+
+def _second(row: tuple[Any, Any]) -> Any:
+    return row[1]

@@ -1,0 +1,244 @@
+"""The pieces of work that the local engine hands out: each reads some files and writes one.
+
+A scan is a way to iterate one partition's rows; a task writes what it iterates. Both travel to workers as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from heapq import merge
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import xxhash
+
+from yanmo.corpus.dataset import Key, Row, RowFunction
+from yanmo.corpus.engines import parts
+from yanmo.corpus.source import Shard, Source
+
+SECTIONS = 256
+COMBINED = 50_000  # keys combined in memory before they are spilled
+
+
+def section(key: Key) -> int:
+    """Which of SECTIONS a key belongs to: the top bits of its hash."""
+    data = key if isinstance(key, bytes) else key.encode() if isinstance(key, str) else key.to_bytes(8, "little", signed=True)
+    return xxhash.xxh3_64_intdigest(data) * SECTIONS >> 64
+
+
+# ------------------------------------------------------------------------------------------------ scans
+
+
+class Scan(Protocol):
+    size: int  # bytes, about: for progress
+
+    def rows(self) -> Iterator[Row]: ...
+
+
+@dataclass(frozen=True)
+class ReadScan:
+    """Shards that follow each other in the corpus; `order` is the place of the first row."""
+
+    order: int
+    shards: tuple[tuple[Source, Shard], ...]
+    size: int
+
+    def rows(self) -> Iterator[Row]:
+        order = self.order
+        for source, shard in self.shards:
+            for doc in source.read(shard):
+                doc.order = order
+                order += 1
+                yield doc
+
+
+@dataclass(frozen=True)
+class FileScan:
+    path: Path
+    size: int = 0
+
+    def rows(self) -> Iterator[Row]:
+        return parts.read(self.path)
+
+
+@dataclass(frozen=True)
+class MapScan:
+    child: Scan
+    fn: RowFunction
+
+    @property
+    def size(self) -> int:
+        return self.child.size
+
+    def rows(self) -> Iterator[Row]:
+        return self.fn(self.child.rows())
+
+
+@dataclass(frozen=True)
+class JoinScan:
+    """A partition's rows with what `matches` found for them."""
+
+    child: Scan
+    matches: tuple[Path, ...]
+    partition: int
+    how: str
+
+    @property
+    def size(self) -> int:
+        return self.child.size
+
+    def rows(self) -> Iterator[Row]:
+        found: dict[int, Any] = {}
+        for path in self.matches:
+            for batch in parts.read_spill(path, self.partition, self.partition + 1):
+                found.update((index, value) for _, index, value in parts.decode(batch))
+        for index, row in enumerate(self.child.rows()):
+            if self.how == "left":
+                yield row, found.get(index)
+            elif index not in found:
+                yield row
+
+
+# ------------------------------------------------------------------------------------------------ tasks
+
+
+@dataclass(frozen=True)
+class Task:
+    output: Path
+    size: int = field(default=0, kw_only=True)
+
+    def run(self) -> int:
+        """Writes `output`; how many rows that took."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PersistTask(Task):
+    scan: Scan
+
+    def run(self) -> int:
+        return parts.write(self.output, self.scan.rows())
+
+
+@dataclass(frozen=True)
+class SpillTask(Task):
+    """(key, value) by the key's section; values of a key that meet in memory are combined at once."""
+
+    scan: Scan
+    key: Callable[[Row], Key | None]
+    value: Callable[[Row], Any]
+    reduce: Callable[[Any, Any], Any] | None
+
+    def run(self) -> int:
+        return parts.write_spill(self.output, self._pairs())
+
+    def _pairs(self) -> Iterator[tuple[int, Row]]:
+        held: dict[Key, Any] = {}
+        for row in self.scan.rows():
+            key = self.key(row)
+            if key is None:
+                continue
+            if self.reduce is None:
+                yield section(key), (key, self.value(row))
+                continue
+            held[key] = self.reduce(held[key], self.value(row)) if key in held else self.value(row)
+            if len(held) >= COMBINED:
+                yield from ((section(k), (k, v)) for k, v in held.items())
+                held = {}
+        yield from ((section(k), (k, v)) for k, v in held.items())
+
+
+@dataclass(frozen=True)
+class PlaceTask(Task):
+    """(key, partition, row number) by the key's section."""
+
+    scan: Scan
+    key: Callable[[Row], Key | None]
+    partition: int
+
+    def run(self) -> int:
+        keys = ((index, self.key(row)) for index, row in enumerate(self.scan.rows()))
+        pairs = ((section(key), (key, self.partition, index)) for index, key in keys if key is not None)
+        return parts.write_spill(self.output, pairs)
+
+
+@dataclass(frozen=True)
+class ReduceTask(Task):
+    """(key, value) of a range of sections, each key once, in the order of the keys."""
+
+    spills: tuple[Path, ...]
+    first: int
+    last: int
+    reduce: Callable[[Any, Any], Any]
+
+    def run(self) -> int:
+        found = list(chain.from_iterable(parts.read_spill(path, self.first, self.last) for path in self.spills))
+        return parts.write(self.output, self._combined(found))
+
+    def _combined(self, found: list[pa.RecordBatch]) -> Iterator[Row]:
+        if not found:
+            return
+        table = pa.Table.from_batches(found).sort_by([("0", "ascending")])
+        found.clear()
+        key: Key | None = None
+        value: Any = None
+        for row in chain.from_iterable(parts.decode(batch) for batch in table.to_batches(max_chunksize=10_000)):
+            if row[0] == key:
+                value = self.reduce(value, row[1])
+                continue
+            if key is not None:
+                yield key, value
+            key, value = row
+        if key is not None:
+            yield key, value
+
+
+@dataclass(frozen=True)
+class MatchTask(Task):
+    """(partition, row number, value) by partition, for the places whose key the other side has, in a range of sections."""
+
+    places: tuple[Path, ...]
+    others: tuple[Path, ...]
+    first: int
+    last: int
+
+    def run(self) -> int:
+        values: dict[Key, Any] = {}
+        for path in self.others:
+            for batch in parts.read_spill(path, self.first, self.last):
+                for key, value in parts.decode(batch):
+                    assert key not in values, f"a join needs each key once on its right side, {key!r} is there twice"
+                    values[key] = value
+        return parts.write_spill(self.output, self._matched(values))
+
+    def _matched(self, values: dict[Key, Any]) -> Iterator[tuple[int, Row]]:
+        for path in self.places:
+            for batch in parts.read_spill(path, self.first, self.last):
+                for key, partition, index in parts.decode(batch):
+                    if key in values:
+                        yield partition, (partition, index, values[key])
+
+
+@dataclass(frozen=True)
+class SortTask(Task):
+    """One partition's rows in the order of `key`: the one task that holds a partition."""
+
+    scan: Scan
+    key: Callable[[Row], Any]
+
+    def run(self) -> int:
+        return parts.write(self.output, sorted(self.scan.rows(), key=self.key))
+
+
+@dataclass(frozen=True)
+class MergeTask(Task):
+    """Sorted parts merged into one."""
+
+    paths: tuple[Path, ...]
+    key: Callable[[Row], Any]
+
+    def run(self) -> int:
+        return parts.write(self.output, merge(*map(parts.read, self.paths), key=self.key))

@@ -1,0 +1,101 @@
+"""A text as a set of numbers: the hashes of every five tokens that follow each other in it.
+
+A token is a word where words are spaced, and a single character in Chinese, Japanese, Thai and the other scripts that
+do not space them, so that English is compared by five words, Chinese by five characters, and mixed text by both. Case,
+width (NFKC) and punctuation do not count. Everything is done on arrays of code points: no Python object per word.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+
+# Scripts written without spaces between words: a character is a token.
+UNSPACED = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x0F00, 0x0FFF),  # Tibetan
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x2E80, 0x2FDF),  # radicals
+    (0x3005, 0x3007),  # 々 〆 〇
+    (0x3040, 0x312F),  # Hiragana, Katakana, Bopomofo
+    (0x31A0, 0x31FF),
+    (0x3400, 0x4DBF),  # Han
+    (0x4E00, 0x9FFF),
+    (0xA980, 0xA9DF),  # Javanese
+    (0xF900, 0xFAFF),
+    (0x20000, 0x3FFFF),
+)
+WORD, CHARACTER = 1, 2
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+LONGEST = 64  # characters of a word that take part in its hash each with a factor of their own; later ones repeat them
+
+
+@cache
+def classes() -> NDArray[np.uint8]:
+    """For each code point: 0 (between tokens), WORD or CHARACTER."""
+    table = np.zeros(0x110000, np.uint8)
+    for point in [*range(0x3400), *range(0xA000, 0xFB00), *range(0xFB00, 0x20000), *range(0xE0100, 0xE01F0)]:
+        if unicodedata.category(chr(point))[0] in "LMN":
+            table[point] = WORD
+    for first, last in UNSPACED:
+        span = table[first : last + 1]
+        if first < 0x3400 or first == 0xA980:
+            span[span == WORD] = CHARACTER
+        else:
+            span[:] = CHARACTER
+    table[0xFE00:0xFE10] = 0  # variation selectors choose a glyph, not a letter
+    table[0xE0100:0xE01F0] = 0
+    return table
+
+
+def mixed(values: Hashes) -> Hashes:
+    """A bijection of 64-bit numbers in which every bit of the input reaches every bit of the output (MurmurHash3's
+    finalizer, Appleby 2011)."""
+    values = values ^ (values >> np.uint64(33))
+    values = values * np.uint64(0xFF51AFD7ED558CCD)
+    values = values ^ (values >> np.uint64(33))
+    values = values * np.uint64(0xC4CEB9FE1A85EC53)
+    return values ^ (values >> np.uint64(33))
+
+
+@cache
+def factors(count: int, purpose: int) -> Hashes:
+    """`count` odd numbers, fixed for ever."""
+    start = np.arange(1, count + 1, dtype=np.uint64) + np.uint64(purpose << 32)
+    return mixed(start * GOLDEN) | np.uint64(1)
+
+
+def tokens(text: str) -> Hashes:
+    """The hash of each token of `text`, in order."""
+    text = (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    kind = classes()[points]
+    inside = np.flatnonzero(kind)
+    if inside.size == 0:
+        return np.zeros(0, np.uint64)
+    kind = kind[inside]
+    apart = np.diff(inside) > 1  # something between this character and the one before
+    begins = np.ones(inside.size, bool)
+    begins[1:] = apart | (kind[1:] == CHARACTER) | (kind[:-1] == CHARACTER)
+    starts = np.flatnonzero(begins)
+    place = np.arange(inside.size) - np.repeat(starts, np.diff(np.append(starts, inside.size)))
+    letters = mixed(points[inside].astype(np.uint64) * GOLDEN) * factors(LONGEST, 1)[place % LONGEST]
+    return mixed(np.add.reduceat(letters, starts))
+
+
+def shingles(text: str, length: int) -> Hashes:
+    """The hashes of each `length` tokens that follow each other; none where the text has fewer."""
+    words = tokens(text)
+    count = words.size - length + 1
+    if count < 1:
+        return np.zeros(0, np.uint64)
+    total = np.zeros(count, np.uint64)
+    for offset, factor in enumerate(factors(length, 2)):
+        total += words[offset : offset + count] * factor
+    return np.unique(mixed(total))

@@ -1,0 +1,167 @@
+"""A corpus as token ids on disk: written once for a tokenizer, mapped into memory by every model that needs it.
+
+    tokens/CORPUS-TOKENIZER/
+      tokens.json                     {dtype, size, border, splits: {name: {documents, tokens, bytes}}, sources}
+      train/       tokens.bin         uint16 where the vocabulary has at most 65,536 entries, else uint32; little endian
+                   documents.parquet  id, first, count, bytes, source, language
+      validation/  …
+
+Every document is its border token (`<|endoftext|>`) and then its tokens; `first` is where the border lies and `count`
+includes it, so documents follow each other without a gap. `bytes` are those of the text in UTF-8.
+
+A source's `weight` says how often each of its documents comes in the training split: 2 is twice, 0.5 every other one
+(which, is decided by the document's hash), 1.5 once and half of them again. Held-out splits are never weighted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import xxhash
+from numpy.typing import NDArray
+
+from yanmo.core import files
+from yanmo.core.errors import CorruptError
+from yanmo.core.manifest import digest_of
+from yanmo.core.messages import text
+from yanmo.corpus import documents
+from yanmo.corpus.order import RowOrder
+
+if TYPE_CHECKING:
+    from yanmo.core.console import Bar, Console
+    from yanmo.core.run import Run
+    from yanmo.text.tokenizer import Tokenizer
+
+__all__ = ["RowOrder", "Split", "TokenShards", "for_run"]
+
+SPLITS = ("train", "validation", "test")
+BATCH_ROWS, BATCH_CHARACTERS = 512, 1 << 20
+SCHEMA = pa.schema([("id", pa.string()), ("first", pa.int64()), ("count", pa.int64()), ("bytes", pa.int64()),
+                    ("source", pa.string()), ("language", pa.string())])  # fmt: skip
+
+
+class Split:
+    """`tokens`: (N,) ids of every document, one behind the other; `len` is N.
+
+    `documents`: arrays of one entry a document, in the order of the tokens: 'id', 'first' (where its border lies), 'count'
+    (of its tokens, border included), 'bytes', 'source', 'language' ('' where it is not known)."""
+
+    def __init__(self, folder: Path, dtype: str):
+        self.folder = folder
+        size = (folder / "tokens.bin").stat().st_size
+        # numpy cannot map a file of no bytes
+        self.tokens: NDArray[Any] = np.memmap(folder / "tokens.bin", dtype, "r") if size else np.zeros(0, dtype)
+        table = parquet.read_table(folder / "documents.parquet").to_pydict()
+        self.documents: dict[str, NDArray[Any]] = {
+            name: np.array([value or "" for value in values], str) if name in ("id", "source", "language")
+            else np.array(values, np.int64) for name, values in table.items()}  # fmt: skip
+        total = int(self.documents["count"].sum())
+        if total != len(self.tokens):
+            raise CorruptError(str(folder), text("{count} tokens", count=total), str(len(self.tokens)))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+class TokenShards:
+    def __init__(self, folder: Path, about: dict[str, Any]):
+        self.folder, self.about = folder, about
+        self.size: int = about["size"]
+        self.border: int = about["border"]
+        self._splits: dict[str, Split] = {}
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that have documents."""
+        return [name for name, amount in self.about["splits"].items() if amount["documents"]]
+
+    def split(self, name: str) -> Split:
+        """'train', 'validation' or 'test'; one without documents is empty."""
+        if name not in self._splits:
+            self._splits[name] = Split(self.folder / name, self.about["dtype"])
+        return self._splits[name]
+
+    @classmethod
+    def open(cls, folder: Path) -> TokenShards:
+        return cls(Path(folder), files.read_json(Path(folder) / "tokens.json"))
+
+    @classmethod
+    def build(cls, corpus: Path, tokenizer: Tokenizer, folder: Path, console: Console) -> TokenShards:
+        """Encodes every document of `corpus` (a corpus stage's folder or its documents) into `folder`."""
+        dtype = "<u2" if tokenizer.size <= 1 << 16 else "<u4"
+        stats = documents.stats(corpus)
+        weights = {source["name"]: source["weight"] for source in stats["sources"]}
+        sources = [{key: source[key] for key in ("name", "language", "licence", "weight")} for source in stats["sources"]]
+        total = sum(amount["bytes"] for amount in stats["splits"].values()) or None
+        present = [name for name in SPLITS if name != "test" or name in stats["splits"]]
+        amounts = {}
+        with console.bar(str(text("tokens")), total and total / 1e6, "MB") as bar:
+            for name in present:
+                (folder / name).mkdir(parents=True, exist_ok=True)
+                found = weighted(documents.iterate(corpus, name, columns=("id", "text", "source", "language")),
+                                 weights if name == "train" else {})  # fmt: skip
+                amounts[name] = _write(folder / name, found, tokenizer, dtype, bar)
+        about = {"dtype": dtype, "size": tokenizer.size, "border": tokenizer.eos_id, "splits": amounts, "sources": sources}
+        files.write_json(folder / "tokens.json", about)
+        return cls(folder, about)
+
+
+def for_run(run: Run, corpus: Path, tokenizer: Path) -> TokenShards:
+    """The shards of a corpus and a tokenizer (the folders of their stages), made once for all of a run's stages."""
+    from yanmo.text.tokenizer import Tokenizer
+
+    key = {"corpus": digest_of(corpus), "tokenizer": digest_of(tokenizer), "format": 1}
+    name = f"tokens/{corpus.resolve().name}-{tokenizer.resolve().name}"
+
+    def make(folder: Path) -> None:
+        TokenShards.build(corpus, Tokenizer.load(tokenizer), folder, run.console)
+
+    return TokenShards.open(run.shared(name, key, make))
+
+
+def weighted(rows: Iterable[dict[str, Any]], weights: dict[str, float]) -> Iterator[dict[str, Any]]:
+    """Each row as often as its source's weight says."""
+    for row in rows:
+        weight = weights.get(row["source"], 1.0)
+        times = int(weight)
+        if weight != times:
+            times += xxhash.xxh3_64_intdigest(b"weight/" + row["id"].encode()) / 2**64 < weight - times
+        for _ in range(times):
+            yield row
+
+
+def _write(folder: Path, rows: Iterable[dict[str, Any]], tokenizer: Tokenizer, dtype: str, bar: Bar) -> dict[str, int]:
+    first = size = count = 0
+    with (open(folder / "tokens.bin", "wb") as out,
+          parquet.ParquetWriter(folder / "documents.parquet", SCHEMA, compression="zstd") as table):  # fmt: skip
+        for batch in _batches(rows):
+            about = []
+            for row, ids in zip(batch, tokenizer.encode_batch([row["text"] for row in batch])):
+                tokens = np.empty(len(ids) + 1, dtype)
+                tokens[0], tokens[1:] = tokenizer.eos_id, ids
+                tokens.tofile(out)
+                length = len(row["text"].encode("utf-8"))
+                about.append((row["id"], first, len(tokens), length, row["source"], row["language"]))
+                first, size, count = first + len(tokens), size + length, count + 1
+            columns = [pa.array(column, kind.type) for column, kind in zip(zip(*about), SCHEMA)]
+            table.write_table(pa.Table.from_arrays(columns, schema=SCHEMA))
+            bar.advance(sum(entry[3] for entry in about) / 1e6, tokens=first)
+    return {"documents": count, "tokens": first, "bytes": size}
+
+
+def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    held: list[dict[str, Any]] = []
+    characters = 0
+    for row in rows:
+        held.append(row)
+        characters += len(row["text"])
+        if len(held) >= BATCH_ROWS or characters >= BATCH_CHARACTERS:
+            yield held
+            held, characters = [], 0
+    if held:
+        yield held

@@ -1,0 +1,76 @@
+"""The corpus stage: sources and steps become documents, with a split, an account of what was dropped, and a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from yanmo.core import files
+from yanmo.core.config import PartOf
+from yanmo.core.errors import DataError
+from yanmo.core.messages import text
+from yanmo.core.run import Run
+from yanmo.core.stage import Stage
+from yanmo.corpus import split
+from yanmo.corpus.dataset import Engine
+from yanmo.corpus.engines.local import LocalEngine
+from yanmo.corpus.source import Source
+from yanmo.corpus.step import Step, apply
+
+
+class CorpusStage(Stage):
+    """`validation`: the fraction of documents held out, by the hash of their content."""
+
+    type: str = "corpus"
+    source: Annotated[Source | list[Source], PartOf("source")]
+    steps: Annotated[list[Step], PartOf("step")] = []
+    engine: Annotated[Engine, PartOf("engine")] = LocalEngine()
+    validation: float = Field(0.05, ge=0, lt=1)
+
+    gives: ClassVar[str] = "corpus"
+    execution: ClassVar[frozenset[str]] = frozenset({"engine"})
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        names = [source.name for source in self.sources()]
+        if not names:
+            raise ValueError(str(text("at least one source")))
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(str(text("a name of its own for each source (add 'name:' to one '{name}')", name=twice[0])))
+        return self
+
+    def sources(self) -> list[Source]:
+        return list(self.source) if isinstance(self.source, list | tuple) else [self.source]
+
+    def files(self) -> list[Path]:
+        """The sources' files, after a look at each source: a field that no row has stops the run before it begins."""
+        found = [path for source in self.sources() for path in source.files()]
+        self.check()
+        return list(dict.fromkeys(found))
+
+    def check(self) -> None:
+        for source in self.sources():
+            source.check()
+
+    def run(self, run: Run, folder: Path) -> dict[str, str]:
+        from yanmo.corpus import writer
+
+        sources, work = self.sources(), folder / "parts"
+        with self.engine.session(work, run.console) as session:
+            docs = apply(self.steps, session.read(sources)).persist()
+            chosen = split.decide(docs, self.validation, sources)
+            stats = writer.write(folder, docs.collect(), sources, chosen)
+        if not stats["kept"]:
+            reasons = {**stats["quarantined"], **stats["dropped"]}
+            shown = ", ".join(f"{name} {count}" for name, count in sorted(reasons.items(), key=lambda r: (-r[1], r[0]))[:4])
+            raise DataError(str(folder), text("at least one document that is kept"),
+                            text("{count} read, all dropped or quarantined ({reasons})", count=stats["in"], reasons=shown),
+                            text("see {path} for examples", path=str(folder / "corpus.html")))  # fmt: skip
+        files.remove(work)
+        run.console.log(text("corpus: {read} read, {kept} kept", read=stats["in"], kept=stats["kept"]))
+        names = {"corpus": "documents", "stats": "stats.json", "page": "corpus.html",
+                 "dropped": "dropped", "quarantined": "quarantined"}  # fmt: skip
+        return {name: place for name, place in names.items() if (folder / place).exists()}
