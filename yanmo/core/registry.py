@@ -73,8 +73,8 @@ PARTS: dict[str, dict[str, str]] = {
         "yanmo_transformer": "yanmo.models.families.native:TransformerFamily",
         "yanmo_lstm": "yanmo.models.families.native:LstmFamily",
         "yanmo_ngram": "yanmo.models.ngram:NgramFamily",
-        "yanmo_tfidf": "yanmo.models.tfidf:TfidfClassifier",
-        "yanmo_majority": "yanmo.models.majority:MajorityClassifier",
+        "yanmo_tfidf": "yanmo.models.tfidf:TfidfFamily",
+        "yanmo_majority": "yanmo.models.majority:MajorityFamily",
     },
 }
 

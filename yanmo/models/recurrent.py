@@ -69,7 +69,8 @@ class Lstm(LanguageModel):
         self.part, self.vocabulary, self.width, self.depth = part, vocabulary, sizes.width, sizes.depth
         self.embedding = embedding(vocabulary, sizes.width)
         dropout = part.dropout if sizes.depth > 1 else 0.0
-        self.layers = nn.utils.skip_init(nn.LSTM, sizes.width, sizes.width, sizes.depth, batch_first=True, dropout=dropout)
+        shape = {"input_size": sizes.width, "hidden_size": sizes.width, "num_layers": sizes.depth}
+        self.layers = nn.LSTM(**shape, batch_first=True, dropout=dropout, device="meta").to_empty(device="cpu")
         self.head = None if part.tie else linear(sizes.width, vocabulary)
 
     def initialise(self, rng: torch.Generator) -> None:

@@ -61,18 +61,16 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Loaded:
     """Opens a model directory, a stage's folder or a run. RequestError or DataError says what is wrong with it."""
     folder = resolve(path)
     config = read_config(folder)
-    try:
-        family = lookup("family", config["model_type"])()
-    except KeyError:
-        known = names("family")
+    kind, known = str(config.get("model_type")), names("family")
+    if kind not in known:
         raise DataError(str(folder / CONFIG), text("a 'model_type' that we read: {names}", names=", ".join(known)),
-                        str(config.get("model_type")), nearest(str(config.get("model_type")), known)) from None  # fmt: skip
+                        kind, nearest(kind, known))  # fmt: skip
     tokenizer = None
     if (folder / "tokenizer.json").is_file():
         from yanmo.text.tokenizer import Tokenizer
 
         tokenizer = Tokenizer.load(folder)
-    model = family.read(folder, config)
+    model = lookup("family", kind)().read(folder, config)
     if isinstance(model, torch.nn.Module):
         model = model.to(device).eval()
     vocabulary = getattr(getattr(model, "backbone", model), "vocabulary", None)
