@@ -56,6 +56,8 @@ def build_app(models: dict[str, Model], *, limits: Limits | None = None, slots: 
         house.close()
 
     app = FastAPI(title="Yanmo", version=yanmo.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.router.responses = {code: {"description": "refused", "content": {"application/json": {"schema": errors.SCHEMA}}}
+                            for code in (400, 404, 408, 413, 415, 500, 503)}  # fmt: skip
     app.state.house = house
     errors.install(app)
 
@@ -67,7 +69,7 @@ def build_app(models: dict[str, Model], *, limits: Limits | None = None, slots: 
     @app.get("/health")
     async def health() -> JSONResponse:
         status = "ok" if house.healthy else "draining" if house.draining else "failed"
-        return JSONResponse({"status": status}, 200 if house.healthy else 503)
+        return JSONResponse({"status": status, **house.load()}, 200 if house.healthy else 503)
 
     @app.get("/v1/models")
     async def list_models() -> dict[str, Any]:

@@ -14,6 +14,12 @@ from starlette.exceptions import HTTPException
 
 from yanmo.core.errors import RequestError, YanmoError
 
+SCHEMA = {
+    "type": "object", "required": ["error"],
+    "properties": {"error": {"type": "object", "required": ["message", "type", "param", "code"], "properties": {
+        "message": {"type": "string"}, "type": {"type": "string"}, "param": {"type": ["string", "null"]},
+        "code": {"type": ["string", "null"]}}}},
+}  # fmt: skip
 TYPES = {404: "not_found_error", 503: "overloaded_error", 500: "server_error"}
 
 

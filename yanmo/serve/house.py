@@ -45,6 +45,8 @@ class House:
     def find(self, name: str | None, ability: str) -> tuple[str, Model]:
         """The model of that id, or the last one with the ability; 404 for an unknown id, 400 for one that cannot."""
         able = [key for key, model in self.models.items() if ability in model.abilities]
+        if name is None and ability == "tokenize":  # the default for completions, where there is one
+            able = [key for key in able if key in self.workers] or able
         if name is None:
             if not able:
                 raise ApiError(400, f"none of the models here can {ability}: {', '.join(self.models)}", "model")
@@ -54,6 +56,11 @@ class House:
         if name not in able:
             raise ApiError(400, f"model {name!r} cannot {ability} - those that can: {', '.join(able) or 'none'}", "model")
         return name, self.models[name]
+
+    def load(self) -> dict[str, int]:
+        """Sequences in a slot and waiting for one, in all engines."""
+        engines = [worker.engine for worker in self.workers.values()]
+        return {"running": sum(len(e.running) for e in engines), "waiting": sum(len(e.waiting) for e in engines)}
 
     def card(self, name: str) -> dict[str, Any]:
         model = self.models[name]
