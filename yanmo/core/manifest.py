@@ -32,7 +32,7 @@ def record(folder: Path, outputs: dict[str, str]) -> dict[str, Any]:
     hashes = {}
     for path in files.files(folder):
         name = path.relative_to(folder).as_posix()
-        if name not in (MANIFEST, BEGUN) and not any(p.startswith(files.TEMPORARY) for p in path.parts):
+        if name not in (MANIFEST, BEGUN) and not any(p.startswith(files.TEMPORARY) for p in Path(name).parts):
             hashes[name] = {"size": path.stat().st_size, "sha256": files.sha256(path)}
     roots = set(outputs.values())
     for root in roots:
