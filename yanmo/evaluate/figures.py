@@ -22,8 +22,8 @@ INK, SOFT, RULE, PAPER = "#010101", "#020202", "#030303", "#040404"
 SERIES = [f"#1000{index:02d}" for index in range(8)]
 VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", RULE: "var(--rule)", PAPER: "var(--paper)",
              **{placeholder: f"var(--c{index})" for index, placeholder in enumerate(SERIES)}}  # fmt: skip
-COLOURS = {INK: "#1d1b19", SOFT: "#6a645c", RULE: "#ddd7cb", PAPER: "#ffffff",
-           **dict(zip(SERIES, ["#1d1b19", "#a8321f", "#2c6e91", "#b07d12", "#4d7c3a", "#7a4e8f", "#0f7f78", "#8a5a3c"]))}  # fmt: skip
+LINES = ["#1d1b19", "#a8321f", "#2c6e91", "#b07d12", "#4d7c3a", "#7a4e8f", "#0f7f78", "#8a5a3c"]
+COLOURS = {INK: "#1d1b19", SOFT: "#6a645c", RULE: "#ddd7cb", PAPER: "#ffffff", **dict(zip(SERIES, LINES))}
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Mark:
-    """One finished model: what it took and what it reached. `series` joins marks of one kind (the same model in other runs)."""
+    """One finished model: what it took and what it reached. `series` joins marks of one kind (a model in several runs)."""
 
     name: str
     seconds: float
@@ -78,7 +78,7 @@ def learning_curves(curves: Sequence[Curve], counted: Sequence[Mark]) -> Any:
     right.set_xlim(0, max(s for curve in curves for _, s, _ in curve.points) * 1.02)
     span = max(high - low, 0.1)
     left.set_ylim(low - 0.07 * span, min(high, low + 3.5) + 0.07 * span)
-    left.set_xlabel(text("seconds of training (the dots of counted models: their whole build)").render())
+    left.set_xlabel(text("time of training").render())
     right.set_xlabel(text("steps").render())
     left.set_ylabel(text("bits per byte, held-out").render())
     for axis in (left, right):
@@ -181,10 +181,12 @@ class _style:
 
 
 def _recolour(artist: Any) -> None:
+    from matplotlib.colors import is_color_like, to_hex
+
     for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
         getter, setter = getattr(artist, f"get_{name}", None), getattr(artist, f"set_{name}", None)
-        if getter and setter and isinstance(value := getter(), str) and value in COLOURS:
-            setter(COLOURS[value])
+        if getter and setter and is_color_like(value := getter()) and (found := COLOURS.get(to_hex(value))):
+            setter(found)
 
 
 # ---------------------------------------------------------------------------------------------- parts of a picture

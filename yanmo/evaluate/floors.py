@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from yanmo.evaluate.measure import Answer, accuracy, classify_results, counted, grouped, indices, macro_f1, result
+from yanmo.evaluate.measure import Answer, classify_results, grouped, macro_f1_of, numbers, result
 
 DRAWS = 1000
 UNIFORM_BYTE = 8.0  # bits that a byte takes when all 256 are equally probable
@@ -33,17 +33,16 @@ def classify_floors(
     """chance: a label drawn with equal probability for each example, the mean of 1000 such drawings and the range that
     95% of them fall in; majority: always the most frequent label of `training` (of equals the first of `names`)."""
     rows = []
-    truth, _ = indices(answers, names)
-    size = len(names)
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(0, size, (DRAWS, len(truth)))
+    truth, _ = numbers(answers, names)
     for group, items in grouped(answers, ("group",)).items():
-        every = np.arange(len(items))
-        for metric, figure in (("accuracy", accuracy), ("macro_f1", macro_f1)):
-            values = np.array([counted(truth[items], draw[items], size, figure)(every) for draw in drawn])
+        rng = np.random.default_rng(0)
+        true = truth[items][None]
+        drawn = [rng.integers(0, len(names), true.shape) for _ in range(DRAWS)]
+        found = {"accuracy": [float((true == draw).mean()) for draw in drawn],
+                 "macro_f1": [float(macro_f1_of(true, draw, len(names))[0]) for draw in drawn]}  # fmt: skip
+        for metric, values in found.items():
             low, high = (float(bound) for bound in np.percentile(values, [2.5, 97.5]))
-            rows.append(result("chance", task, metric, float(values.mean()), (low, high), len(items), group))
+            rows.append(result("chance", task, metric, float(np.mean(values)), (low, high), len(items), group))
     counts = Counter(training)
     most = max(names, key=lambda name: counts[name])  # max keeps the first of equals
-    always = [{**answer, "predicted": most} for answer in answers]
-    return rows + classify_results("majority", task, always, names)
+    return rows + classify_results("majority", task, [{**answer, "predicted": most} for answer in answers], names)

@@ -11,39 +11,74 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from yanmo.tasks.language_modeling import bits_per_byte, perplexity
-from yanmo.text.metrics import bootstrap
+from yanmo.text.metrics import bootstrap, f1
 
-Statistic = Callable[[np.ndarray], float]  # indices of items (n,) → figure
 Answer = dict[str, Any]
+CELLS = 1 << 22  # of confusion tables that are held at one time
 
 
-def result(model: str, task: str, metric: str, value: float, bounds: tuple[float, float] | None, n: int,
-           group: str | None = None) -> dict[str, Any]:  # fmt: skip
-    """One line of results.json; without bounds (a single item) low and high are null: there is nothing to vary."""
+@dataclass(frozen=True)
+class Figure:
+    """A metric and the columns it is computed from: `metric` takes arrays (R, N) and gives (R,), for R resamples."""
+
+    metric: Callable[..., np.ndarray]
+    columns: tuple[np.ndarray, ...]  # (N,) each
+
+    @property
+    def n(self) -> int:
+        return len(self.columns[0])
+
+    @property
+    def value(self) -> float:
+        return float(self.metric(*(column[None] for column in self.columns))[0])
+
+    def of(self, items: Sequence[int]) -> Figure:
+        return Figure(self.metric, tuple(column[list(items)] for column in self.columns))
+
+    def bounds(self) -> tuple[float, float] | None:
+        """The 95% interval; None for a single item, or a figure that is not finite: there is nothing to vary."""
+        if self.n < 2 or not math.isfinite(self.value):
+            return None
+        found = bootstrap.interval(self.metric, *self.columns)
+        return (found.low, found.high)
+
+
+def minus(first: Figure, second: Figure) -> Figure:
+    """The difference on the same items. Its interval is much narrower than the two figures' own, because what makes an item
+    hard for one model mostly makes it hard for the other."""
+    split = len(first.columns)
+    return Figure(lambda *arrays: first.metric(*arrays[:split]) - second.metric(*arrays[split:]), first.columns + second.columns)
+
+
+def result(
+    model: str, task: str, metric: str, value: float, bounds: tuple[float, float] | None, n: int, group: str | None = None
+) -> dict[str, Any]:
+    """One line of results.json; low and high are null where there is no interval."""
     low, high = bounds if bounds is not None else (math.nan, math.nan)
-    figures = {"value": _round(value), "low": _round(low), "high": _round(high), "n": n}
+    figures = {"value": rounded(value), "low": rounded(low), "high": rounded(high), "n": n}
     return {"model": model, "task": task, "metric": metric, **figures, **({"group": group} if group else {})}
 
 
-def _round(value: float) -> float | None:
+def rounded(value: float) -> float | None:
     """Six decimals; a figure that does not exist is null, never NaN (which is not JSON)."""
     return round(value, 6) if math.isfinite(value) else None
 
 
 def grouped(answers: Sequence[Answer], keys: Iterable[str]) -> dict[str | None, list[int]]:
-    """None → all items; 'language=zh' → those; only where a key has more than one value, or some items lack it."""
+    """None → all items; 'language=zh' → those. A key whose value is the same for all items makes no group."""
     found: dict[str | None, list[int]] = {None: list(range(len(answers)))}
     for key in keys:
-        values = sorted({str(answer.get(key) or "") for answer in answers})
-        for value in values if len(values) > 1 else []:
+        places: dict[str, list[int]] = {}
+        for index, answer in enumerate(answers):
+            places.setdefault(str(answer.get(key) or ""), []).append(index)
+        for value in sorted(places) if len(places) > 1 else []:
             if value:
-                name = value if key == "group" else f"{key}={value}"
-                found[name] = [i for i, answer in enumerate(answers) if str(answer.get(key) or "") == value]
+                found[value if key == "group" else f"{key}={value}"] = places[value]
     return found
 
 
@@ -52,92 +87,71 @@ def grouped(answers: Sequence[Answer], keys: Iterable[str]) -> dict[str | None, 
 
 def language_results(model: str, task: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:
     """bits_per_byte and perplexity, over all documents, by language and by source. Answers: nats, tokens, bytes."""
-    nats, tokens, size = (column(answers, name) for name in ("nats", "tokens", "bytes"))
+    figures = {"bits_per_byte": bits_per_byte(answers), "perplexity": perplexity(answers)}
     rows = []
     for group, items in grouped(answers, ("language", "source")).items():
-        for metric, over, figure in (("bits_per_byte", size, bits_per_byte), ("perplexity", tokens, perplexity)):
-            statistic = ratio(nats[items], over[items], figure)
-            rows.append(result(model, task, metric, statistic(np.arange(len(items))), interval(statistic, len(items)),
-                               len(items), group))  # fmt: skip
+        for metric, whole in figures.items():
+            part = whole.of(items)
+            rows.append(result(model, task, metric, part.value, part.bounds(), len(items), group))
     return rows
 
 
-def bits_statistic(answers: Sequence[Answer]) -> Statistic:
-    return ratio(column(answers, "nats"), column(answers, "bytes"), bits_per_byte)
+def bits_per_byte(answers: Sequence[Answer]) -> Figure:
+    """A ratio of sums: a long document weighs as much as its bytes, as in the whole text."""
+    return Figure(lambda nats, size: _mean(nats, size) / math.log(2), (_column(answers, "nats"), _column(answers, "bytes")))
 
 
-def column(answers: Sequence[Answer], name: str) -> np.ndarray:
-    return np.array([answer[name] for answer in answers], dtype=np.float64)
+def perplexity(answers: Sequence[Answer]) -> Figure:
+    """Per token of the model's own tokenizer: not comparable between tokenizers."""
+    return Figure(lambda nats, tokens: np.exp(np.minimum(_mean(nats, tokens), 700)),
+                  (_column(answers, "nats"), _column(answers, "tokens")))  # fmt: skip
 
 
-def ratio(nats: np.ndarray, over: np.ndarray, figure: Callable[[float, float], float]) -> Statistic:
-    """The figure of a ratio of sums: long documents weigh as much as their bytes, as in the whole text."""
-    return lambda items: figure(float(nats[items].sum()), float(over[items].sum()))
+def _mean(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    total = below.sum(-1)
+    return np.divide(above.sum(-1), total, out=np.full(total.shape, math.nan), where=total != 0)
+
+
+def _column(answers: Sequence[Answer], name: str) -> np.ndarray:
+    return np.array([math.nan if answer[name] is None else answer[name] for answer in answers], dtype=np.float64)
 
 
 # ---------------------------------------------------------------------------------------------- classification
 
 
 def classify_results(model: str, task: str, answers: Sequence[Answer], names: Sequence[str]) -> list[dict[str, Any]]:
-    """accuracy and macro_f1, over all examples and by group. Answers: label, predicted (None: no decision)."""
-    truth, predicted = indices(answers, names)
+    """accuracy and macro_f1, over all examples and by group. Answers: label, predicted (null: no decision)."""
+    figures = {"accuracy": accuracy(answers, names), "macro_f1": macro_f1(answers, names)}
     rows = []
     for group, items in grouped(answers, ("group",)).items():
-        for metric, figure in (("accuracy", accuracy), ("macro_f1", macro_f1)):
-            statistic = counted(truth[items], predicted[items], len(names), figure)
-            rows.append(result(model, task, metric, statistic(np.arange(len(items))), interval(statistic, len(items)),
-                               len(items), group))  # fmt: skip
+        for metric, whole in figures.items():
+            part = whole.of(items)
+            rows.append(result(model, task, metric, part.value, part.bounds(), len(items), group))
     return rows
 
 
-def indices(answers: Sequence[Answer], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as numbers, (N,) each; no decision is one more class, which is never right."""
-    number = {name: index for index, name in enumerate(names)}
-    return (np.array([number[answer["label"]] for answer in answers], dtype=np.int64),
-            np.array([number.get(answer["predicted"], len(names)) for answer in answers], dtype=np.int64))  # fmt: skip
+def accuracy(answers: Sequence[Answer], names: Sequence[str]) -> Figure:
+    return Figure(lambda true, given: (true == given).mean(-1), numbers(answers, names))
 
 
-def macro_f1_statistic(answers: Sequence[Answer], names: Sequence[str]) -> Statistic:
-    return counted(*indices(answers, names), len(names), macro_f1)
+def macro_f1(answers: Sequence[Answer], names: Sequence[str]) -> Figure:
+    """The mean F1 of the labels that occur, as truth or as prediction."""
+    return Figure(lambda true, given: macro_f1_of(true, given, len(names)), numbers(answers, names))
 
 
-def counted(truth: np.ndarray, predicted: np.ndarray, labels: int, figure: Callable[[np.ndarray], float]) -> Statistic:
-    """A figure of the confusion counts (labels, labels + 1), of which the last column is 'no decision'."""
-    cells = truth * (labels + 1) + predicted
-
-    def statistic(items: np.ndarray) -> float:
-        return figure(np.bincount(cells[items], minlength=labels * (labels + 1)).reshape(labels, labels + 1))
-
-    return statistic
-
-
-def accuracy(confusion: np.ndarray) -> float:
-    total = confusion.sum()
-    return float(np.trace(confusion) / total) if total else math.nan
+def macro_f1_of(true: np.ndarray, given: np.ndarray, labels: int) -> np.ndarray:
+    """(R,) for label numbers (R, N), `labels` meaning no decision: that is never right, and no label to be averaged."""
+    step = max(1, CELLS // (labels + 1) ** 2)
+    values = []
+    for start in range(0, len(true), step):
+        table = f1.confusion(true[start : start + step], given[start : start + step], labels + 1)
+        occurs = ((table.sum(-1) + table.sum(-2)) > 0)[..., :labels]
+        values.append((f1.f1(table)[..., :labels] * occurs).sum(-1) / np.maximum(occurs.sum(-1), 1))
+    return np.concatenate(values)
 
 
-def macro_f1(confusion: np.ndarray) -> float:
-    """The mean F1 of the labels that occur, as truth or as prediction (F1 = 2 TP / (2 TP + FP + FN))."""
-    right = np.diagonal(confusion)
-    either = confusion.sum(1) + confusion[:, :-1].sum(0)
-    occurring = either > 0
-    return float((2 * right[occurring] / either[occurring]).mean()) if occurring.any() else math.nan
-
-
-# ---------------------------------------------------------------------------------------------- intervals, comparisons
-
-
-def interval(statistic: Statistic, n: int) -> tuple[float, float] | None:
-    return bootstrap.interval(statistic, n, seed=0) if n > 1 else None
-
-
-def difference(first: Statistic, second: Statistic, n: int) -> dict[str, Any]:
-    """first - second on the same items, with the interval of the difference: much narrower than the two figures' own,
-    because what makes an item hard for one model mostly makes it hard for the other."""
-
-    def both(items: np.ndarray) -> float:
-        return first(items) - second(items)
-
-    value, bounds = both(np.arange(n)), interval(both, n)
-    low, high = bounds if bounds else (value, value)
-    return {"value": _round(value), "low": _round(low), "high": _round(high)}
+def numbers(answers: Sequence[Answer], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted labels as numbers (N,); no decision is one more than the last."""
+    classes = [*names, ""]
+    return (f1.numbers([answer["label"] for answer in answers], classes),
+            f1.numbers([answer["predicted"] or "" for answer in answers], classes))  # fmt: skip

@@ -16,7 +16,7 @@ class Markup(str):
     """HTML that is safe as it is."""
 
 
-def tag(name: str, *children: Any, **attributes: Any) -> Markup:
+def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     """An element. `cls` is the class; an attribute that is None or False is left out, True stands without a value."""
     written = ""
     for key, value in attributes.items():

@@ -20,11 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from yanmo.core import files
 from yanmo.core.console import Console
-from yanmo.core.data import Example
+from yanmo.core.data import Example, Prediction
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import Text, text
 from yanmo.evaluate import measure
@@ -113,6 +111,8 @@ def _examine(
     subject: Subject, assignments: Sequence[Assignment], folder: Path, prompts: Sequence[str], console: Console, seed: int
 ) -> dict[str, Any]:
     """All that needs the model itself. `model.json` is written last: where it is, the model is not opened again."""
+    from yanmo.inference.model import generates
+
     done = folder / "model.json"
     if done.is_file():
         return files.read_json(done)
@@ -127,7 +127,7 @@ def _examine(
             total = sum(len(example.fields["text"]) for example in assignment.examples)
             with console.bar(f"{subject.name}: {assignment.name}", total, "characters") as bar:
                 files.write_text(path, "".join(_lines(model, assignment, bar.advance)))
-    if prompts and model.generates:
+    if prompts and generates(model.loaded):
         samples = [{"prompt": prompt, "text": model.generate(prompt, max_tokens=SAMPLE_TOKENS,
                     temperature=SAMPLE_TEMPERATURE, seed=seed)} for prompt in prompts]  # fmt: skip
         files.write_json(folder / "samples.json", samples)
@@ -138,9 +138,11 @@ def _examine(
 
 def unfit(model: Model, task: Task) -> Text | None:
     """Why a model cannot do a task, or None."""
+    from yanmo.inference.model import generates
+
     loaded = model.loaded
     if task.head == "language":
-        return None if model.generates else text("it labels texts and gives no probability to text")
+        return None if generates(loaded) else text("it labels texts and gives no probability to text")
     if not loaded.labels:
         return text("it has no labels: finetune it on the task first")
     assert isinstance(task, Classify), task
@@ -183,7 +185,7 @@ def _likelihoods(model: Model, task: Task, examples: list[Example]) -> list[dict
     found = score_documents(loaded.model, loaded.tokenizer, [example.fields["text"] for example in examples])
     return [
         {"id": example.id, "source": example.fields.get("source") or "", "language": example.fields.get("language") or "",
-         "nats": round(float(nats), 6), "tokens": int(tokens), "bytes": int(size)}
+         "nats": measure.rounded(float(nats)), "tokens": int(tokens), "bytes": int(size)}
         for example, nats, tokens, size in zip(examples, found.nats, found.tokens, found.bytes)
     ]  # fmt: skip
 
@@ -232,26 +234,26 @@ def _tables(answers: dict[str, list[dict]], assignment: Assignment) -> dict[str,
     if task.head == "language":
         for model, lines in answers.items():
             table["models"][model] = {unit: sum(a[unit] for a in lines) for unit in ("tokens", "bytes")}
-        statistics = {model: measure.bits_statistic(lines) for model, lines in answers.items()}
+        figures = {model: measure.bits_per_byte(lines) for model, lines in answers.items()}
     else:
-        from yanmo.text.metrics import f1
-
         assert isinstance(task, Classify)
         names = task.names()
         table |= {"labels": names, "concerns": [concern.render("en") for concern in task.check()]}
         for model, lines in answers.items():
-            report = f1.report([a["label"] for a in lines], [a["predicted"] for a in lines], names)
-            table["models"][model] = {"truncated": sum("cut" in a for a in lines),
-                                      "undecided": sum(a["predicted"] is None for a in lines), **report}  # fmt: skip
-        statistics = {model: measure.macro_f1_statistic(lines, names) for model, lines in answers.items()}
+            table["models"][model] = {"truncated": sum("cut" in a for a in lines), **task.score(_pairs(lines))}
+        figures = {model: measure.macro_f1(lines, names) for model, lines in answers.items()}
     sign = 1 if task.higher_is_better else -1
-    every = np.arange(len(assignment.examples))
-    best = max(statistics, key=lambda model: sign * _sortable(statistics[model](every), sign))
-    table["best"] = best
-    table["behind"] = {model: measure.difference(statistic, statistics[best], len(every))
-                       for model, statistic in statistics.items() if model != best}  # fmt: skip
+    values = {model: sign * figure.value for model, figure in figures.items()}
+    best = max(values, key=lambda model: values[model] if math.isfinite(values[model]) else -math.inf)
+    table |= {"best": best, "behind": {}}
+    for model, figure in figures.items():
+        if model != best:
+            gap = measure.minus(figure, figures[best])
+            low, high = gap.bounds() or (math.nan, math.nan)
+            table["behind"][model] = {name: measure.rounded(value)
+                                      for name, value in (("value", gap.value), ("low", low), ("high", high))}  # fmt: skip
     return table
 
 
-def _sortable(value: float, sign: int) -> float:
-    return value if math.isfinite(value) else -sign * math.inf
+def _pairs(lines: list[dict]) -> list[tuple[Example, Prediction]]:
+    return [(Example(line["id"], {"label": line["label"]}), Prediction("", line["predicted"], line["score"])) for line in lines]

@@ -34,7 +34,7 @@ class EvaluateStage(Stage):
     type: str = "evaluate"
     tasks: Annotated[list[Task], PartOf("task")]
     models: list[str] | None = None  # names of earlier stages, or paths; None: every earlier model
-    samples: list[str] = list(PROMPTS)  # prompts that every generating model goes on with
+    samples: tuple[str, ...] = PROMPTS  # prompts that every generating model goes on with
     corpus: str | None = None  # whose held-out documents a task without a path takes
 
     @field_validator("tasks")
@@ -49,6 +49,8 @@ class EvaluateStage(Stage):
         return 0.15
 
     def files(self) -> list[Path]:
+        """The tasks' files, after a look at each task: data that is not sound stops the run before it begins."""
+        self.check()
         return sorted({file for task in self.tasks for file in task.files()})
 
     def check(self) -> None:
@@ -69,7 +71,7 @@ class EvaluateStage(Stage):
         for assignment in given:
             for concern in assignment.task.check():
                 run.console.warn(f"{run.stage}: {assignment.name}: {concern}")
-        prompts = openings(self.samples, given) if self.samples == list(PROMPTS) else self.samples
+        prompts = openings(self.samples, given) if self.samples == PROMPTS else self.samples
         found = evaluate(models, given, folder, prompts, run.console, run.seed_for("samples"))
         files.write_json(folder / "results.json", found.results)
         files.write_json(folder / "tables.json", found.tables)

@@ -229,15 +229,28 @@ class Classify(Task):
         return decide(example.fields["text"], self.names() if names is None else names, outputs)
 
     def score(self, pairs: list[tuple[Example, Prediction]]) -> dict[str, Any]:
-        """accuracy, macro_f1, ece (expected calibration error), per_class, confusion. No label predicted is wrong."""
+        """accuracy, macro_f1, ece (expected calibration error; None without probabilities), per_class, confusion.
+
+        A prediction without a label is wrong: in `confusion` it stands in one more column, after those of the labels.
+        """
         from yanmo.text.metrics import calibration, f1
 
         names = self.names()
-        truth = [example.fields["label"] for example, _ in pairs]
-        predicted = [prediction.label for _, prediction in pairs]
-        sure = [(prediction.score, int(t == p)) for t, p, (_, prediction) in zip(truth, predicted, pairs)
-                if prediction.score is not None]  # fmt: skip
-        return {**f1.report(truth, predicted, names), "ece": calibration.expected_error(sure) if sure else None}
+        classes = [*names, ""]
+        true = f1.numbers([example.fields["label"] for example, _ in pairs], classes)
+        given = f1.numbers([prediction.label or "" for _, prediction in pairs], classes)
+        table = f1.confusion(true, given, len(classes))
+        per_class = f1.per_class(table, classes)[:-1]
+        occurring = [row["f1"] for row, seen in zip(per_class, table.sum(0) + table.sum(1)) if seen]
+        answered = [(e, p) for e, p in pairs if p.score is not None]
+        error = calibration.expected_calibration_error(
+            [p.score for _, p in answered], [p.label == e.fields["label"] for e, p in answered]
+        )
+        return {
+            "accuracy": float(f1.accuracy(table)), "macro_f1": sum(occurring) / max(len(occurring), 1),
+            "ece": error if answered else None,
+            "per_class": per_class, "confusion": table[:-1].tolist(), "undecided": int(table[:, -1].sum()),
+        }  # fmt: skip
 
 
 def decide(content: str, names: Sequence[str], outputs: Any) -> Prediction:

@@ -1,0 +1,76 @@
+"""Numbers as people read them, in the report, the card and the comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from yanmo.core.messages import text
+
+DIGITS = {"bits_per_byte": 3, "perplexity": 1, "accuracy": 3, "macro_f1": 3, "ece": 3}
+
+
+def say(template: str, **values: Any) -> str:
+    """A message in the reader's language."""
+    return text(template, **values).render()
+
+
+def metric_name(metric: str) -> str:
+    names = {"bits_per_byte": say("bits per byte"), "perplexity": say("perplexity"), "accuracy": say("accuracy"),
+             "macro_f1": say("macro-F1"), "ece": say("calibration error")}  # fmt: skip
+    return names.get(metric, metric)
+
+
+def figure(value: float | None, metric: str = "") -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.{DIGITS.get(metric, 3)}f}"
+
+
+def bounds(row: dict[str, Any]) -> str:
+    """'[1.83, 1.91]', or nothing where there is no interval."""
+    if row.get("low") is None or row.get("high") is None or row["low"] == row["high"]:
+        return ""
+    return f"[{figure(row['low'], row['metric'])}, {figure(row['high'], row['metric'])}]"
+
+
+def count(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def compact(value: float | None) -> str:
+    """1,234,567 → 1.23 M."""
+    if value is None:
+        return "–"
+    for bound, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= bound:
+            return f"{value / (1e3 if unit == 'k' else bound):.3g} {unit}"
+    return f"{value:,.0f}"
+
+
+def size(value: float | None) -> str:
+    """Bytes, decimal: 3,400,000 → 3.4 MB."""
+    if value is None:
+        return "–"
+    for bound, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= bound:
+            return f"{value / bound:.3g} {unit}"
+    return f"{value:.0f} B"
+
+
+def duration(seconds: float | None) -> str:
+    """4.25 → 4.3 s, 200 → 3 min 20 s, 7300 → 2 h 2 min."""
+    if seconds is None:
+        return "–"
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def group_name(group: str) -> str:
+    """'language=zh' → 'Chinese'; 'source=moby_dick' → 'moby_dick'."""
+    key, _, value = group.partition("=")
+    names = {"en": say("English"), "zh": say("Chinese")}
+    return names.get(value, value) if key == "language" else value

@@ -1,0 +1,77 @@
+"""`report.html`: what a run amounts to, on one page that needs nothing else.
+
+No script, no outside resource: style sheet and pictures stand in the page. Every text from data is escaped. The same run
+gives the same page, but for the timings that it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from yanmo import __version__
+from yanmo.core import files
+from yanmo.core.messages import locale
+from yanmo.evaluate.numbers import say
+from yanmo.evaluate.page import Markup, join, listing, tag
+from yanmo.evaluate.record import Record
+from yanmo.evaluate.sections import corpus, findings, labels, likelihood, making, writing
+
+NAME = "report.html"
+
+
+def write_report(directory: Path, evaluation: Path) -> None:
+    """The report of the run in `directory`, into it and into the evaluation's own folder."""
+    content = report(Record(directory, evaluation))
+    for folder in (evaluation, directory):
+        files.write_text(folder / NAME, content)
+
+
+def report(record: Record) -> str:
+    sections: list[tuple[str, str, Markup]] = []
+
+    def add(key: str, title: str, make: Callable[[], Markup | None]) -> None:
+        body = make()
+        if body is not None:
+            sections.append((key, title, body))
+
+    for task, about in record.tables["tasks"].items():
+        if about["type"] == "language_modeling":
+            add(task, _numbered(say("Predicting held-out text"), task), partial(likelihood.section, record, task))
+        else:
+            add(task, _numbered(say("Labelling texts"), task), partial(labels.section, record, task))
+    add("writing", say("What the models write"), lambda: writing.section(record))
+    add("corpus", say("The corpus"), lambda: corpus.section(record))
+    add("tokenizers", say("The tokenizers"), lambda: making.tokenizers(record))
+    add("training", say("Training"), lambda: making.training(record))
+    add("left-out", say("Left out"), lambda: _left_out(record))
+    add("lineage", say("From source to result"), lambda: making.lineage(record))
+    add("environment", say("Machine and versions"), lambda: making.environment(record))
+    style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+    head = tag("head", tag("meta", charset="utf-8"), tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+               tag("meta", name="color-scheme", content="light dark"), tag("title", f"{record.name} · Yanmo"),
+               tag("style", Markup(style)))  # fmt: skip
+    contents = tag("nav", [tag("a", title, href=f"#{key}") for key, title, _ in sections], aria_label=say("Contents"))
+    title = [tag("p", say("Yanmo run report"), cls="eyebrow"), tag("h1", record.name)]
+    header = tag("header", title, findings.section(record), contents)
+    body = [tag("section", tag("h2", title), content, id=key) for key, title, content in sections]
+    footer = tag("footer", say("Made by Yanmo {version}. The figures stand in {results}, what each model answered in {answers}.",
+                               version=__version__, results=f"{record.evaluation.name}/results.json",
+                               answers=f"{record.evaluation.name}/answers"))  # fmt: skip
+    page = tag("html", head, tag("body", header, tag("main", body), footer), lang=locale())
+    return f"<!doctype html>\n{page}\n"
+
+
+def _numbered(title: str, task: str) -> str:
+    """A second task of a type shows its number."""
+    number = task.rpartition("-")[2]
+    return f"{title} ({number})" if number.isdigit() else title
+
+
+def _left_out(record: Record) -> Markup | None:
+    rows = record.tables.get("left_out", [])
+    if not rows:
+        return None
+    intro = tag("p", say("Models that cannot do a task are not scored on it."))
+    return join([intro, listing(f"{row['model']} · {row['task']}: {row['reason']}" for row in rows)])
