@@ -160,6 +160,7 @@ def parse(cls: type[Any], data: dict[str, Any], limits: Limits) -> Any:
                 raise ApiError(400, f"{key}: {describe(value)} is not supported here - leave it out", key, "unsupported_value")
     request = build(cls, data)
     if isinstance(request, Generation):
+        _well_formed("stop", request.stop or [])
         _bound("stop", len(request.stop or []), limits.stops, "stop strings")
         _bound("stop", max(map(len, request.stop or [""])), limits.stop_length, "characters in a stop string")
         _bound("logprobs" if isinstance(request, CompletionRequest) else "top_logprobs", request.alternatives or 0,
