@@ -54,17 +54,15 @@ class BpeTokenizer(TokenizerPart):
     size: int | None = Field(default=None, ge=SMALLEST, le=1_000_000)
     min_frequency: int = Field(default=2, ge=1)
 
-    def sized(self, text_bytes: int, minutes: float | None = None) -> BpeTokenizer:
-        return self if self.size else self.model_copy(update={"size": chosen_size(text_bytes, minutes)})
+    def open_size(self, text_bytes: int, minutes: float | None = None) -> int | None:
+        return chosen_size(text_bytes, minutes) if self.size is None else None
 
-    def train(self, texts: Iterable[str]) -> Tokenizer:
-        """With `size` null the texts are held in memory while their bytes are counted, and a text that does not support
-        the size chosen gets what it supports; a size asked for is met exactly, or DataError says what is possible."""
-        if self.size is None:
+    def train(self, texts: Iterable[str], at_most: int | None = None) -> Tokenizer:
+        """With neither `size` nor `at_most` given, the texts are held in memory while their bytes are counted."""
+        size = self.size or at_most
+        if size is None:
             texts = list(readable(texts))
             size = chosen_size(sum(len(text.encode("utf-8")) for text in texts))
-        else:
-            size = self.size
         inner = Inner(models.BPE())
         inner.pre_tokenizer = pre_tokenizers.Sequence(
             [

@@ -28,7 +28,7 @@ class CharacterTokenizer(TokenizerPart):
     size: int | None = Field(default=None, ge=SMALLEST, le=1_000_000)
     min_count: int = Field(default=2, ge=1)
 
-    def train(self, texts: Iterable[str]) -> Tokenizer:
+    def train(self, texts: Iterable[str], at_most: int | None = None) -> Tokenizer:
         counts: Counter[str] = Counter()
         for text in readable(texts):
             counts.update(text)

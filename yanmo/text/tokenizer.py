@@ -39,14 +39,15 @@ _CUT = re.compile(r"\n(?=[ \t\u3000]*\w)")  # after a line's end no piece goes o
 class TokenizerPart(Part):
     """A tokenizer's settings in a recipe: how to make one of texts."""
 
-    def sized(self, text_bytes: int, minutes: float | None = None) -> TokenizerPart:
-        """These settings with what was left open chosen for so many bytes of text and, where given, a budget."""
-        return self
+    def open_size(self, text_bytes: int, minutes: float | None = None) -> int | None:
+        """The size for so many bytes of text and, where given, a budget; None where the settings leave no size open."""
+        return None
 
-    def train(self, texts: Iterable[str]) -> Tokenizer:
+    def train(self, texts: Iterable[str], at_most: int | None = None) -> Tokenizer:
         """A tokenizer learned from `texts`, the same for the same texts whatever the number of threads.
 
-        DataError (its `where` is the setting's name) where the texts do not support what was asked for.
+        `at_most` is the size where the settings leave it open (from `open_size`): a text that supports less gets less.
+        A size that the settings ask for is met exactly, or DataError (its `where` the setting's name) says what is possible.
         """
         raise NotImplementedError
 

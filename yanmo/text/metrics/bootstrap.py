@@ -34,10 +34,11 @@ def interval(metric: Callable[..., Any], *arrays: Any, level: float = 0.95, resa
     The metric takes arrays (R, N, …) and gives (R,): it is called for many resamples at a time. Macro F1:
     `interval(lambda t, p: macro_f1(confusion(t, p, C)), true, predicted)`; bits per byte: the sums' ratio over documents.
     """
-    assert arrays and 0 < level < 1 and resamples > 0
+    assert 0 < level < 1, f"a level of {level}"
     columns = [np.asarray(array) for array in arrays]
     count = len(columns[0])
-    assert count > 0 and all(len(column) == count for column in columns), "arrays of one length, not empty"
+    assert count > 0, "an interval over no example"
+    assert all(len(column) == count for column in columns), "arrays of different lengths"
     value = float(np.asarray(metric(*(column[None] for column in columns)))[0])
     rng = np.random.Generator(np.random.PCG64(seed))
     step = max(1, CELLS // count)

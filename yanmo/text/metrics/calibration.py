@@ -17,7 +17,7 @@ def reliability(confidence: Any, right: Any, bins: int = 15) -> list[dict[str, f
     confidence (N,) in [0, 1]: the probability of the label that was given; right (N,) bool.
     """
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
-    assert confidence.shape == right.shape and confidence.ndim == 1, f"shapes {confidence.shape} and {right.shape}"
+    assert confidence.shape == right.shape == (confidence.size,), f"shapes {confidence.shape} and {right.shape}"
     assert confidence.size == 0 or (confidence.min() >= 0 and confidence.max() <= 1), "a confidence outside [0, 1]"
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
