@@ -89,11 +89,10 @@ class Record:
 
     def figure(self, model: str, task: str, metric: str, group: str | None = None) -> Json | None:
         """One line of the results, or None."""
-        key = (model, task, metric, group)
-        return self._figures.get(key)
+        return self.figures.get((model, task, metric, group))
 
     @cached_property
-    def _figures(self) -> dict[tuple, Json]:
+    def figures(self) -> dict[tuple[str, str, str, str | None], Json]:
         return {(r["model"], r["task"], r["metric"], r.get("group")): r for r in self.results}
 
     def groups(self, task: str) -> list[str]:

@@ -73,5 +73,8 @@ def _left_out(record: Record) -> Markup | None:
     rows = record.tables.get("left_out", [])
     if not rows:
         return None
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        reasons.setdefault((row["task"], row["reason"]), []).append(row["model"])
     intro = tag("p", say("Models that cannot do a task are not scored on it."))
-    return join([intro, listing(f"{row['model']} · {row['task']}: {row['reason']}" for row in rows)])
+    return join([intro, listing(f"{task}: {', '.join(models)}: {reason}" for (task, reason), models in reasons.items())])

@@ -27,6 +27,7 @@ from yanmo.core.errors import RequestError
 from yanmo.core.messages import Text, text
 from yanmo.evaluate import measure
 from yanmo.evaluate.floors import classify_floors, language_floors
+from yanmo.evaluate.provenance import provenance
 from yanmo.evaluate.subjects import Subject, facts, subjects
 from yanmo.tasks.base import Task
 from yanmo.tasks.classify import Classify, row_tokens
@@ -238,6 +239,7 @@ def _tables(answers: dict[str, list[dict]], assignment: Assignment) -> dict[str,
     else:
         assert isinstance(task, Classify)
         names = task.names()
+        table["data"] = provenance(task.files())
         table |= {"labels": names, "concerns": [concern.render("en") for concern in task.check()]}
         for model, lines in answers.items():
             table["models"][model] = {"truncated": sum("cut" in a for a in lines), **task.score(_pairs(lines))}

@@ -26,9 +26,9 @@ from yanmo.core.config import Settings, describe
 from yanmo.core.data import Example, Prediction, Row, content_id
 from yanmo.core.errors import DataError, nearest
 from yanmo.core.messages import Text, text
-from yanmo.core.paths import expand
+from yanmo.core.paths import expand, written
 from yanmo.tasks.base import Task
-from yanmo.tasks.records import ENDINGS, Record, records, shown
+from yanmo.tasks.records import ENDINGS, Record, records
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
@@ -113,7 +113,7 @@ class Classify(Task):
 
     def _examples(self, files: list[Path]) -> list[Example]:
         found = [record for file in files for record in records(file)]
-        source = ", ".join(map(shown, files[:3])) + (", …" if len(files) > 3 else "")
+        source = ", ".join(map(written, files[:3])) + (", …" if len(files) > 3 else "")
         if not found:
             raise DataError(source, text("labelled texts"), text("no rows"))
         columns = {name for record in found for name in record.values}

@@ -21,9 +21,9 @@ from yanmo.core.config import describe
 from yanmo.core.data import Example, Prediction, Row, content_id
 from yanmo.core.errors import DataError, nearest
 from yanmo.core.messages import text
-from yanmo.core.paths import expand
+from yanmo.core.paths import expand, written
 from yanmo.tasks.base import Task
-from yanmo.tasks.records import ENDINGS, records, shown
+from yanmo.tasks.records import ENDINGS, records
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
@@ -64,9 +64,9 @@ class LanguageModeling(Task):
                 content = file.read_bytes().decode("utf-8-sig")
             except UnicodeDecodeError as error:
                 remedy = text("convert the file to UTF-8")
-                raise DataError(shown(file), text("UTF-8 text"), str(error), remedy) from None
+                raise DataError(written(file), text("UTF-8 text"), str(error), remedy) from None
             if content:
-                yield document(content, shown(file), file.name)
+                yield document(content, written(file), file.name)
             return
         for record in records(file):
             value = record.values.get(self.field)

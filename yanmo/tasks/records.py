@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yanmo
 from yanmo.core.config import describe
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text
+from yanmo.core.paths import written
 
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 
@@ -25,12 +25,6 @@ ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 class Record:
     where: str  # file:line
     values: dict[str, Any]
-
-
-def shown(path: Path) -> str:
-    """A path as messages and outputs name it: as the user wrote it; a shipped sample from `samples/` on."""
-    package = Path(yanmo.__file__).parent
-    return (path.relative_to(package) if path.is_relative_to(package) else path).as_posix()
 
 
 def records(path: Path) -> Iterator[Record]:
@@ -43,7 +37,7 @@ def records(path: Path) -> Iterator[Record]:
 
 def _json_lines(path: Path) -> Iterator[Record]:
     for number, line in _lines(path):
-        where = f"{shown(path)}:{number}"
+        where = f"{written(path)}:{number}"
         if not line.strip():
             continue
         try:
@@ -66,7 +60,7 @@ def _table(path: Path, delimiter: str) -> Iterator[Record]:
     number = 1
     try:
         for cells in reader:
-            where, number = f"{shown(path)}:{number}", reader.line_num + 1
+            where, number = f"{written(path)}:{number}", reader.line_num + 1
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
@@ -80,7 +74,7 @@ def _table(path: Path, delimiter: str) -> Iterator[Record]:
                                 text("put double quotes around a text that holds the separator"))  # fmt: skip
             yield Record(where, dict(zip(header, cells)))
     except csv.Error as error:
-        raise DataError(f"{shown(path)}:{number}", text("a CSV row"), str(error)) from None
+        raise DataError(f"{written(path)}:{number}", text("a CSV row"), str(error)) from None
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -91,6 +85,6 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 byte = f"{line[error.start]:02x}"
-                raise DataError(f"{shown(path)}:{number}", text("UTF-8 text"),
+                raise DataError(f"{written(path)}:{number}", text("UTF-8 text"),
                                 text("byte 0x{byte} at position {position}", byte=byte, position=error.start + 1),
                                 text("convert the file to UTF-8")) from None  # fmt: skip

@@ -99,13 +99,17 @@ def confusion(labels: list[str], counts: list[list[int]]) -> Markup | None:
         cells = [
             tag("td", value or None, title=f"{label} → {columns[column]}: {value}",
                 cls="right" if column == index else None,
-                style=f"background: rgba(var(--heat), {min(0.85, value / total):.2f})" if value else None)
+                style=_shade(value / total) if value else None)
             for column, value in enumerate(row)
         ]  # fmt: skip
         rows.append(tag("tr", tag("th", label, scope="row"), cells))
     head = tag("thead", tag("tr", tag("th", ""), [tag("th", tag("div", name), scope="col") for name in columns]))
     caption = tag("caption", say("Confusion: each row a true label, each column what was predicted; darker is more of the row"))
     return tag("div", tag("table", caption, head, tag("tbody", rows), cls="confusion"), cls="scroll")
+
+
+def _shade(share: float) -> str:
+    return f"background: rgba(var(--heat), {0.85 * share:.2f})" + ("; color: var(--paper)" if share > 0.6 else "")
 
 
 def _errors(record: Record, task: str, model: str) -> Markup | None:

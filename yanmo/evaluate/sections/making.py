@@ -20,7 +20,7 @@ def training(record: Record) -> Markup | None:
             speed = last.get("tokens", 0) / item.seconds if item.seconds else None
             rows.append([item.name, count(last["step"]), compact(last.get("tokens")), duration(item.seconds), compact(speed),
                          figure(last["loss"])])  # fmt: skip
-        if item.plan:
+        if item.plan and item.steps:
             plans.append(more(say("The plan of {model}", model=item.name), _tree(item.plan)))
     if not rows and not plans:
         return None

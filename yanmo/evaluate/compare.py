@@ -1,0 +1,120 @@
+"""Two runs side by side, and many runs in one picture.
+
+Where both runs answered the same items (the same held-out documents, the same test texts), the difference is computed
+item by item and has an interval of its own; else only the two figures stand beside each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from yanmo.core.errors import RequestError
+from yanmo.core.messages import text
+from yanmo.evaluate import measure
+from yanmo.evaluate.figures import Mark, learning_curves, quality_by_time, standalone
+from yanmo.evaluate.floors import FLOORS
+from yanmo.evaluate.numbers import figure, metric_name, say
+from yanmo.evaluate.record import Record
+from yanmo.evaluate.sections import likelihood
+
+
+def compare(first: str | Path, second: str | Path) -> list[dict[str, Any]]:
+    """[{model, task, metric, group?, first, second, difference: {value, low, high} | None}]: `first` and `second` are lines of
+    results.json without their names, or None where a run lacks them; the difference is second - first."""
+    left, right = evaluated(first), evaluated(second)
+    keys = list(dict.fromkeys([*left.figures, *right.figures]))
+    rows = []
+    for model, task, metric, group in keys:
+        one, other = (record.figure(model, task, metric, group) for record in (left, right))
+        change = None
+        if one and other and one["value"] is not None and other["value"] is not None:
+            change = {"value": round(other["value"] - one["value"], 6), "low": None, "high": None}
+            if model not in FLOORS and not group:
+                change |= _paired(left, right, model, task, metric)
+        rows.append({"model": model, "task": task, "metric": metric, **({"group": group} if group else {}),
+                     "first": _values(one), "second": _values(other), "difference": change})  # fmt: skip
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The comparison as lines of text: whole tasks only, groups left to --json."""
+    head = [say("task"), say("model"), say("metric"), say("first"), say("second"), say("difference")]
+    lines = [head]
+    for row in rows:
+        if row.get("group"):
+            continue
+        change = row["difference"]
+        shown = "–"
+        if change is not None:
+            shown = f"{change['value']:+.4f}"
+            if change["low"] is not None:
+                shown += f" [{change['low']:+.4f}, {change['high']:+.4f}]"
+        values = [figure(side["value"], row["metric"]) if (side := row[name]) else "–" for name in ("first", "second")]
+        lines.append([row["task"], row["model"], metric_name(row["metric"]), *values, shown])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def picture(runs: Sequence[str | Path], metric: str = "bits_per_byte", kind: str = "svg") -> bytes:
+    """Quality against build time for the models of several runs (the same recipe at several budgets), as 'svg' or 'png':
+    a model's points are joined, so that one sees where the lines cross."""
+    marks = []
+    for run in runs:
+        record = evaluated(run)
+        for row in record.results:
+            seconds = record.seconds(row["model"])
+            if row["metric"] == metric and not row.get("group") and row["value"] is not None and seconds:
+                marks.append(Mark(row["model"], seconds, row["value"], row["low"], row["high"], row["model"]))
+    if not marks:
+        raise RequestError(str(runs[0]), text("models with '{metric}' and a build time", metric=metric), text("none"))
+    lower = metric in ("bits_per_byte", "perplexity")
+    return standalone(lambda: quality_by_time(marks, metric_name(metric), lower), kind)
+
+
+def curves(run: str | Path, task: str = "language_modeling", kind: str = "svg") -> bytes:
+    """The learning curves of a run's report as a file of their own, 'svg' or 'png'."""
+    found, marks = likelihood.learned(evaluated(run), task)
+    if not found:
+        raise RequestError(str(run), text("a trained model with validations in its metrics.jsonl"), text("none"))
+    return standalone(lambda: learning_curves(found, marks), kind)
+
+
+def evaluated(run: str | Path) -> Record:
+    """The record of a run that was evaluated (its last evaluate stage), or of an evaluate stage's folder."""
+    place = Path(run)
+    if (place / "results.json").is_file():
+        return Record(place.parent, place)
+    folders = [place / name for name in _evaluations(place) if (place / name / "results.json").is_file()]
+    if not folders:
+        what = text("no such folder") if not place.exists() else text("no results.json in it")
+        raise RequestError(str(run), text("a run that was evaluated"), what)
+    return Record(place, folders[-1])
+
+
+def _evaluations(place: Path) -> list[str]:
+    record = Record(place, place / "evaluate")
+    kinds = [(item.get("name"), next((key for key in item if key != "name"), "")) for item in record.recipe.get("stages", [])]
+    return [name or kind for name, kind in kinds if kind == "evaluate"] or ["evaluate"]
+
+
+def _values(row: dict[str, Any] | None) -> dict[str, Any] | None:
+    return {key: row[key] for key in ("value", "low", "high", "n")} if row else None
+
+
+def _paired(left: Record, right: Record, model: str, task: str, metric: str) -> dict[str, Any]:
+    """The interval of the difference, where both runs answered the same items in the same order; else nothing."""
+    first, second = (list(record.answers(model, task)) for record in (left, right))
+    if not first or [answer["id"] for answer in first] != [answer["id"] for answer in second]:
+        return {}
+    if metric in ("bits_per_byte", "perplexity"):
+        make = measure.bits_per_byte if metric == "bits_per_byte" else measure.perplexity
+        figures = [make(answers) for answers in (second, first)]
+    else:
+        both = [*first, *second]
+        names = sorted({answer[key] for answer in both for key in ("label", "predicted") if answer[key]})
+        make_labels = measure.accuracy if metric == "accuracy" else measure.macro_f1
+        figures = [make_labels(answers, names) for answers in (second, first)]
+    bounds = measure.minus(*figures).bounds()
+    return {"low": measure.rounded(bounds[0]), "high": measure.rounded(bounds[1])} if bounds else {}
