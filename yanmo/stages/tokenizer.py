@@ -60,7 +60,7 @@ class TokenizerStage(Stage):
         try:
             with run.console.bar("tokenizer", plan["sample_bytes"], "bytes") as bar:
                 sample = _sample(documents, share, run.seed_for("tokenizer"), plan["sample_bytes"], bar)
-                made = self.tokenizer.train(sample, at_most=plan["size"])
+                made = self.tokenizer.train(_told(sample, run), at_most=plan["size"])
         except DataError as error:  # a part knows its setting's name, the stage knows its own
             where = f"{run.stage}.{error.where}" if str(error.where) in type(self.tokenizer).model_fields else error.where
             raise DataError(where, error.expected, error.given, error.remedy) from None
@@ -86,6 +86,12 @@ def _text_bytes(corpus: Path) -> int:
     if splits:
         return splits.get("train", {}).get("bytes", 0)
     return sum(len(row["text"].encode("utf-8", "replace")) for row in iterate(corpus, split="train", columns=("text",)))
+
+
+def _told(sample: Iterator[str], run: Run) -> Iterator[str]:
+    """The sample; says when all of it is read, as what follows (the merges of BPE) shows no progress of its own."""
+    yield from sample
+    run.console.log(text("tokenizer: text read, learning the vocabulary"))
 
 
 def _sample(documents: Iterator[dict[str, Any]], share: float, seed: int, most: int, bar: Bar) -> Iterator[str]:
