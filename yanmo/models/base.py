@@ -7,7 +7,7 @@ that one engine batches every kind of model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -136,6 +136,10 @@ class ModelPart(Part):
         self, tokens: Any, tokenizer: Tokenizer, folder: Path, log: Callable[..., None] | None = None
     ) -> LanguageModel:
         """Count models: made from the training tokens (a yanmo.corpus.tokens.TokenShards split) in one go."""
+        raise NotImplementedError
+
+    def fit_texts(self, texts: Sequence[str], labels_of_texts: Sequence[str], labels: list[str]) -> TextClassifier:
+        """Classifiers: made from texts and the label of each; `labels` are all there are, in the order of the scores."""
         raise NotImplementedError
 
 

@@ -13,7 +13,7 @@ text) the order takes FALLBACK, as KenLM's --discount_fallback does.
 The border `<|endoftext|>` plays both <s> (as context) and </s> (as target), and no n-gram goes across it: only its first
 or last token may be the border. A pruned n-gram gives all its count to γ, so that the sum stays 1.
 
-How it is counted: all positions of the stream are sorted once by the tokens that follow them (an argsort on up to 64 bits
+How it is counted: all positions of the stream are sorted once by the tokens that follow them (a sort on up to 63 bits
 of packed tokens, doubled until the order is reached: Manber & Myers 1990). In that order the n-grams of every length
 are runs of equal neighbours, so each level costs a few passes and no further sort, and the children of a node are a
 contiguous range of the next level: a trie without pointers. Takes 50 to 100 bytes of memory a token.
