@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from yanmo.core.config import Part, PartOf, Settings
+from yanmo.core.errors import DataError
 from yanmo.core.files import write_json
 from yanmo.core.paths import expand
 from yanmo.core.stage import Stage
@@ -39,6 +40,7 @@ class Count(Stage):
     limits: Limits = Limits()
     workers: int = 1
     pause: float = 0.0
+    least: int = 0
 
     def files(self) -> list[Path]:
         return expand(self.path)
@@ -48,6 +50,8 @@ class Count(Stage):
         for path in self.files():
             total += len(path.read_bytes()) * self.rule.factor
             time.sleep(self.pause)
+        if total < self.least:
+            raise DataError(self.path, None, "too few bytes")
         if os.environ.get("YANMO_TEST_STOP") == run.stage:
             raise KeyboardInterrupt
         write_json(folder / "count.json", total)

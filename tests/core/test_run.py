@@ -283,3 +283,10 @@ def test_a_budget_is_shared_by_weight(tiny):
     recipe = load("tiny.yaml", ["budget.minutes=10"])
     assert share_of_budget(recipe, 0, 0.0) == 0.0  # these stages have no weight
     assert share_of_budget(load("tiny.yaml"), 0, 0.0) is None
+
+
+def test_a_refused_request_leaves_nothing_and_can_be_repeated_with_other_settings(tiny):
+    with pytest.raises(DataError, match="too few bytes"):
+        tiny("count.least=10000")
+    assert not Path("runs/tiny").exists()
+    assert tiny("count.least=1") == {"count": "ran", "two": "ran", "three": "ran"}

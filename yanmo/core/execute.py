@@ -87,6 +87,11 @@ def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fin
             files.remove_temporaries(folder)
             raise files.disk_full(folder) from error
         raise
+    except RequestError:  # the stage refused its input before any work: another try may use other settings
+        files.remove(folder)
+        if not any((directory / other.name).exists() for other in recipe.stages):
+            files.remove(directory)
+        raise
     seconds = round(time.monotonic() - started, 3)
     made = {"stage": entry.name, "kind": entry.stage.type, "fingerprint": fingerprint, **parts, "outputs": outputs,
             **record(folder, outputs), "seconds": seconds, "yanmo": yanmo.__version__}  # fmt: skip

@@ -19,7 +19,7 @@ def draft(name: str, path: str | None, labels: str | None, minutes: float = 10) 
     """Writes NAME.yaml into the working directory; RequestError where it exists or the data does not."""
     target = Path(name if name.endswith(".yaml") else f"{name}.yaml")
     stem = target.stem
-    if not stem.replace("-", "").replace("_", "").replace(".", "").isalnum():
+    if target.name != str(target) or not stem.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise RequestError(name, text("a name of letters, digits, '.', '_' and '-'"), name)
     if path is None and labels is None:
         raise RequestError("yanmo new", text("--text FOLDER, --labels FILE, or both"), text("neither"))
