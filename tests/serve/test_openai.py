@@ -10,6 +10,7 @@ import pytest
 
 from tests.inference.tiny import KINDS, LABELS, TEXTS, tokenizer
 from yanmo.inference.model import Model
+from yanmo.serve.stream import sse
 
 TOK = tokenizer()
 
@@ -166,3 +167,10 @@ def test_streams_are_server_sent_events_to_the_letter(server):
     totals = [chunk["usage"]["completion_tokens"] for chunk in chunks]
     assert totals == sorted(totals)
     assert chunks[-1]["choices"] == []
+
+
+def test_an_event_is_one_line_for_every_client():
+    """Clients that split lines as Python does would break an event at U+2028; JSON may escape it."""
+    event = sse({"text": "a\u2028b\u2029c\x85d\x1c研\n🙂"}).decode()
+    assert len(event.splitlines()) == 2
+    assert json.loads(event[6:]) == {"text": "a\u2028b\u2029c\x85d\x1c研\n🙂"}

@@ -104,6 +104,8 @@ class Engine:
         `chunk`: prompt tokens that one step reads, so that a long prompt does not hold up the others."""
         if model.kind != "causal":
             raise RequestError("engine", text("a model that generates from left to right"), model.kind)
+        if slots < 1:
+            raise RequestError("slots", text("at least one"), str(slots))
         self.model, self.tokenizer, self.chunk = model.eval(), tokenizer, chunk
         self.device = device_of(model)
         spec = model.state()

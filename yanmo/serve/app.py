@@ -24,6 +24,7 @@ from fastapi.responses import JSONResponse, Response
 
 import yanmo
 from yanmo.core.console import Console
+from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.inference import engine
 from yanmo.inference.model import Model, models, prompt_ids
@@ -155,6 +156,8 @@ def build_app(models: dict[str, Model], *, limits: Limits | None = None, slots: 
 def serve(path: str | Path, host: str = "127.0.0.1", port: int = 8000, *, slots: int = 8, limits: Limits | None = None) -> None:
     """Opens every model of `path`, listens, and serves until a signal has drained it. Port 0 takes a free one."""
     console, limits = Console(), limits or Limits()
+    if slots < 1:
+        raise RequestError("--slots", text("at least one"), str(slots))
     with listen(host, port) as listener:
         opened = models(path)
         app = build_app(opened, limits=limits, slots=slots)

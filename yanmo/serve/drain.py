@@ -26,6 +26,8 @@ GRACE = 3  # seconds for aborted responses to send their last event
 @contextlib.contextmanager
 def listen(host: str, port: int) -> Iterator[socket.socket]:
     """A listening socket; RequestError where the address cannot be had (before any model is opened)."""
+    if not 0 <= port <= 65535:
+        raise RequestError("--port", text("a port from 0 to 65535"), str(port))
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -36,8 +38,8 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         except BaseException:
             listener.close()
             raise
-    except (OSError, OverflowError) as error:
-        raise RequestError(f"{host}:{port}", text("a free address to listen on"), getattr(error, "strerror", None) or str(error),
+    except OSError as error:
+        raise RequestError(f"{host}:{port}", text("a free address to listen on"), error.strerror or str(error),
                            text("choose another with --host and --port")) from None  # fmt: skip
     with contextlib.closing(listener):
         yield listener

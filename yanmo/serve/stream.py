@@ -219,5 +219,9 @@ async def watched(request: Request, job: Job) -> AsyncIterator[None]:
         job.cancel()
 
 
+LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}  # many clients split events at these too
+
+
 def sse(data: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n\n"
+    line = json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(LINE_ENDS)
+    return b"data: " + line.encode("utf-8") + b"\n\n"
