@@ -40,11 +40,14 @@ def check(path: str, overrides: list[str] | None = None) -> dict[str, Any]:
 
 def _plan(recipe: Recipe | None, stages: list[dict[str, str]]) -> dict[str, Any]:
     parameters: int | None = None
+    vocabulary: int | None = None
     for entry in recipe.stages if recipe else ():
+        if entry.stage.gives == "tokenizer":
+            vocabulary = getattr(getattr(entry.stage, "tokenizer", None), "size", None)
         model = getattr(entry.stage, "model", None)
         count = getattr(model, "parameters", None) if isinstance(model, Settings) else None
-        if callable(count) and (known := count()) is not None:
-            parameters = max(parameters or 0, known)
+        if callable(count) and vocabulary and (getattr(model, "depth", None) or getattr(model, "width", None)):
+            parameters = max(parameters or 0, count(vocabulary))
     seconds = recipe.budget.minutes * 60 if recipe and recipe.budget else None
     # parameters, gradients, two optimizer moments in fp32; activations are found by the stage's probe
     memory = parameters * 16 if parameters else None
