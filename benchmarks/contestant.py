@@ -110,7 +110,6 @@ class Vocabulary:
     """All that a model asks of a tokenizer when it is built."""
 
     size = VOCABULARY
-    special = {"<|pad|>": 0, "<|endoftext|>": 1, "<|im_start|>": 2, "<|im_end|>": 3}
 
 
 def matrices(compiled: bool) -> tuple[Step, int]:

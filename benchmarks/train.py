@@ -77,8 +77,8 @@ def lines(contestants: list[Contestant]) -> list[dict[str, Any]]:
         rate = median(contestant.rates)
         if contestant.name not in best or rate > median(best[contestant.name].rates):
             best[contestant.name] = contestant
-        found.append(line(f"{contestant.name} {contestant.mode}", "info", rate, None, None, None, "tokens/s")
-                     | {"ready_seconds": round(contestant.ready["seconds"], 1), "parameters": contestant.ready["parameters"]})  # fmt: skip
+        about = {"ready_seconds": round(contestant.ready["seconds"], 1), "parameters": contestant.ready["parameters"]}
+        found.append(line(f"{contestant.name} {contestant.mode}", "info", rate, None, None, None, "tokens/s") | about)
     ours = best.get("yanmo")
     if ours is None:
         return found
@@ -94,7 +94,8 @@ def lines(contestants: list[Contestant]) -> list[dict[str, Any]]:
     return found
 
 
-def line(case: str, kind: str, ours: float, peer: str | None, value: float | None, ratio: float | None, unit: str) -> dict[str, Any]:
+def line(case: str, kind: str, ours: float, peer: str | None, value: float | None, ratio: float | None,
+         unit: str) -> dict[str, Any]:  # fmt: skip
     return {"benchmark": "train", "case": case, "kind": kind, "ours": round(ours, 1), "peer": peer,
             "peer_value": None if value is None else round(value, 1), "ratio": None if ratio is None else round(ratio, 3),
             "unit": unit}  # fmt: skip

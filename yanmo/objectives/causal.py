@@ -18,8 +18,6 @@ from yanmo.core.data import Row
 from yanmo.models.base import Inputs
 from yanmo.objectives.base import Batch, Context, Loss, Objective
 
-BORDER, PAD = "<|endoftext|>", "<|pad|>"
-
 
 class Causal(Objective):
     context: int | None = Field(default=None, gt=1)  # T; None: chosen by the plan
@@ -30,8 +28,7 @@ class Causal(Objective):
 
     def bind(self, context: Context) -> Causal:
         bound = self.model_copy()
-        bound._border = context.tokenizer.special[BORDER]
-        bound._pad = context.tokenizer.special[PAD]
+        bound._border, bound._pad = context.tokenizer.eos_id, context.tokenizer.pad_id
         return bound
 
     def collate(self, rows: list[Row], rng: torch.Generator) -> Batch:
@@ -62,7 +59,8 @@ class Causal(Objective):
         return torch.from_numpy(np.cumsum(inputs == self._border, axis=1))
 
     def loss(self, model: Any, batch: Batch) -> Loss:
-        assert batch.targets is not None and batch.weights is not None
+        assert batch.targets is not None
+        assert batch.weights is not None
         targets, weights = batch.targets.reshape(-1), batch.weights.reshape(-1)
 
         def surprise(logits: Tensor, positions: Tensor) -> Tensor:  # weighed here: what is outside is a plain sum

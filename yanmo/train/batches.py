@@ -42,7 +42,7 @@ class TokenBatches:
             if index == self.count:
                 epoch, index = epoch + 1, 0
             end = min(self.count, index + self.rows - len(wanted))
-            wanted += [self.order.at(epoch, i) for i in range(index, end)]
+            wanted += self.order.rows(epoch, np.arange(index, end)).tolist()
             index = end
         batches = [self.objective.collate([self.row(i) for i in wanted[start : start + self.micro]], rng)
                    for start in range(0, len(wanted), self.micro)]  # fmt: skip

@@ -30,7 +30,7 @@ from yanmo.train.checkpoint import State
 from yanmo.train.metrics import MetricsLog
 from yanmo.train.optim import set_rates
 from yanmo.train.precision import autocast
-from yanmo.train.schedule import Schedule
+from yanmo.train.schedule import Constant, Schedule
 
 
 class Batches(Protocol):
@@ -76,6 +76,17 @@ class Job:
     what: str = "training"
 
 
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of one micro-batch forward and backward, and of one optimizer step."""
+
+    micro: float
+    step: float
+
+    def seconds(self, steps: float, micros: int) -> float:
+        return steps * (micros * self.micro + self.step)
+
+
 class Stopped(WorkError):
     """Training was asked to stop (SIGTERM, SIGINT) and has saved where it was."""
 
@@ -109,7 +120,7 @@ def train(job: Job) -> State:
             micro, cursor = job.batches.take(state.cursor, rng)
             factor = job.schedule.factor(state.step, job.steps)
             set_rates(job.optimizer, factor)
-            loss, norm, weight = update(job, forward, micro, rng)
+            loss, norm = update(job, forward, micro, rng)
             if not (loss < float("inf") and norm < float("inf")):
                 raise _diverged(job, state, micro, loss, norm)
             state.step, state.cursor = state.step + 1, cursor
@@ -127,8 +138,9 @@ def train(job: Job) -> State:
                 checkpoint.save(checkpoints, state, job.model, job.optimizer)
                 checkpoint.prune(checkpoints, job.keep, state.best_step)
             if stop.signal:
-                raise Stopped(job.what, None, text("stopped by {signal} after step {step} of {steps}; a checkpoint is saved",
-                              signal=stop.signal, step=state.step, steps=job.steps), text("run the same command again to go on"))  # fmt: skip
+                given = text("stopped by {signal} after step {step} of {steps}; a checkpoint is saved",
+                             signal=stop.signal, step=state.step, steps=job.steps)  # fmt: skip
+                raise Stopped(job.what, None, given, text("run the same command again to go on"))
     _keep_best(job, state, checkpoints)
     job.model.eval()
     return state
@@ -137,29 +149,35 @@ def train(job: Job) -> State:
 Forward = Callable[[Batch], tuple[torch.Tensor, torch.Tensor]]
 
 
-def update(job: Job, forward: Forward, micro: list[Batch], rng: torch.Generator) -> tuple[float, float, float]:
-    """One optimizer step over the micro-batches: (mean loss, norm of the gradient before clipping, weight).
+def update(job: Job, forward: Forward, micro: list[Batch], rng: torch.Generator) -> tuple[float, float]:
+    """One optimizer step over the micro-batches: (mean loss, norm of the gradient before clipping).
 
     Each micro-batch's summed loss is divided by the weight (trained tokens) of the *whole* batch, so that 1×32, 4×8 and
     32×1 give the same gradient.
     """
-    parts = [part for batch in micro for part in job.objective.expand(job.model, batch, rng)]
-    weight = sum(part.weight for part in parts)
-    assert weight > 0, "a batch without anything to train on"
-    loss = 0.0
-    for part in parts:
-        total, _ = forward(part.to(job.device))
-        (total / weight).backward()
-        loss += total.detach()  # type: ignore[assignment]
+    loss, weight = forward_backward(job, forward, micro, rng)
     gradients = [p.grad for p in job.model.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
-    mean, size = float(loss) / weight, float(norm)
+    mean, size = float(loss) / weight, float(norm)  # the one point where a GPU is waited for
     if mean < float("inf") and size < float("inf"):
         if size > job.clip:
             torch._foreach_mul_(gradients, job.clip / size)
         job.optimizer.step()
     job.optimizer.zero_grad(set_to_none=True)
-    return mean, size, weight
+    return mean, size
+
+
+def forward_backward(job: Job, forward: Forward, micro: list[Batch], rng: torch.Generator) -> tuple[torch.Tensor, float]:
+    """Adds the gradient of the micro-batches' mean loss to the parameters' own: (summed loss, weight)."""
+    parts = [part for batch in micro for part in job.objective.expand(job.model, batch, rng)]
+    weight = sum(part.weight for part in parts)
+    assert weight > 0, "a batch without anything to train on"
+    loss = torch.zeros((), device=job.device)
+    for part in parts:
+        total, _ = forward(part.to(job.device))
+        (total / weight).backward()
+        loss += total.detach()
+    return loss, weight
 
 
 def forward_of(job: Job) -> Forward:
@@ -180,6 +198,37 @@ def compile_regions(model: nn.Module) -> None:
     names of its parameters stay. A model without regions is compiled whole."""
     for region in getattr(model, "regions", list)() or [model]:
         region.compile(dynamic=False)
+
+
+def measure(model: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer, batches: Batches, device: torch.device,
+            precision: str, compiled: bool) -> Speed:  # fmt: skip
+    """The speed of real steps on this machine now: of a few, the fastest, as whatever else disturbs only slows down."""
+    with _own_random_numbers():
+        job = Job(model, objective, batches, optimizer, Constant(), 1, Path(), 0, device, precision, compiled)
+        forward = forward_of(job)
+        model.train()
+        micro, steps, cursor = [], [], (0, 0)
+        for index in range(4):
+            rng = seeded(0, index)
+            batch, cursor = batches.take(cursor, rng)
+            begun = _now(device)
+            forward_backward(job, forward, batch, rng)
+            middle = _now(device)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            ended = _now(device)
+            if index > (1 if compiled else 0):  # the first one compiles, warms caches, allocates
+                micro.append(middle - begun)
+                steps.append(ended - middle)
+            if index > 1 and ended - begun > 2.0:
+                break  # slow enough to be measured well
+    return Speed(min(micro), min(steps))
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.monotonic()
 
 
 def seeded(seed: int, step: int) -> torch.Generator:
@@ -238,8 +287,10 @@ def _diverged(job: Job, state: State, micro: list[Batch], loss: float, norm: flo
     files.write_json(job.folder / "failure.json", {"step": state.step + 1, "loss": str(loss), "grad_norm": str(norm),
                                                   "items": items, "rows": rows})  # fmt: skip
     given = text("loss {loss}, gradient norm {norm}", loss=f"{loss:.6g}", norm=f"{norm:.6g}")
-    kept = text("lower the learning rate (train.optim.lr), or look at {rows}; the last good checkpoint is kept", rows=rows)
-    return TrainingError(text("{what}: step {step}", what=job.what, step=state.step + 1), text("a finite loss and gradient"), given, kept)
+    shown = rows if len(rows) <= 120 else rows[:117] + "…"
+    kept = text("lower the learning rate (train.optim.lr), or look at {rows}; the last good checkpoint is kept", rows=shown)
+    where = text("{what}: step {step}", what=job.what, step=state.step + 1)
+    return TrainingError(where, text("a finite loss and gradient"), given, kept)
 
 
 class _Stop:

@@ -26,7 +26,7 @@ class MetricsLog:
             if entry.get("step", -1) <= limit:
                 kept.append(line + "\n")
         files.write_text(path, "".join(kept))
-        self.handle = open(path, "a", encoding="utf-8")
+        self.handle = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
 
     def write(self, **entry: Any) -> None:
         self.handle.write(json.dumps(entry, ensure_ascii=False) + "\n")

@@ -29,6 +29,10 @@ class Optimizer(Part):
     def make(self, model: nn.Module) -> torch.optim.Optimizer:
         raise NotImplementedError
 
+    def filled(self, width: int) -> Optimizer:
+        """The same settings with the learning rates that the recipe leaves open, for a model of this width."""
+        return self
+
 
 class AdamW(Optimizer):
     """Loshchilov and Hutter 2019: Adam with decoupled weight decay (on matrices, embedding and head alone).
@@ -41,8 +45,12 @@ class AdamW(Optimizer):
 
     base: ClassVar[float] = 4e-3
 
+    def filled(self, width: int) -> AdamW:
+        return self.model_copy(update={"lr": self.lr or round(self.base * math.sqrt(WIDTH / width), 8)})
+
     def make(self, model: nn.Module) -> torch.optim.Optimizer:
-        lr = self.lr or self.base * math.sqrt(WIDTH / width_of(model))
+        lr = self.filled(width_of(model)).lr
+        assert lr is not None
         groups = [
             {"name": name, "params": params, "lr": lr, "peak": lr,
              "weight_decay": 0.0 if name == "vectors" else self.weight_decay}
@@ -67,29 +75,29 @@ class Muon(Optimizer):
     betas: tuple[float, float] = (0.8, 0.95)
     eps: float = Field(default=1e-10, gt=0)
 
+    def filled(self, width: int) -> Muon:
+        narrow = math.sqrt(WIDTH / width)
+        return self.model_copy(update={
+            "lr": self.lr or 0.02,
+            "embedding_lr": self.embedding_lr or round(0.03 * narrow, 8),
+            "head_lr": self.head_lr or round(0.006 * narrow, 8),
+            "vector_lr": self.vector_lr or round(0.01 * narrow, 8),
+        })  # fmt: skip
+
     def make(self, model: nn.Module) -> torch.optim.Optimizer:
+        full = self.filled(width_of(model))
+        rates = {"matrices": full.lr, "embedding": full.embedding_lr, "head": full.head_lr, "vectors": full.vector_lr}
         groups = []
         for name, params in partition(model).items():
             if not params:
                 continue
-            peak = self.peak(name, width_of(model))
             if name == "matrices":
                 own: dict[str, Any] = {"muon": True, "momentum": self.momentum, "iterations": self.iterations,
                                        "weight_decay": self.weight_decay}  # fmt: skip
             else:
                 own = {"muon": False, "betas": self.betas, "eps": self.eps, "weight_decay": 0.0}
-            groups.append({"name": name, "params": params, "lr": peak, "peak": peak, **own})
+            groups.append({"name": name, "params": params, "lr": rates[name], "peak": rates[name], **own})
         return MuonAdamW(groups, implementation(model))
-
-    def peak(self, name: str, width: int) -> float:
-        narrow = math.sqrt(WIDTH / width)
-        if name == "matrices":
-            return self.lr or 0.02
-        if name == "embedding":
-            return self.embedding_lr or 0.03 * narrow
-        if name == "head":
-            return self.head_lr or 0.006 * narrow
-        return self.vector_lr or 0.01 * narrow
 
 
 class MuonAdamW(torch.optim.Optimizer):

@@ -39,3 +39,10 @@ class Train(Settings):
         if len(given) > 1:
             raise ValueError(text("one of steps, minutes, tokens and epochs"))
         return self
+
+    @property
+    def timed(self) -> bool | None:
+        """Whether a clock decides the length: True with minutes, False with steps, tokens or epochs, None: left open."""
+        if self.minutes is not None:
+            return True
+        return False if self.steps or self.tokens or self.epochs else None
