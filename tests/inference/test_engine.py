@@ -20,10 +20,10 @@ def prompt(text: str) -> list[int]:
 
 
 def requests() -> list[Request]:
-    kinds = [("The ink", dict(temperature=0.0, max_tokens=25)), ("研墨", dict(temperature=1.0, seed=1, max_tokens=30)),
-             ("春眠不觉晓，", dict(temperature=0.7, seed=2, top_p=0.9, max_tokens=9)), ("", dict(temperature=1.3, seed=3, max_tokens=17)),
-             (TEXTS[0][:60], dict(temperature=0.0, max_tokens=12, ignore_eos=True)), ("He wrote by", dict(temperature=1.0, seed=4, top_k=20)),
-             ("🙂", dict(temperature=1.0, seed=1, max_tokens=1)), ("床前明月光", dict(temperature=0.9, seed=5, stop=["。", "the"]))]  # fmt: skip
+    kinds = [("The ink", {"temperature": 0.0, "max_tokens": 25}), ("研墨", {"temperature": 1.0, "seed": 1, "max_tokens": 30}),
+             ("春眠不觉晓，", {"temperature": 0.7, "seed": 2, "top_p": 0.9, "max_tokens": 9}), ("", {"temperature": 1.3, "seed": 3, "max_tokens": 17}),
+             (TEXTS[0][:60], {"temperature": 0.0, "max_tokens": 12, "ignore_eos": True}), ("He wrote by", {"temperature": 1.0, "seed": 4, "top_k": 20}),
+             ("🙂", {"temperature": 1.0, "seed": 1, "max_tokens": 1}), ("床前明月光", {"temperature": 0.9, "seed": 5, "stop": ["。", "the"]})]  # fmt: skip
     return [Request(prompt(text), sampling(**{"max_tokens": 40, "logprobs": 2, **kind})) for text, kind in kinds]
 
 
@@ -120,7 +120,9 @@ def test_a_used_slot_is_as_good_as_a_new_one(kind, expected):
 # ---------------------------------------------------------------------------------------------------- the context
 
 
-@pytest.mark.parametrize(("size", "max_tokens", "made"), [(94, None, 3), (95, 10, 2), (95, 1, 1), (96, None, 1), (40, None, 57), (1, 500, 96)])
+@pytest.mark.parametrize(
+    ("size", "max_tokens", "made"), [(94, None, 3), (95, 10, 2), (95, 1, 1), (96, None, 1), (40, None, 57), (1, 500, 96)]
+)
 def test_generation_ends_where_the_context_is_full(size, max_tokens, made):
     request = Request([5] * size, sampling(max_tokens=max_tokens, temperature=0.0, ignore_eos=True))
     [found] = Engine(model("transformer"), TOK).complete([request])
@@ -202,7 +204,9 @@ def test_log_probabilities_are_those_of_one_pass_over_the_whole_row(kind, chunk)
 
 
 def test_no_new_token_is_a_reading_of_the_prompt_alone(kind):
-    [found] = Engine(model(kind), TOK).complete([Request(prompt("ink"), sampling(max_tokens=0, logprobs=0, prompt_logprobs=True))])
+    [found] = Engine(model(kind), TOK).complete(
+        [Request(prompt("ink"), sampling(max_tokens=0, logprobs=0, prompt_logprobs=True))]
+    )
     assert (found.ids, found.text, found.finish) == ([], "", "length")
     assert len(found.prompt) == len(prompt("ink"))
 

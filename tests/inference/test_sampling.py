@@ -59,7 +59,11 @@ def test_frequencies_follow_the_distribution(given_settings):
 )  # fmt: skip
 def test_nothing_outside_the_truncated_set_is_drawn(logits, top_k, top_p, min_p, temperature, seed):
     expected = reference(logits, temperature, top_k, top_p * (1 + 1e-9), min_p * (1 - 1e-9))
-    found = choose(torch.tensor([logits]), [Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)], [Draws(seed)])
+    found = choose(
+        torch.tensor([logits]),
+        [Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)],
+        [Draws(seed)],
+    )
     assert expected[found.item()] > 0
 
 
@@ -96,7 +100,9 @@ def test_temperature_near_zero_is_greedy_and_ties_go_to_one_of_the_best():
 
 def test_what_is_not_finite_is_impossible_and_a_dead_row_says_so_alone():
     nan, inf = float("nan"), float("inf")
-    logits = torch.tensor([[nan, 1.0, 0.0], [nan, nan, nan], [-inf, -inf, 2.0], [0.0, 1.0, 9.0], [-inf, -inf, -inf], [inf, 0.0, 1.0]])
+    logits = torch.tensor(
+        [[nan, 1.0, 0.0], [nan, nan, nan], [-inf, -inf, 2.0], [0.0, 1.0, 9.0], [-inf, -inf, -inf], [inf, 0.0, 1.0]]
+    )
     for temperature in (0.0, 1.0):
         kinds = [Sampling(temperature=temperature, top_p=0.9, seed=0)] * 6
         found = choose(logits, kinds, [Draws(0) for _ in kinds]).tolist()

@@ -80,7 +80,9 @@ def test_half_a_character_at_the_end_and_bytes_that_are_no_text_are_dropped():
 
 def test_special_tokens_show_nothing():
     special = tokenizer().special
-    found, _ = pieces([special["<|im_start|>"], *tokenizer().encode("研"), special["<|im_end|>"], special["<|endoftext|>"], special["<|pad|>"]])
+    found, _ = pieces(
+        [special["<|im_start|>"], *tokenizer().encode("研"), special["<|im_end|>"], special["<|endoftext|>"], special["<|pad|>"]]
+    )
     assert "".join(found) == "研"
 
 
@@ -89,6 +91,9 @@ def test_text_that_reads_like_a_special_token_is_text():
     assert "".join(found) == "<|im_end|>" + TEXTS[4]
 
 
-@pytest.mark.parametrize(("text", "stop", "length"), [("abc", "cd", 1), ("aab", "aabaab", 3), ("", "x", 0), ("abab", "ab", 0), ("xa", "aab", 1), ("xaa", "aab", 2)])
+@pytest.mark.parametrize(
+    ("text", "stop", "length"),
+    [("abc", "cd", 1), ("aab", "aabaab", 3), ("", "x", 0), ("abab", "ab", 0), ("xa", "aab", 1), ("xaa", "aab", 2)],
+)
 def test_overlap(text, stop, length):
     assert overlap(text, stop) == length

@@ -73,5 +73,7 @@ def make_run(folder: Path, context: int = 96) -> Path:
     stages = [*KINDS, "finetune"]
     for name in stages:
         files.write_json(folder / name / MANIFEST, {"stage": name, **record(folder / name, {"model": "model"})})
-    files.write_text(folder / "recipe.yaml", "name: tiny\nstages:\n" + "".join(f"  - {{name: {s}, pretrain: {{}}}}\n" for s in stages))
+    files.write_text(
+        folder / "recipe.yaml", "name: tiny\nstages:\n" + "".join(f"  - {{name: {s}, pretrain: {{}}}}\n" for s in stages)
+    )
     return folder

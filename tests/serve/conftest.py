@@ -20,7 +20,11 @@ class Process:
     """`yanmo serve` in a process of its own; its log is kept."""
 
     def __init__(self, *arguments: str, code: str | None = None):
-        command = [sys.executable, "-c", code, *arguments] if code else [sys.executable, "-m", "yanmo", "serve", *arguments, "--port", "0"]
+        command = (
+            [sys.executable, "-c", code, *arguments]
+            if code
+            else [sys.executable, "-m", "yanmo", "serve", *arguments, "--port", "0"]
+        )
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "YANMO_LANG": "en"}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         self.lines: list[str] = []

@@ -107,7 +107,9 @@ FAULTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("path_and_body", "status", "field"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
+@pytest.mark.parametrize(
+    ("path_and_body", "status", "field"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS]
+)
 def test_a_wrong_request_is_answered_with_the_field_that_is_wrong(server, path_and_body, status, field):
     path, body = path_and_body
     content = body if isinstance(body, str) else json.dumps(body)
@@ -174,7 +176,10 @@ def test_values_that_ask_for_nothing_are_taken(server):
     neutral = {"best_of": 1, "suffix": "", "logit_bias": {}, "frequency_penalty": 0, "presence_penalty": 0.0, "repetition_penalty": 1.0,
                "user": "me", "metadata": {"a": "b"}}  # fmt: skip
     assert server.post(COMPLETE, {"prompt": "a", "max_tokens": 2, **neutral}).status_code == 200
-    assert server.post(*chat(max_tokens=2, response_format={"type": "text"}, tools=[], tool_choice="none", store=False)).status_code == 200
+    assert (
+        server.post(*chat(max_tokens=2, response_format={"type": "text"}, tools=[], tool_choice="none", store=False)).status_code
+        == 200
+    )
     assert server.post(*complete(max_tokens=2, top_k=-1)).status_code == 200
     assert server.post(*complete(max_tokens=2, top_k=0, seed=-5)).status_code == 200
 
@@ -185,7 +190,14 @@ def test_values_that_ask_for_nothing_are_taken(server):
 @pytest.mark.parametrize(("size", "made"), [(94, 3), (95, 2), (96, 1)])
 @pytest.mark.parametrize("stream", [False, True])
 def test_more_tokens_than_fit_are_cut_to_the_context(server, size, made, stream):
-    body = {"model": "transformer", "prompt": [5] * size, "max_tokens": 10**6, "ignore_eos": True, "temperature": 0, "stream": stream}
+    body = {
+        "model": "transformer",
+        "prompt": [5] * size,
+        "max_tokens": 10**6,
+        "ignore_eos": True,
+        "temperature": 0,
+        "stream": stream,
+    }
     if stream:
         body["stream_options"] = {"include_usage": True}
     response = server.post(COMPLETE, body)
@@ -218,14 +230,18 @@ def test_an_empty_prompt_is_the_border_alone(server):
 # ---------------------------------------------------------------------------------------------------- text (16 - 20)
 
 
-@pytest.mark.parametrize("text", ["\x00", "\u202eRTL\u202c مرحبا", "e" + "\u0301" * 500, "👩\u200d👩\u200d👧\u200d👦", "\ufeffx", "a\r\n\tb", "\u2028"])
+@pytest.mark.parametrize(
+    "text", ["\x00", "\u202eRTL\u202c مرحبا", "e" + "\u0301" * 500, "👩\u200d👩\u200d👧\u200d👦", "\ufeffx", "a\r\n\tb", "\u2028"]
+)
 def test_any_text_goes_in_and_comes_back(server, text):
     found = server.post(COMPLETE, {"model": "ngram", "prompt": text, "echo": True, "max_tokens": 1, "temperature": 0}).json()
     assert found["choices"][0]["text"].startswith(text)
     ids = server.post("/tokenize", {"prompt": text, "add_special_tokens": False}).json()["tokens"]
     assert ids == tokenizer().encode(text)
     assert server.post("/detokenize", {"tokens": ids}).json()["prompt"] == text
-    assert server.post(CHAT, {"model": "lstm", "messages": [{"role": "user", "content": text}], "max_tokens": 2}).status_code == 200
+    assert (
+        server.post(CHAT, {"model": "lstm", "messages": [{"role": "user", "content": text}], "max_tokens": 2}).status_code == 200
+    )
 
 
 def test_text_that_reads_like_control_stays_text(server):

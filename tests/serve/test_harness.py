@@ -22,9 +22,23 @@ def logprobs_of(kind, ids):
 @pytest.mark.parametrize("kind", KINDS)
 def test_loglikelihood_of_token_ids_of_different_lengths(server, kind):
     """A continuation's log-likelihood and greedy flag, read as the harness reads them, against one pass in process."""
-    pairs = [("The ink is", " black and smooth"), ("床前", "明月光，"), ("Once upon a", " time"), ("春眠不觉", "xyz"), ("", "研墨")]
+    pairs = [
+        ("The ink is", " black and smooth"),
+        ("床前", "明月光，"),
+        ("Once upon a", " time"),
+        ("春眠不觉", "xyz"),
+        ("", "研墨"),
+    ]
     encoded = [([BORDER, *TOK.encode(context)], TOK.encode(continuation)) for context, continuation in pairs]
-    body = {"model": kind, "prompt": [c + k for c, k in encoded], "temperature": 0, "max_tokens": 1, "logprobs": 1, "seed": 1234, "echo": True}
+    body = {
+        "model": kind,
+        "prompt": [c + k for c, k in encoded],
+        "temperature": 0,
+        "max_tokens": 1,
+        "logprobs": 1,
+        "seed": 1234,
+        "echo": True,
+    }
     response = server.post("/v1/completions", body).json()
     flags = []
     for (context, continuation), choice in zip(encoded, sorted(response["choices"], key=lambda choice: choice["index"])):

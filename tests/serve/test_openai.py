@@ -54,7 +54,9 @@ def test_a_streamed_chat_is_whole_characters_that_join_to_the_answer(client, run
     if kind == "transformer":
         request["max_tokens"] = 20
     whole = client.chat.completions.create(model=kind, messages=messages, **request)
-    stream = client.chat.completions.create(model=kind, messages=messages, stream=True, stream_options={"include_usage": True}, **request)
+    stream = client.chat.completions.create(
+        model=kind, messages=messages, stream=True, stream_options={"include_usage": True}, **request
+    )
     chunks = list(stream)
     deltas = [choice.delta for chunk in chunks for choice in chunk.choices]
     assert "".join(delta.content or "" for delta in deltas) == whole.choices[0].message.content
@@ -112,14 +114,18 @@ def test_together_is_as_one_after_the_other(client):
 
 def test_content_may_come_in_parts_and_either_name_of_the_limit_counts(client):
     def ask(content, **limit):
-        return client.chat.completions.create(model="lstm", messages=[{"role": "user", "content": content}], temperature=0, **limit)
+        return client.chat.completions.create(
+            model="lstm", messages=[{"role": "user", "content": content}], temperature=0, **limit
+        )
 
     parts = [{"type": "text", "text": "研"}, {"type": "text", "text": "墨"}]
     assert ask(parts, max_completion_tokens=6).choices[0].message == ask("研墨", max_tokens=6).choices[0].message
     assert ask("研墨", max_completion_tokens=3).usage.completion_tokens <= 3
     developer = [{"role": "developer", "content": "x"}, {"role": "user", "content": "y"}]
     system = [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}]
-    first, second = (client.chat.completions.create(model="lstm", messages=m, temperature=0, max_tokens=5) for m in (developer, system))
+    first, second = (
+        client.chat.completions.create(model="lstm", messages=m, temperature=0, max_tokens=5) for m in (developer, system)
+    )
     assert first.choices == second.choices
 
 
@@ -133,7 +139,9 @@ def test_log_probabilities_of_a_chat_give_bytes_that_join_to_the_text(client):
     for token in content:
         assert len(token.top_logprobs) == 4
         assert token.top_logprobs[0].logprob == token.logprob
-    plain = client.chat.completions.create(model="ngram", messages=[{"role": "user", "content": "春"}], max_tokens=2, logprobs=True)
+    plain = client.chat.completions.create(
+        model="ngram", messages=[{"role": "user", "content": "春"}], max_tokens=2, logprobs=True
+    )
     assert plain.choices[0].logprobs.content[0].top_logprobs == []
 
 

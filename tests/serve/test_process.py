@@ -61,7 +61,10 @@ def test_clients_that_leave_while_they_wait_never_run_and_a_storm_of_them_leaves
     before = server.post("/v1/completions", {"model": "ngram", "prompt": "床前", "temperature": 0}).json()["choices"]
 
     def leave(index):
-        with httpx.Client(base_url=server.url) as client, client.stream("POST", "/v1/completions", json={**LONG, "seed": index, "stream": True}):
+        with (
+            httpx.Client(base_url=server.url) as client,
+            client.stream("POST", "/v1/completions", json={**LONG, "seed": index, "stream": True}),
+        ):
             time.sleep(0.05 * (index % 3))
 
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
@@ -75,7 +78,9 @@ def test_a_full_queue_says_so_at_once_and_the_others_finish(start, run):
     server = start(str(run), "30", code=BOUNDED)
     body = {**LONG, "max_tokens": 700}
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        answers = [pool.submit(httpx.post, f"{server.url}/v1/completions", json={**body, "seed": i}, timeout=60) for i in range(5)]
+        answers = [
+            pool.submit(httpx.post, f"{server.url}/v1/completions", json={**body, "seed": i}, timeout=60) for i in range(5)
+        ]
         until(lambda: load(server) == (2, 3))
         started = time.monotonic()
         refused = server.post("/v1/completions", body)
@@ -83,7 +88,12 @@ def test_a_full_queue_says_so_at_once_and_the_others_finish(start, run):
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.json()["error"]["type"] == "overloaded_error"
-        assert server.post("/v1/chat/completions", {"model": "ngram", "messages": [{"role": "user", "content": "x"}], "stream": True}).status_code == 503
+        assert (
+            server.post(
+                "/v1/chat/completions", {"model": "ngram", "messages": [{"role": "user", "content": "x"}], "stream": True}
+            ).status_code
+            == 503
+        )
         other = server.post("/v1/completions", {"model": "lstm", "prompt": "a", "max_tokens": 2})
         assert other.status_code == 200  # each model has a queue of its own
         assert [answer.result().status_code for answer in answers] == [200] * 5
@@ -120,7 +130,12 @@ def test_sigterm_lets_running_streams_finish_and_refuses_what_is_new(start, run)
         assert [each.result() for each in reading] == [200] * 8
     for events in every:
         assert events[-1] == "data: [DONE]"
-        finishes = [choice["finish_reason"] for event in events[:-1] for choice in json.loads(event[6:])["choices"] if choice["finish_reason"]]
+        finishes = [
+            choice["finish_reason"]
+            for event in events[:-1]
+            for choice in json.loads(event[6:])["choices"]
+            if choice["finish_reason"]
+        ]
         assert finishes == ["length"]
     assert server.process.wait(10) == 0
     with pytest.raises(httpx.TransportError):
@@ -162,7 +177,9 @@ def test_a_port_that_is_taken_is_one_line_and_exit_status_2(run):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = subprocess.run([sys.executable, "-m", "yanmo", "serve", str(run), "--port", port], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "yanmo", "serve", str(run), "--port", port], capture_output=True, text=True, check=False
+        )
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert port in done.stderr
@@ -180,7 +197,9 @@ def test_a_slow_body_is_given_up(start, run):
     server = start(str(run / "ngram"), "5", code=code)
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as client:
-        client.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{")
+        client.sendall(
+            b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+        )
         assert server.post("/v1/completions", {"prompt": "a", "max_tokens": 2}).status_code == 200
         assert b" 408 " in client.recv(4096).split(b"\r\n")[0]
 
