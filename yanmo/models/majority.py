@@ -55,8 +55,12 @@ class MajorityClassifier(TextClassifier):
         self.labels, self.counts = labels, counts
 
     def probabilities(self, texts: list[str]) -> Array:
-        """(N, L) float64: the same row for each text."""
-        return np.tile(self.counts / self.counts.sum(), (len(texts), 1))
+        """(N, L) float64: the same row for each text. The winner is the least bit ahead of its equals, since a tie for the
+        first place decides nothing."""
+        row = self.counts / self.counts.sum()
+        if (row == row.max()).sum() > 1:
+            row[row.argmax()] = np.nextafter(row.max(), 1)
+        return np.tile(row, (len(texts), 1))
 
 
 class MajorityFamily:
