@@ -118,12 +118,12 @@ def kenlm(case: Case, folder: Path, rounds: int) -> list[dict[str, Any]]:
             ours.append(time.perf_counter() - started)
             started = time.perf_counter()
             with open(f"{place}/train") as text:
-                command = [folder / "lmplz", "-o", str(case.order), "--arpa", f"{place}/arpa", "-S", "1G", "-T", place,
+                command = [str(folder / "lmplz"), "-o", str(case.order), "--arpa", f"{place}/arpa", "-S", "1G", "-T", place,
                            "--discount_fallback"]  # fmt: skip
                 subprocess.run(command, stdin=text, check=True, capture_output=True)
             theirs.append(time.perf_counter() - started)
         with open(f"{place}/held") as text:
-            command = [folder / "query", "-v", "sentence", f"{place}/arpa"]
+            command = [str(folder / "query"), "-v", "sentence", f"{place}/arpa"]
             said = subprocess.run(command, stdin=text, check=True, capture_output=True)
     logs = [float(line.split(b"Total:")[1].split()[0]) for line in said.stdout.splitlines() if line.startswith(b"Total:")]
     total = 0.0

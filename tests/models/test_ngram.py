@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -13,12 +14,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yanmo import samples
 from yanmo.core.errors import CorruptError, DataError, RecipeError
 from yanmo.core.registry import create, lookup
+from yanmo.inference.likelihood import score_documents
 from yanmo.models.base import Inputs
 from yanmo.models.kneser_ney import FALLBACK, count, estimate_discounts
 from yanmo.models.ngram import NgramFamily, NgramLanguageModel, NgramModel
 from yanmo.nn.state import DenseSlots
+from yanmo.text.characters import CharacterTokenizer
 
 BORDER = 1
 
@@ -238,7 +242,7 @@ def test_vocabularies_of_any_size_count_the_same(vocabulary):
         tokens[tokens > 20] += np.uint32(vocabulary - 31)
         lengths = _lengths(tokens, BORDER, 9)
         rows = [tuple(tokens[i : i + n].tolist()) for i, n in enumerate(lengths)]
-        found = _sorted_positions(tokens, lengths, vocabulary, BORDER, 9)
+        found = _sorted_positions(tokens, vocabulary, 9)
         assert [rows[i] for i in found] == sorted(rows)
         return
     documents = random_documents(5, 30, 8, 50) if vocabulary > 30 else [[0] * 5 + [vocabulary - 1, 0], [0, 0], []]
@@ -372,13 +376,20 @@ def test_saved_and_read_it_is_the_same_model(tmp_path, fields):
     assert config["model_type"] == "yanmo_ngram"
 
 
-def test_longer_contexts_predict_real_text_better():
-    """Verse with much repetition, a third of it held out: each order to 3 must gain, and all beat the uniform."""
-    for texts in (ENGLISH, CHINESE):
-        documents, vocabulary = characters([t for t in texts for _ in range(2)])
-        held = torch.tensor([[BORDER, *documents[0]]])
-        nats = [-fitted(documents, vocabulary, order=k).logprobs(Inputs(held[:, :-1]), held[:, 1:]).mean().item() for k in (1, 2, 3, 6)]
-        assert math.log(vocabulary) > nats[0] > nats[1] > nats[2] > nats[3] > 0
+@pytest.mark.parametrize(("sample", "bits"), [("moby_dick", (4.6, 3.6, 2.9, 2.5)), ("sanguo", (3.3, 2.7, 2.5, 2.5))])
+def test_bits_per_byte_of_real_held_out_text_fall_with_order(sample, bits):
+    """`bits`: at most so many at orders 1, 2, 3 and 4, by characters; and no fewer than four fifths of it."""
+    file = samples.path(sample) / "chapters.jsonl"
+    texts = [json.loads(line)["text"] for line in file.read_text(encoding="utf-8").splitlines()[:40]]
+    train, held = [text for i, text in enumerate(texts) if i % 10], texts[::10]
+    tokenizer = CharacterTokenizer().train(train)
+    documents = tokenizer.encode_batch(train)
+    found = []
+    for order in (1, 2, 3, 4):
+        model = NgramModel(order=order).fit(Split(stream(documents)), tokenizer, Path("."))
+        found.append(score_documents(model, tokenizer, held).bits_per_byte)
+    assert found == sorted(found, reverse=True)
+    assert all(0.8 * most < value < most for value, most in zip(found, bits)), found
 
 
 def test_held_out_text_is_predicted_better_with_order():

@@ -83,7 +83,7 @@ def count(
     minimum = [1] * order if not prune else [prune[min(k, len(prune) - 1)] for k in range(order)]
 
     lengths = _lengths(tokens, border, order)
-    positions = _sorted_positions(tokens, lengths, vocabulary, border, order)
+    positions = _sorted_positions(tokens, vocabulary, order)
     lengths = lengths[positions]
     nodes = tokens[positions]  # the node of the level before, for each position still in play
     here: Array = tokens  # the node of the level before that begins at each position of the stream
@@ -145,29 +145,26 @@ def _lengths(tokens: Array, border: int, order: int) -> Array:
     return lengths
 
 
-def _sorted_positions(tokens: Array, lengths: Array, vocabulary: int, border: int, order: int) -> Array:
-    """All positions, sorted by the first `order` tokens from each, as far as `lengths` lets them go."""
-    bits = vocabulary.bit_length()  # tokens + 1, as 0 stands for nothing
+def _sorted_positions(tokens: Array, vocabulary: int, order: int) -> Array:
+    """All positions, sorted by the first `order` tokens from each, int32.
+
+    Borders need no care here: what follows a border only sorts the positions within n-grams that end with it.
+    """
+    bits = max((vocabulary - 1).bit_length(), 1)
     depth = min(order, 63 // bits)
-    key = tokens.astype(np.int64) + 1
+    key = tokens.astype(np.int64)
     for distance in range(1, depth):
         key <<= bits
-        follower = tokens[distance:].astype(np.int64) + 1
-        follower[lengths[:-distance] <= distance] = 0
-        key[:-distance] += follower
+        key[:-distance] |= tokens[distance:]
     ordered, positions = _sort(key)
-    while depth < order:
+    while depth < order:  # ranks by `depth` tokens, two side by side, are a key for twice as many
         new = np.ones(len(key), bool)
         np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
         rank = np.empty(len(key), np.int32)
         rank[positions] = np.cumsum(new, dtype=np.int32)
         del ordered, positions, new
         np.left_shift(rank, 32, out=key, dtype=np.int64)
-        spots = tokens == border
-        rank[spots] = rank[spots].min()  # what follows a border is another document's
-        second = rank[depth:]
-        second[lengths[:-depth] <= depth] = 0
-        key[:-depth] |= second
+        key[:-depth] |= rank[depth:]
         ordered, positions = _sort(key)
         depth *= 2
     return positions.astype(np.int32)
