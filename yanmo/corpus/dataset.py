@@ -101,9 +101,7 @@ class Dataset:
         """`fn` turns the rows of a partition into other rows, none or many; it holds no more than a few at a time."""
         return self._then(Map(self.session.number(), self.plan, fn))
 
-    def group(
-        self, key: Callable[[Row], Key | None], value: Callable[[Row], Any], reduce: Callable[[Any, Any], Any]
-    ) -> Dataset:
+    def group(self, key: Callable[[Row], Key | None], value: Callable[[Row], Any], reduce: Callable[[Any, Any], Any]) -> Dataset:
         """(key, value) for each key, its values combined two by two with `reduce`, which neither order nor grouping may
         matter to. A row whose key is None takes no part. Values are small: they travel between processes."""
         return self._then(Group(self.session.number(), self.plan, key, value, reduce))

@@ -10,15 +10,18 @@ from typing import Any
 
 STYLE = """
 :root{color-scheme:light dark}
-body{font:15px/1.6 system-ui,"Noto Sans","PingFang SC","Microsoft YaHei",sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
+body{font:15px/1.6 system-ui,"Noto Sans","PingFang SC","Microsoft YaHei",sans-serif;
+max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #8884}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 .bar{height:1.1rem;border-radius:3px;background:#2f6f8f}.bar.dropped{background:#b5762a}.bar.quarantined{background:#a33b3b}
 .funnel td:last-child{width:55%}
 figure{margin:.8rem 0;padding:.5rem .9rem;border-left:3px solid #8886;background:#8881}
-figcaption{font-size:.85rem;opacity:.75}pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:.2rem 0;font:inherit;max-height:14rem;overflow:auto}
+figcaption{font-size:.85rem;opacity:.75}pre{white-space:pre-wrap;
+overflow-wrap:anywhere;margin:.2rem 0;font:inherit;max-height:14rem;overflow:auto}
 """
+CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}  # a browser would not show them
 TITLES = {"kept": "Kept · 保留", "dropped": "Dropped · 丢弃", "quarantined": "Quarantined · 隔离"}
 
 
@@ -42,7 +45,7 @@ def page(stats: dict[str, Any], examples: dict[tuple[str, str], list[dict[str, A
             body.append(f"<h3>{escape(name)}</h3>" + "".join(map(_example, found)))
     return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Corpus</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<style>{STYLE}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n")  # fmt: skip
+            f"<style>{STYLE}</style></head><body>\n" + "\n".join(body).translate(CONTROLS) + "\n</body></html>\n")  # fmt: skip
 
 
 def _funnel(stats: dict[str, Any]) -> str:

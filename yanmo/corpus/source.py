@@ -54,7 +54,7 @@ class Source(Part):
 
     path: str | dict[Literal["train", "validation", "test"], str]
     name: str = ""
-    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     language: Literal["en", "zh"] | None = None
     licence: str | None = None
 
@@ -117,7 +117,8 @@ class Source(Part):
             if not isinstance(found, dict):
                 raise DataError(str(file), text("a mapping with 'title', 'language', 'licence'"), describe(found))
         said = {key: found[key] if isinstance(found.get(key), str) else None for key in ("title", "licence")}
-        tags = found.get("language") if isinstance(found.get("language"), list) else [found.get("language")]
+        tags = found.get("language")
+        tags = tags if isinstance(tags, list) else [tags]
         known = {str(tag).partition("-")[0].lower() for tag in tags} & {"en", "zh"}  # 'zh-Hans' is zh
         language = self.language or (known.pop() if len(known) == len(tags) == 1 else None)
         return {**said, "language": language, "licence": self.licence or said["licence"]}
@@ -187,7 +188,7 @@ class RowSource(Source):
 
     `fields` says which field of the file is ours: `{text: body, id: url}`."""
 
-    fields: dict[Literal["text", "id"], str] = {}
+    fields: dict[Literal["text", "id"], str] = Field(default_factory=dict)
 
     def document(self, row: dict[str, Any], origin: Origin, raw: bytes | str, **place: Any) -> Document:
         """The row's document, or its quarantine; `raw` is what is shown of it, `place` (line=…) where it stands."""

@@ -62,11 +62,11 @@ def write(folder: Path, docs: Iterable[Document], sources: list[Source], split: 
             value = doc.rejection.value
             shown = value if value is None or isinstance(value, str) else compact(value)
             if doc.rejection.step == QUARANTINE:
-                row = (doc.rejection.reason, shown, doc.text, doc.source, *common[2:], doc.meta.get("line"))
-                outputs["quarantined"].add(row, size)
+                where_read = (doc.source, *common[2:], doc.meta.get("line"))
+                outputs["quarantined"].add((doc.rejection.reason, shown, doc.text, *where_read), size)
             else:
-                row = (doc.id, doc.text, *common, compact(doc.meta), doc.rejection.step, doc.rejection.reason, shown)
-                outputs["dropped"].add(row, size)
+                why = (doc.rejection.step, doc.rejection.reason, shown)
+                outputs["dropped"].add((doc.id, doc.text, *common, compact(doc.meta), *why), size)
             counts.reject(doc, language)
         for table in outputs.values():
             table.close()
@@ -171,14 +171,14 @@ class _Counts:
         kept = self.documents.total()
         dropped = sum(self.dropped.values(), Counter())
         quarantined = sum(self.quarantined.values(), Counter())
-        stats = {
+        sources = [self._source(source, splits) for source in self.sources]
+        assert self.seen == kept + dropped.total() + quarantined.total() == sum(source["in"] for source in sources)
+        return {
             "in": self.seen, "kept": kept,
             "dropped": dict(sorted(dropped.items())), "quarantined": dict(sorted(quarantined.items())),
             "splits": {name: self._amount(lambda source, split, name=name: split == name) for name in splits},
-            "sources": [self._source(source, splits) for source in self.sources],
+            "sources": sources,
         }  # fmt: skip
-        assert self.seen == kept + dropped.total() + quarantined.total() == sum(source["in"] for source in stats["sources"])
-        return stats
 
     def _source(self, source: Source, splits: list[str]) -> dict[str, Any]:
         name, about = source.name, self.about[source.name]

@@ -25,9 +25,9 @@ class CorpusStage(Stage):
 
     type: str = "corpus"
     source: Annotated[Source | list[Source], PartOf("source")]
-    steps: Annotated[list[Step], PartOf("step")] = []
+    steps: Annotated[list[Step], PartOf("step")] = Field(default_factory=list)
     engine: Annotated[Engine, PartOf("engine")] = LocalEngine()
-    validation: float = Field(0.05, ge=0, lt=1)
+    validation: float = Field(default=0.05, ge=0, lt=1)
 
     gives: ClassVar[str] = "corpus"
     execution: ClassVar[frozenset[str]] = frozenset({"engine"})
@@ -66,9 +66,9 @@ class CorpusStage(Stage):
         if not stats["kept"]:
             reasons = {**stats["quarantined"], **stats["dropped"]}
             shown = ", ".join(f"{name} {count}" for name, count in sorted(reasons.items(), key=lambda r: (-r[1], r[0]))[:4])
-            raise DataError(str(folder), text("at least one document that is kept"),
+            raise DataError(run.stage, text("at least one document that is kept"),
                             text("{count} read, all dropped or quarantined ({reasons})", count=stats["in"], reasons=shown),
-                            text("see {path} for examples", path=str(folder / "corpus.html")))  # fmt: skip
+                            text("loosen the steps, or see that fields and encoding fit the data"))  # fmt: skip
         files.remove(work)
         run.console.log(text("corpus: {read} read, {kept} kept", read=stats["in"], kept=stats["kept"]))
         names = {"corpus": "documents", "stats": "stats.json", "page": "corpus.html",

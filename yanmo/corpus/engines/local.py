@@ -35,7 +35,7 @@ class LocalEngine(Engine):
     """`workers`: None is one for each core; 1 works in this process."""
 
     type: str = "local"
-    workers: int | None = Field(None, ge=1)
+    workers: int | None = Field(default=None, ge=1)
 
     execution: ClassVar[frozenset[str]] = frozenset({"workers"})
 

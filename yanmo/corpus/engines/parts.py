@@ -27,12 +27,13 @@ DOCUMENT = pa.schema([
     ("member", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("meta", pa.string()), ("step", pa.string()),
     ("reason", pa.string()), ("value", pa.string()),
 ])  # fmt: skip
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bytes: pa.binary()}
 
 
 def compact(value: Any) -> str:
     """JSON on one line; escaped where a string holds half a surrogate pair, which UTF-8 cannot."""
-    shown = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    shown = ENCODER.encode(value)
     try:
         shown.encode("utf-8")
     except UnicodeEncodeError:
@@ -52,11 +53,17 @@ def encode(rows: list[Row]) -> pa.RecordBatch:
         if isinstance(value, tuple):
             for inner, item in enumerate(value):
                 names.append(f"{index}.{inner}")
-                columns.append(pa.array([row[index][inner] for row in rows], TYPES[type(item)]))
+                columns.append(pa.array([row[index][inner] for row in rows], _type(item)))
         else:
             names.append(str(index))
-            columns.append(pa.array([row[index] for row in rows], TYPES[type(value)]))
+            columns.append(pa.array([row[index] for row in rows], _type(value)))
     return pa.RecordBatch.from_arrays(columns, names)
+
+
+def _type(value: Any) -> pa.DataType:
+    if type(value) not in TYPES:
+        raise TypeError(f"rows are documents or flat tuples of int, float, str and bytes, not {type(value).__name__}: {value!r:.80}")
+    return TYPES[type(value)]
 
 
 def decode(batch: pa.RecordBatch) -> Iterator[Row]:
@@ -68,16 +75,15 @@ def decode(batch: pa.RecordBatch) -> Iterator[Row]:
             found = {} if meta == "{}" else json.loads(meta)
             yield Document(id_, text, Origin(file, member, start, end), source, found, rejection, order)
         return
-    if not any("." in name for name in names):
-        yield from zip(*columns)
-        return
-    shape: dict[str, list[int]] = {}
-    for position, name in enumerate(names):
-        shape.setdefault(name.partition(".")[0], []).append(position)
+    outer: dict[str, Any] = {}  # elements in order; those that are tuples themselves put together again
+    for name, column in zip(names, columns):
+        head, inner, _ = name.partition(".")
+        if inner:
+            outer.setdefault(head, []).append(column)
+        else:
+            outer[head] = column
     nested = {name.partition(".")[0] for name in names if "." in name}
-    for values in zip(*columns):
-        yield tuple(tuple(values[p] for p in places) if head in nested else values[places[0]]
-                    for head, places in shape.items())  # fmt: skip
+    yield from zip(*(zip(*values) if head in nested else values for head, values in outer.items()))
 
 
 def _documents(rows: list[Document]) -> pa.RecordBatch:
@@ -112,7 +118,8 @@ class Writer:
     """A stream of batches, all of the first one's schema; a file without any for no rows."""
 
     def __init__(self, path: Path, compression: str | None = "zstd"):
-        self.path, self.stream, self.compression = path, None, compression
+        self.path, self.compression = path, compression
+        self.stream: Any = None
 
     def add(self, batch: pa.RecordBatch, about: dict[str, Any] | None = None) -> None:
         if self.stream is None:

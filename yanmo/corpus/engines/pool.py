@@ -87,5 +87,7 @@ class Pool:
 
     def _died(self, process: subprocess.Popen[bytes]) -> WorkError:
         status = process.wait()
-        return WorkError(text("a corpus worker"), text("an answer"), text("it ended with status {status}", status=status),
-                         text("memory may have run out: set engine: {{type: local, workers: 1}} and run again; finished parts are kept"))  # fmt: skip
+        return WorkError(
+            text("a corpus worker"), text("an answer"), text("it ended with status {status}", status=status),
+            text("if memory ran out, set engine: {{type: local, workers: 1}}; run again, finished parts are kept"),
+        )  # fmt: skip

@@ -16,15 +16,27 @@ from yanmo.corpus.dataset import Dataset, Plan, Row
 from yanmo.corpus.engines import parts
 from yanmo.corpus.engines.pool import Pool
 from yanmo.corpus.engines.tasks import (
-    SECTIONS, FileScan, JoinScan, MapScan, MatchTask, MergeTask, PersistTask, PlaceTask, ReadScan, ReduceTask, Scan,
-    SortTask, SpillTask, Task,
-)  # fmt: skip
+    SECTIONS,
+    FileScan,
+    JoinScan,
+    MapScan,
+    MatchTask,
+    MergeTask,
+    PersistTask,
+    PlaceTask,
+    ReadScan,
+    ReduceTask,
+    Scan,
+    SortTask,
+    SpillTask,
+    Task,
+)
 from yanmo.corpus.source import SHARD_BYTES, Shard, Source
 
 FORMAT = 1  # grows when part files of an older version cannot be used
 PARTITIONS = 256  # about how many a large input is cut into, within the bounds of
 LARGEST = 64 << 20  # bytes of input in a partition
-RANGE_ROWS = 400_000  # keys that a task holds
+RANGE_ROWS = 100_000  # keys that a task holds
 MERGED = 64  # sorted parts read at once
 SHOWN_BYTES = 2 << 20  # a pass over less than this shows no bar
 

@@ -33,7 +33,10 @@ def section(key: Key) -> int:
 
 
 class Scan(Protocol):
-    size: int  # bytes, about: for progress
+    @property
+    def size(self) -> int:
+        """Bytes to read, about: for progress."""
+        ...
 
     def rows(self) -> Iterator[Row]: ...
 

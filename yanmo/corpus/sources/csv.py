@@ -23,7 +23,7 @@ class CsvSource(RowSource):
 
     type: str = "csv"
     delimiter: str | None = None
-    max_line_bytes: int = Field(16 << 20, gt=0)
+    max_line_bytes: int = Field(default=16 << 20, gt=0)
 
     endings: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
 

@@ -12,7 +12,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, cast
 
 from pydantic import Field
 
@@ -25,7 +25,7 @@ BOM = b"\xef\xbb\xbf"
 
 class JsonlSource(RowSource):
     type: str = "jsonl"
-    max_line_bytes: int = Field(16 << 20, gt=0)
+    max_line_bytes: int = Field(default=16 << 20, gt=0)
 
     endings: ClassVar[tuple[str, ...]] = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz", ".ndjson.gz")
 
@@ -43,7 +43,7 @@ class JsonlSource(RowSource):
             return
         path = shard.path
         numbers = _Numbers(path, shard.start)
-        with gzip.open(path) if shard.member else open(path, "rb") as handle:
+        with _opened(path, zipped=bool(shard.member)) as handle:
             position = shard.start
             lines = _lines(handle, shard.start, None if shard.member else shard.end, self.max_line_bytes)
             try:
@@ -77,6 +77,10 @@ class JsonlSource(RowSource):
 
     def expects(self) -> Any:
         return text("one JSON object a line")
+
+
+def _opened(path: Path, *, zipped: bool) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if zipped else open(path, "rb")
 
 
 def _no_number(name: str) -> None:
@@ -116,14 +120,14 @@ def _lines(handle: IO[bytes], start: int, end: int | None, limit: int) -> Iterat
         if not line:
             return
         begin, position = position, position + len(line)
-        if len(line) > limit and not line.endswith(b"\n"):
+        if len(line) == limit + 2 and not line.endswith(b"\n"):
             position += _skip(handle)
             yield begin, position, None
             continue
         if begin == 0 and line.startswith(BOM):
             begin, line = len(BOM), line[len(BOM) :]
         content = line.rstrip(b"\r\n")
-        yield begin, begin + len(content), content
+        yield begin, begin + len(content), content if len(content) <= limit else None
 
 
 def _skip(handle: IO[bytes]) -> int:

@@ -13,8 +13,8 @@ from yanmo.corpus.step import Filter
 
 class Length(Filter):
     type: str = "length"
-    min_chars: int = Field(1, ge=0)
-    max_chars: int | None = Field(None, ge=1)
+    min_chars: int = Field(default=1, ge=0)
+    max_chars: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -36,10 +36,10 @@ class MinhashDedup(Step):
     """`tokens` a shingle, `bands` of `rows` minima each; `seed` chooses the permutations."""
 
     type: str = "minhash_dedup"
-    tokens: int = Field(5, ge=1, le=100)
-    bands: int = Field(14, ge=1, le=256)
-    rows: int = Field(8, ge=1, le=64)
-    seed: int = Field(1, ge=0, lt=2**32)
+    tokens: int = Field(default=5, ge=1, le=100)
+    bands: int = Field(default=14, ge=1, le=256)
+    rows: int = Field(default=8, ge=1, le=64)
+    seed: int = Field(default=1, ge=0, lt=2**32)
 
     def apply(self, docs: Dataset) -> Dataset:
         signed = docs.map(self.sign).persist()

@@ -25,7 +25,7 @@ class Normalize(Edit):
     """`blank_lines`: how many may follow each other; `strip`: no blank lines before or behind the text."""
 
     type: str = "normalize"
-    blank_lines: int = Field(1, ge=0)
+    blank_lines: int = Field(default=1, ge=0)
     strip: bool = True
 
     def edit(self, text: str) -> str:
@@ -35,5 +35,5 @@ class Normalize(Edit):
         else:
             text = CONTROLS.sub("", text)
         text = TRAILING.sub("", text)
-        text = re.sub("\n{%d,}" % (self.blank_lines + 2), "\n" * (self.blank_lines + 1), text)
+        text = re.sub(f"\n{{{self.blank_lines + 2},}}", "\n" * (self.blank_lines + 1), text)
         return text.strip("\n") if self.strip else text

@@ -15,7 +15,7 @@ class Sample(Filter):
 
     type: str = "sample"
     fraction: float = Field(gt=0, le=1)
-    seed: int = Field(0, ge=0, lt=2**64)
+    seed: int = Field(default=0, ge=0, lt=2**64)
 
     def reject(self, doc: Document) -> Rejection | None:
         place = xxhash.xxh3_64_intdigest(b"sample/" + doc.id.encode(), seed=self.seed) / 2**64

@@ -1,0 +1,91 @@
+"""Functions that travel to worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from yanmo.core.data import Document
+from yanmo.core.errors import DataError
+
+
+def words(docs: Iterator[Document]) -> Iterator[tuple[str, int, int]]:
+    """(word, order of its document, length)."""
+    for doc in docs:
+        for word in doc.text.split():
+            yield word, doc.order, len(word)
+
+
+def letters(docs: Iterator[Document]) -> Iterator[tuple[int, bytes, float, str]]:
+    for doc in docs:
+        yield doc.order, doc.text.encode()[:3], len(doc.text) / 3, doc.text[:2]
+
+
+def head(row: tuple) -> Any:
+    return row[0]
+
+
+def some_heads(row: tuple) -> str | None:
+    return row[0] if len(row[0]) > 3 else None
+
+
+def one(row: tuple) -> tuple[int, str, int]:
+    return 1, row[0][:1], row[1]
+
+
+def add(a: tuple, b: tuple) -> tuple:
+    return a[0] + b[0], a[1], min(a[2], b[2])
+
+
+def first_word(doc: Document) -> str | None:
+    return (doc.text.split() or [None])[0]
+
+
+def text_backwards(doc: Document) -> str:
+    return doc.text[::-1]
+
+
+def length_of(row: tuple) -> int:
+    return row[2]
+
+
+def joined(rows: Iterator[tuple[Document, Any]]) -> Iterator[tuple[int, str, int]]:
+    for doc, found in rows:
+        yield doc.order, doc.text, -1 if found is None else found[0]
+
+
+def frequent(rows: Iterator[tuple]) -> Iterator[tuple]:
+    return (row for row in rows if row[1][0] > 2)
+
+
+def nothing(rows: Iterator[tuple]) -> Iterator[tuple]:
+    return (row for row in rows if False)
+
+
+def fail(docs: Iterator[Document]) -> Iterator[Document]:
+    for doc in docs:
+        if doc.order > 5:
+            raise DataError("somewhere", "this", "that")
+        yield doc
+
+
+def crash(docs: Iterator[Document]) -> Iterator[Document]:
+    for doc in docs:
+        if doc.order > 5:
+            raise ZeroDivisionError("a bug")
+        yield doc
+
+
+def die(docs: Iterator[Document]) -> Iterator[Document]:
+    for doc in docs:
+        if doc.order > 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield doc
+
+
+def talk(docs: Iterator[Document]) -> Iterator[Document]:
+    for doc in docs:
+        print("a step that prints", flush=True)
+        yield doc

@@ -1,0 +1,214 @@
+"""The vocabulary against plain Python, for one worker and for two; what workers do when something goes wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.corpus import functions
+from tests.corpus.corpora import dataset, small_shards, texts, write_jsonl
+from yanmo.core.errors import DataError, WorkError
+from yanmo.corpus.engines import session as sessions
+from yanmo.corpus.engines import tasks
+
+SOURCE = {"type": "jsonl", "path": "a.jsonl"}
+
+
+@pytest.fixture
+def bodies(folder, monkeypatch):
+    found = texts(150, seed=11)
+    write_jsonl(folder / "a.jsonl", [{"text": body} for body in found])
+    small_shards(monkeypatch)
+    return found
+
+
+@pytest.fixture(params=[1, 2])
+def docs(request, bodies, folder):
+    with dataset(folder / "parts", SOURCE, request.param) as found:
+        yield found
+
+
+def test_read_keeps_one_global_order(docs, bodies):
+    rows = list(docs.collect())
+    assert [doc.text for doc in rows] == bodies
+    orders = [doc.order for doc in rows]
+    assert orders == sorted(set(orders))
+    assert len({order >> 32 for order in orders}) > 5, "many partitions"
+
+
+def test_map_group_and_sort(docs, bodies):
+    rows = list(docs.collect())
+    plain = list(functions.words(iter(rows)))
+    words = docs.map(functions.words)
+    assert list(words.collect()) == plain
+    grouped: dict[str, list] = defaultdict(list)
+    for row in plain:
+        if len(row[0]) > 3:
+            grouped[row[0]].append(functions.one(row))
+    found = dict(words.group(functions.some_heads, functions.one, functions.add).collect())
+    assert found == {key: (len(rows), key[:1], min(row[2] for row in rows)) for key, rows in grouped.items()}
+    assert list(words.sort(functions.length_of).collect()) == sorted(plain, key=functions.length_of)
+    assert [doc.text for doc in docs.sort(functions.text_backwards).collect()] == sorted(bodies, key=lambda b: b[::-1])
+
+
+def test_joins(docs):
+    rows = list(docs.collect())
+    counts = docs.map(functions.words).group(functions.head, functions.one, functions.add)
+    expected = dict(counts.collect())
+    found = list(docs.join(counts, functions.first_word).map(functions.joined).collect())
+    assert found == [(doc.order, doc.text, expected[functions.first_word(doc)][0] if doc.text.split() else -1) for doc in rows]
+    some = counts.map(functions.frequent)
+    frequent = {key for key, value in expected.items() if value[0] > 2}
+    assert 0 < len(frequent) < len(expected)
+    without = list(docs.join(some, functions.first_word, "anti").collect())
+    assert without == [doc for doc in rows if functions.first_word(doc) not in frequent]
+    given = docs.join([(rows[3].text.split()[0], (99, 1.5))], functions.first_word).map(functions.joined).collect()
+    assert {row[2] for row in given} == {-1, 99}
+    assert list(docs.join([], functions.first_word, "anti").collect()) == rows
+    assert list(docs.join(counts.map(functions.nothing), functions.first_word, "anti").collect()) == rows
+
+
+def test_rows_of_every_type_survive_the_files(docs):
+    plain = list(functions.letters(docs.collect()))
+    assert list(docs.map(functions.letters).collect()) == plain
+    assert list(docs.map(functions.nothing).collect()) == []
+    assert list(docs.map(functions.nothing).group(functions.head, functions.one, functions.add).collect()) == []
+    assert list(docs.map(functions.nothing).sort(functions.head).collect()) == []
+
+
+def test_rows_that_cannot_be_written_are_named(docs):
+    given = docs.join([], functions.first_word)
+    with pytest.raises((TypeError, RuntimeError), match="flat tuples of int, float, str and bytes, not Document"):
+        list(given.collect())
+
+
+def test_a_join_refuses_a_key_that_is_there_twice(docs):
+    with pytest.raises((AssertionError, RuntimeError), match="once on its right side"):
+        list(docs.join([("a", 1), ("a", 2)], functions.first_word).map(functions.joined).collect())
+
+
+def test_many_ranges_and_merges(bodies, folder, monkeypatch):
+    """The same with spills flushed, ranges cut and merges staged as for large data."""
+    with dataset(folder / "large", SOURCE) as docs:
+        whole = [list(plan.collect()) for plan in plans(docs)]
+    monkeypatch.setattr(sessions, "RANGE_ROWS", 200)
+    monkeypatch.setattr(sessions, "MERGED", 2)
+    monkeypatch.setattr(tasks, "COMBINED", 30)
+    monkeypatch.setattr(tasks.parts, "BATCH_ROWS", 5)
+    monkeypatch.setattr(tasks.parts.write_spill, "__defaults__", (40,))
+    with dataset(folder / "small", SOURCE) as docs:
+        for plan, expected in zip(plans(docs), whole):
+            found = list(plan.collect())
+            assert found == expected or sorted(found) == sorted(expected)
+    ranges = list((folder / "small").glob("*-group/*.arrow"))
+    assert len(ranges) > 5
+    assert max((folder / "small").glob("*-sort/00000.arrow")).is_file()
+
+
+def plans(docs):
+    words = docs.map(functions.words)
+    counts = words.group(functions.head, functions.one, functions.add)
+    return [counts, docs.join(counts, functions.first_word).map(functions.joined), words.sort(functions.length_of)]
+
+
+# ---------------------------------------------------------------------------------------------- interrupted work
+
+
+def test_a_finished_part_is_not_made_again_and_a_missing_one_is(bodies, folder):
+    with dataset(folder / "parts", SOURCE) as docs:
+        expected = list(docs.collect())
+    made = sorted((folder / "parts").glob("*-persist/*.arrow"))
+    times = {path: path.stat().st_mtime_ns for path in made}
+    made[2].unlink()
+    (made[0].parent / "done.json").unlink()
+    (made[0].parent / ".tmp-dead").write_bytes(b"half a file")
+    with dataset(folder / "parts", SOURCE) as docs:
+        assert list(docs.collect()) == expected
+    assert {path for path in made if path.stat().st_mtime_ns != times[path]} == {made[2]}
+
+
+def test_parts_of_another_version_are_not_used(bodies, folder, monkeypatch):
+    with dataset(folder / "parts", SOURCE) as docs:
+        expected = list(docs.collect())
+    for path in (folder / "parts").glob("*-persist/*.arrow"):
+        path.write_bytes(b"not to be read")
+    monkeypatch.setattr(sessions, "FORMAT", 99)
+    with dataset(folder / "parts", SOURCE) as docs:
+        assert list(docs.collect()) == expected
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_errors_come_back_from_workers(bodies, folder, workers):
+    with dataset(folder / "a", SOURCE, workers) as docs, pytest.raises(DataError, match="somewhere: expected this, got that"):
+        list(docs.map(functions.fail).collect())
+    with dataset(folder / "b", SOURCE, workers) as docs, pytest.raises((ZeroDivisionError, RuntimeError), match="a bug"):
+        list(docs.map(functions.crash).collect())
+
+
+def test_a_worker_that_dies_is_an_error_with_a_remedy(bodies, folder):
+    with dataset(folder / "a", SOURCE, 2) as docs:
+        with pytest.raises(WorkError, match=r"corpus worker: .* ended with status -9 - if memory ran out, set engine: \{type: local, workers: 1\}"):
+            list(docs.map(functions.die).collect())
+        processes = docs.session.pool.processes
+    assert all(process.poll() is not None for process in processes), "none is left behind"
+
+
+def test_a_lambda_cannot_travel_and_says_so(bodies, folder):
+    with dataset(folder / "a", SOURCE, 2) as docs, pytest.raises(TypeError, match="lambda"):
+        list(docs.map(lambda rows: rows).collect())
+
+
+def test_what_a_step_prints_does_not_disturb_the_answers(bodies, folder, capfd):
+    with dataset(folder / "a", SOURCE, 2) as docs:
+        assert len(list(docs.map(functions.talk).collect())) == len(bodies)
+    assert "a step that prints" in capfd.readouterr().err
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from tests.corpus.corpora import dataset
+
+print("begun", flush=True)
+with dataset(Path("parts"), {"type": "jsonl", "path": "a.jsonl"}, 2) as docs:
+    session = docs.session
+    list(docs.collect())
+    print(*(process.pid for process in session.pool.processes), flush=True)
+    time.sleep(60)
+"""
+
+
+def test_workers_need_no_main_guard_and_end_with_a_killed_parent(folder):
+    """A script without `if __name__ == "__main__"` around the work; its workers do not outlive a SIGKILL."""
+    from yanmo.corpus import source
+
+    write_jsonl(folder / "a.jsonl", [{"text": "word " * 1000} for _ in range(2 * source.SHARD_BYTES // 4000)])
+    (folder / "script.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, "script.py"], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout.readline() == "begun\n"
+    workers = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(workers) == 2
+    assert all(alive(pid) for pid in workers)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    deadline = time.monotonic() + 10
+    while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in workers)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs (a zombie that nobody waits for does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

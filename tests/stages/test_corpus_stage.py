@@ -1,0 +1,238 @@
+"""The corpus stage, end to end: the same bytes for any number of workers and after any kill; bad data; bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.corpus.corpora import small_shards, texts, write_jsonl
+from yanmo.core.config import Place
+from yanmo.core.console import Console
+from yanmo.core.errors import DataError, RecipeError
+from yanmo.core.execute import execute
+from yanmo.core.recipe import parse
+from yanmo.core.verify import verify
+from yanmo.corpus import documents
+
+STEPS = ["normalize", {"type": "length", "min_chars": 12}, "exact_dedup", "minhash_dedup"]
+OUTPUTS = ("documents", "dropped", "quarantined", "stats.json", "corpus.html")
+
+
+def corpus(source, run: str = "run", steps=STEPS, workers: int = 1, **settings) -> Path:
+    stage = {"source": source, "steps": steps, "engine": {"type": "local", "workers": workers}, **settings}
+    execute(parse({"name": "x", "stages": [{"corpus": stage}]}, Place()), run, console=Console(quiet=True))
+    return Path(run) / "corpus"
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    paths = [path for name in OUTPUTS for path in ([folder / name] if (folder / name).is_file() else sorted((folder / name).rglob("*")))]
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+@pytest.fixture
+def source(folder):
+    """Two sources in both languages with duplicates, near-duplicates and bad lines."""
+    rng, bodies = random.Random(51), texts(260, seed=51)
+    bodies += rng.choices(bodies, k=40) + [body + " 尾 end" for body in bodies if len(body) > 250]
+    rng.shuffle(bodies)
+    lines: list = [{"text": body, "n": i} for i, body in enumerate(bodies)]
+    lines[7:7] = ["{broken", {"text": None}, b'{"text": "\xff"}', {"body": "elsewhere"}]
+    write_jsonl(folder / "a.jsonl", lines)
+    (folder / "b").mkdir()
+    for name, body in (("zh", "却说曹操引军而来。\n\n" * 9000), ("en", "Call me Ishmael, said he.\n\n" * 6000)):
+        paragraphs = [f"{i} {p}" for i, p in enumerate(body.split("\n\n"))]
+        (folder / "b" / f"{name}.txt").write_text("\n\n".join(paragraphs), encoding="utf-8")
+    return [{"type": "jsonl", "path": "a.jsonl"}, {"type": "text", "path": "b", "licence": "CC0-1.0"}]
+
+
+def test_what_a_finished_stage_holds(source):
+    folder = corpus(source)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*OUTPUTS, "begun.json", "manifest.json"])
+    stats = json.loads((folder / "stats.json").read_text())
+    assert stats["in"] == stats["kept"] + sum(stats["dropped"].values()) + sum(stats["quarantined"].values())
+    assert set(stats["quarantined"]) == {"bad_json", "null_text", "invalid_encoding", "missing_field"}
+    assert {"exact_dedup.duplicate", "minhash_dedup.near_duplicate"} <= set(stats["dropped"])
+    assert [s["name"] for s in stats["sources"]] == ["a.jsonl", "b"]
+    assert stats["sources"][1]["in"] == stats["sources"][1]["kept"] == sum(1 for row in documents.iterate(folder) if row["source"] == "b") > 4
+    assert all(s["splits"]["validation"]["documents"] for s in stats["sources"])
+    for row in documents.iterate(folder):
+        data = documents.original(row).decode()
+        read = json.loads(data)["text"] if row["source"] == "a.jsonl" else data
+        assert " ".join(row["text"].split()) == " ".join(read.split())
+    assert verify("run")["ok"]
+
+
+def test_the_same_bytes_for_one_worker_and_for_two(source, monkeypatch):
+    small_shards(monkeypatch, 40_000)
+    one, two = corpus(source, "one", workers=1), corpus(source, "two", workers=2)
+    assert outputs(one) == outputs(two)
+    assert len(outputs(one)) == 5
+
+
+def test_how_the_input_is_cut_does_not_show(source, monkeypatch):
+    large = corpus(source[:1], "large")
+    small_shards(monkeypatch, 8000)
+    assert outputs(large) == outputs(corpus(source[:1], "small"))
+
+
+def test_workers_and_engine_are_no_difference_but_a_source_is(source):
+    folder = corpus(source)
+    before = (folder / "manifest.json").stat().st_mtime_ns
+    assert corpus(source, workers=2) == folder
+    assert (folder / "manifest.json").stat().st_mtime_ns == before
+    with open("a.jsonl", "ab") as handle:
+        handle.write(b'{"text": "one more line of text"}\n')
+    with pytest.raises(Exception, match=r"a\.jsonl has changed"):
+        corpus(source)
+
+
+# ---------------------------------------------------------------------------------------------- bad requests and data
+
+
+def refused(match: str, source, **settings) -> None:
+    """A DataError or RecipeError before anything is written."""
+    with pytest.raises((DataError, RecipeError), match=match) as caught:
+        corpus(source, "refused", **settings)
+    assert caught.value.exit_status == 2
+    assert "\n" not in str(caught.value)
+    assert not Path("refused").exists()
+
+
+def test_wrong_requests_stop_before_anything_is_written(folder, source):
+    refused("no such path: nowhere", {"type": "jsonl", "path": "nowhere"})
+    (folder / "empty").mkdir()
+    refused(r"files \(.*\.jsonl.*\) in the folder empty, got none", {"type": "jsonl", "path": "empty"})
+    (folder / "blank.txt").write_text("")
+    refused("expected some text, got only empty files", {"type": "text", "path": "blank.txt"})
+    refused("only empty files", [*source, {"type": "text", "path": "blank.txt"}])
+    write_jsonl(folder / "c.jsonl", [{"body": "text", "id": 1}] * 3)
+    refused(r"c\.jsonl:1: expected a field 'text', got the fields body, id in each of 3 rows - .*Set fields: \{text: NAME\}", {"type": "jsonl", "path": "c.jsonl"})
+    refused("a field 'boby'.*did you mean 'body'", {"type": "jsonl", "path": "c.jsonl", "fields": {"text": "boby"}})
+    (folder / "d.csv").write_text("content,n\nhello,1\n")
+    refused("expected a field 'text', got the fields content, n", {"type": "csv", "path": "d.csv"})
+    (folder / "e.jsonl").write_bytes(b"not json\nnot either\n")
+    refused(r"e\.jsonl:1: expected one JSON object a line", {"type": "jsonl", "path": "e.jsonl"})
+    refused("corpus.source: expected at least one source|at least one source", [])
+    refused("a name of its own for each source", [source[0], source[0]])
+    refused("validation: expected a number below 1", source, validation=1)
+    refused("workers: expected a number of at least 1", source, workers=0)
+    refused("unknown step 'exact_dedpu' - did you mean 'exact_dedup'", source, steps=["exact_dedpu"])
+    refused("unknown source 'jsonk' - did you mean 'jsonl'", {"type": "jsonk", "path": "a.jsonl"})
+
+
+def test_nothing_kept_is_a_clear_error(source):
+    with pytest.raises(DataError, match=r"at least one document that is kept, got \d+ read, all dropped or quarantined \(length.too_short \d+, .* - loosen") as caught:
+        corpus(source, steps=[{"type": "length", "min_chars": 10**6}])
+    assert caught.value.exit_status == 2
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_messages_have_a_chinese_rendering(source, language):
+    with pytest.raises(DataError) as caught:
+        corpus({"type": "jsonl", "path": "a.jsonl", "fields": {"text": "body2"}})
+    assert "a.jsonl" in caught.value.render(language)
+
+
+def test_a_disk_that_is_full_leaves_no_half_and_goes_on(source, monkeypatch):
+    import errno
+
+    from yanmo.core.errors import StorageError
+    from yanmo.corpus import writer
+
+    whole = outputs(corpus(source, "whole"))
+    original, calls = writer._Table._group, []
+
+    def full(self):
+        calls.append(self.folder.name)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer._Table, "_group", full)
+        with pytest.raises(StorageError, match="room on the disk"):
+            corpus(source)
+    assert not list(Path("run").rglob(".tmp-*"))
+    assert not (Path("run/corpus") / "documents").exists()
+    assert outputs(corpus(source)) == whole
+
+
+# ---------------------------------------------------------------------------------------------- killed
+
+KILLED = """
+import sys
+from tests.corpus.corpora import small_shards
+from tests.stages.test_corpus_stage import corpus
+import json
+
+class Patch:
+    setattr = staticmethod(setattr)
+
+small_shards(Patch, 40_000)
+corpus(json.loads(sys.argv[1]), sys.argv[2], workers=int(sys.argv[3]))
+"""
+
+
+def test_killed_again_and_again_it_ends_with_the_same_bytes(source, monkeypatch):
+    small_shards(monkeypatch, 40_000)
+    whole = outputs(corpus(source, "whole"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", KILLED, json.dumps(source), "killed"]
+    rng, kills = random.Random(0), 0
+    for attempt in range(8):
+        process = subprocess.Popen([*command, str(1 + attempt % 2)], env=environment, stderr=subprocess.DEVNULL)
+        begun = len(list(Path("killed").rglob("*.arrow"))) if Path("killed").exists() else 0
+        wanted = begun + rng.randint(3, 25)
+        while process.poll() is None and len(list(Path("killed").rglob("*.arrow"))) < wanted:
+            time.sleep(0.002)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 4
+    assert outputs(corpus(source, "killed", workers=2)) == whole
+    assert not list(Path("killed").rglob(".tmp-*"))
+    assert not (Path("killed") / "corpus" / "parts").exists()
+
+
+# ---------------------------------------------------------------------------------------------- memory
+
+MEASURED = """
+import resource, sys
+from tests.stages.test_corpus_stage import STEPS, corpus
+corpus({"type": "jsonl", "path": sys.argv[1]}, sys.argv[2], workers=int(sys.argv[3]))
+own, workers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+print(max(own, workers) / 1024)
+"""
+
+
+def peak(path: str, run: str, workers: int = 1) -> float:
+    """Peak resident memory of a corpus run in a process of its own, in MiB: the largest of its processes."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", MEASURED, path, run, str(workers)], env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def test_memory_does_not_grow_with_the_input(folder):
+    """The small version of benchmarks/corpus_memory.py: 2 MB and 16 MB in one process."""
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+    bodies = [" ".join(body.split()) for body in texts(3000, seed=52)]
+    for name, times in (("small.jsonl", 2), ("large.jsonl", 16)):
+        with open(folder / name, "w", encoding="utf-8") as handle:
+            for i in range(times):
+                for body in bodies:
+                    handle.write(json.dumps({"text": f"{i} {body} {i * i}" * 2}) + "\n")
+    assert (folder / "large.jsonl").stat().st_size > 7 * (folder / "small.jsonl").stat().st_size > 12e6
+    small, large = peak("small.jsonl", "s"), peak("large.jsonl", "l")
+    assert large < small * 1.25 + 20
