@@ -20,22 +20,23 @@ from yanmo.core.messages import Text, text
 
 
 class Settings(BaseModel):
-    """Frozen, unknown keys refused, no silent conversion of strings to numbers."""
+    """Frozen, unknown keys refused, no silent conversion of strings to numbers. `execution` names the fields that change
+    how the work is done but not its result (workers, device, logging); they stay out of the fingerprint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, arbitrary_types_allowed=True)
+
+    execution: ClassVar[frozenset[str]] = frozenset()
 
 
 class Part(Settings):
     """One recipe entry: `{type: name, **fields}`.
 
     `type` is the registered name, or `pkg.mod:Class` for a third party's. `version` grows when the same settings
-    would give other bytes, so that an old run is not taken for a new one. `execution` names the fields that change
-    how the work is done but not its result (workers, device, logging); they stay out of the fingerprint.
+    would give other bytes, so that an old run is not taken for a new one.
     """
 
     type: str = ""
     version: ClassVar[int] = 1
-    execution: ClassVar[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ def settings_of(value: Any) -> Any:
     """Settings as the fingerprint sees them: each part with its class and version, execution fields left out."""
     if isinstance(value, Settings):
         out = {name: settings_of(getattr(value, name)) for name in type(value).model_fields}
+        out = {name: v for name, v in out.items() if name not in value.execution}
         if isinstance(value, Part):
-            out = {name: v for name, v in out.items() if name not in value.execution}
             out["class"] = f"{type(value).__module__}:{type(value).__qualname__}"
             out["version"] = value.version
         return out
