@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -47,14 +48,19 @@ def atomic(path: Path) -> Iterator[Path]:
         else:
             os.replace(temporary, path)
         sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:
         remove(temporary)
-        if error.errno in FULL:
+        if error_number(error) in FULL:
             raise disk_full(path) from error
         raise
-    except BaseException:
-        remove(temporary)
-        raise
+
+
+def error_number(error: BaseException) -> int | None:
+    """The system's error number; libraries written in Rust (safetensors) say it only in their message."""
+    if isinstance(error, OSError):
+        return error.errno
+    said = re.search(r"\(os error (\d+)\)", str(error)) if isinstance(error, Exception) else None
+    return int(said.group(1)) if said else None
 
 
 def write_text(path: Path, content: str) -> None:
