@@ -16,6 +16,7 @@ from yanmo.evaluate.numbers import bounds, compact, count, duration, figure, gro
 from yanmo.evaluate.record import Record
 
 NAME = "card.md"
+METRICS = ("bits_per_byte", "macro_f1", "accuracy")
 
 
 def write_card(directory: Path, evaluation: Path) -> None:
@@ -91,24 +92,35 @@ def _licence(licence: str | None) -> str:
 def _results(record: Record) -> str:
     pieces = []
     for task, about in record.tables["tasks"].items():
-        rows = []
-        for row in record.results:
-            if row["task"] == task and row["metric"] != "perplexity":
-                group = group_name(row["group"]) if row.get("group") else say("all")
-                name = f"*{row['model']}*" if row["model"] in FLOORS else row["model"]
-                shown = f"{figure(row['value'], row['metric'])} {bounds(row)}".strip()
-                rows.append([name, metric_name(row["metric"]), group, shown, count(row["n"])])
-        rows.sort(key=lambda row: row[2] != say("all"))
-        head = [say("model"), say("metric"), say("on"), say("value [95% interval]"), "n"]
-        pieces.append(f"### {task}\n\n{table(head, rows, right=[4])}")
+        pieces.append(f"### {task}")
+        groups = [None, *record.groups(task)]
+        for metric in [metric for metric in METRICS if any(r["task"] == task and r["metric"] == metric for r in record.results)]:
+            head = [metric_name(metric), *[_on(record, task, metric, group) for group in groups]]
+            models = dict.fromkeys(r["model"] for r in record.results if r["task"] == task and r["metric"] == metric)
+            rows = [[f"*{model}*" if model in FLOORS else model, *[_shown(record.figure(model, task, metric, g)) for g in groups]]
+                    for model in models]  # fmt: skip
+            pieces.append(table(head, rows))
         if about.get("concerns"):
             pieces.append("\n".join(f"- {say('Warning')}: {concern}" for concern in about["concerns"]))
     if not pieces:
         return ""
     note = say("Intervals are bootstrap intervals over the test items: they cover neither other seeds nor other training data. "
                "In italics: floors that need no learning.")  # fmt: skip
-    left_out = [say("{model} was not scored on {task}: {reason}.", **row) for row in record.tables.get("left_out", [])]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in record.tables.get("left_out", []):
+        reasons.setdefault((row["task"], row["reason"]), []).append(row["model"])
+    left_out = [say("Not scored on {task}: {models}: {reason}.", task=task, models=", ".join(models), reason=reason)
+                for (task, reason), models in reasons.items()]  # fmt: skip
     return "\n\n".join([*pieces, note, *(["\n".join(f"- {line}" for line in left_out)] if left_out else [])])
+
+
+def _on(record: Record, task: str, metric: str, group: str | None) -> str:
+    n = next((r["n"] for r in record.results if (r["task"], r["metric"], r.get("group")) == (task, metric, group)), 0)
+    return f"{group_name(group) if group else say('all')} (n = {count(n)})"
+
+
+def _shown(row: dict[str, Any] | None) -> str:
+    return f"{figure(row['value'], row['metric'])} {bounds(row)}".strip() if row else "–"
 
 
 def _limits(record: Record) -> str:

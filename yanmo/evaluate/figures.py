@@ -74,7 +74,7 @@ def learning_curves(curves: Sequence[Curve], counted: Sequence[Mark]) -> Any:
     for curve in curves:
         ends.append((curve.points[-1][2], curve.name, colour[curve.name]))
     left.set_xscale("log")
-    left.set_xlim(max(0.3, min(_starts(curves, shown)) * 0.8), longest * 1.15)
+    left.set_xlim(max(0.05, min(_starts(curves, shown)) * 0.8), longest * 1.15)
     right.set_xlim(0, max(s for curve in curves for _, s, _ in curve.points) * 1.02)
     span = max(high - low, 0.1)
     left.set_ylim(low - 0.07 * span, min(high, low + 3.5) + 0.07 * span)
@@ -223,7 +223,7 @@ def _plain_log(axis: Any) -> None:
     """Seconds as people say them."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    names = {0.3: "0.3 s", 1: "1 s", 3: "3 s", 10: "10 s", 30: "30 s", 60: "1 min", 180: "3 min", 600: "10 min",
+    names = {0.1: "0.1 s", 0.3: "0.3 s", 1: "1 s", 3: "3 s", 10: "10 s", 30: "30 s", 60: "1 min", 180: "3 min", 600: "10 min",
              1800: "30 min", 3600: "1 h", 10800: "3 h", 36000: "10 h", 86400: "1 d", 259200: "3 d"}  # fmt: skip
     low, high = axis.get_xlim()
     ticks = [tick for tick in names if low <= tick <= high]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from yanmo.evaluate.measure import Answer, classify_results, grouped, macro_f1_of, numbers, result
+from yanmo.evaluate.measure import CELLS, Answer, classify_results, grouped, macro_f1_of, numbers, result
 
 DRAWS = 1000
 UNIFORM_BYTE = 8.0  # bits that a byte takes when all 256 are equally probable
@@ -35,14 +35,22 @@ def classify_floors(
     rows = []
     truth, _ = numbers(answers, names)
     for group, items in grouped(answers, ("group",)).items():
-        rng = np.random.default_rng(0)
-        true = truth[items][None]
-        drawn = [rng.integers(0, len(names), true.shape) for _ in range(DRAWS)]
-        found = {"accuracy": [float((true == draw).mean()) for draw in drawn],
-                 "macro_f1": [float(macro_f1_of(true, draw, len(names))[0]) for draw in drawn]}  # fmt: skip
-        for metric, values in found.items():
+        for metric, values in _drawn(truth[items], len(names)).items():
             low, high = (float(bound) for bound in np.percentile(values, [2.5, 97.5]))
             rows.append(result("chance", task, metric, float(np.mean(values)), (low, high), len(items), group))
     counts = Counter(training)
     most = max(names, key=lambda name: counts[name])  # max keeps the first of equals
     return rows + classify_results("majority", task, [{**answer, "predicted": most} for answer in answers], names)
+
+
+def _drawn(true: np.ndarray, labels: int) -> dict[str, np.ndarray]:
+    """accuracy and macro_f1 (DRAWS,) of labels drawn at random, some drawings at a time."""
+    rng = np.random.default_rng(0)
+    step = max(1, CELLS // max(len(true), 1))
+    right, scores = [], []
+    for start in range(0, DRAWS, step):
+        rows = np.broadcast_to(true, (min(step, DRAWS - start), len(true)))
+        drawn = rng.integers(0, labels, rows.shape)
+        right.append((rows == drawn).mean(-1))
+        scores.append(macro_f1_of(rows, drawn, labels))
+    return {"accuracy": np.concatenate(right), "macro_f1": np.concatenate(scores)}

@@ -68,7 +68,9 @@ def labelling(record: Record, task: str) -> list[str]:
     said = [say("{task}: {best} labels {count} test texts with a macro-F1 of {value}; always saying the most frequent label "
                 "gives {floor}.", task=task, best=best, count=count(about["n"]), value=figure(row.get("value"), "macro_f1"),
                 floor=figure(floor.get("value"), "macro_f1"))]  # fmt: skip
-    others = [likelihood.difference_line(model, best, about["behind"][model], "macro_f1") for model in models[1:3]]
+    kinds = {model: facts.get("model_type") for model, facts in record.tables["models"].items()}
+    compared = [model for model in models[1:] if kinds.get(model) != "yanmo_majority"][:2]  # the floor said that already
+    others = [likelihood.difference_line(model, best, about["behind"][model], "macro_f1") for model in compared]
     if others:
         said.append(say("{task}, behind it: {lines}.", task=task, lines="; ".join(others)))
     return said

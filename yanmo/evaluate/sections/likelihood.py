@@ -89,15 +89,23 @@ def difference_line(model: str, best: str, row: dict, metric: str) -> str:
 
 
 def learned(record: Record, task: str) -> tuple[list[Curve], list[Mark]]:
-    """The trained models' curves, and every other model as a mark at its build time."""
+    """The trained models' curves, and every other model as a mark at its build time.
+
+    While a model trains it is validated on a sample of the held-out documents. Its curve is scaled so that the weights
+    that were kept (the best validated) stand where the evaluation on all documents found them: else curves and the
+    lines of counted models would be figures on different texts.
+    """
     found, marks = [], []
     models = [m for m in ranked(record, task) if m not in FLOORS]
     for training in record.trainings:
         points = [(v["seconds"], v["step"], v[METRIC]) for v in training.validations if v.get(METRIC) is not None]
+        whole = (record.figure(training.name, task, METRIC) or {}).get("value")
+        if training.name not in models or len(points) < 2 or whole is None:
+            continue
+        scale = whole / min(value for *_, value in points)
         ratio = record.bytes_per_token(training.name)
         losses = [(s["seconds"], s["step"], bits(s["loss"], ratio)) for s in training.steps] if ratio else []
-        if training.name in models and len(points) > 1:
-            found.append(Curve(training.name, points, losses))
+        found.append(Curve(training.name, [(s, step, value * scale) for s, step, value in points], losses))
     for model in models:
         row, seconds = record.figure(model, task, METRIC), record.seconds(model)
         if model not in {curve.name for curve in found} and row and row["value"] is not None and seconds:
@@ -112,7 +120,8 @@ def curves(record: Record, task: str) -> Markup | None:
     label = say("Held-out bits per byte of each trained model against time and steps, with the counted models as lines")
     caption = say("Held-out bits per byte while training (dots; the pale line is the loss on the training batches), against "
                   "time on the left and steps on the right. Dashed: models that only count, from the moment they are ready. "
-                  "Where a curve falls below a dashed line, training has overtaken counting.")  # fmt: skip
+                  "Where a curve falls below a dashed line, training has overtaken counting. While training, a sample of the "
+                  "held-out documents is read; each curve is scaled to end at its figure on all of them.")  # fmt: skip
     svg = figures.inline(lambda: figures.learning_curves(found, marks), label)
     return tag("figure", svg, tag("figcaption", caption))
 
