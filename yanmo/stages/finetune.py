@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from yanmo.core import files
-from yanmo.core.config import PartOf, dump_part
+from yanmo.core.config import Part, PartOf, dump_part
 from yanmo.core.errors import DataError, RequestError
 from yanmo.core.messages import text
 from yanmo.core.registry import create
@@ -47,7 +47,7 @@ class FinetuneStage(Stage):
     gives: ClassVar[str] = "model"
 
     type: str = "finetune"
-    model: Annotated[Any, PartOf("model")] = None  # a stage's name, a path, or a part; None: the nearest earlier model
+    model: Annotated[Part | str | None, PartOf("model")] = None  # a stage's name, a path, or a part; None: the nearest model
     tokenizer: str | None = None  # only for a part that reads tokens; a model brings its own
     task: Annotated[Any, PartOf("task")]
     objective: Annotated[Any, PartOf("objective")] = Field(default_factory=lambda: create("objective", HEAD))
@@ -149,7 +149,8 @@ def _start(run: Run, stage: FinetuneStage) -> tuple[LanguageModel, Tokenizer]:
             raise RequestError(f"{run.stage}.tokenizer", text("an earlier stage that gives a {role}", role="tokenizer"),
                                text("none"))  # fmt: skip
         tokenizer = Tokenizer.load(run.take("tokenizer"))
-        fresh: LanguageModel = stage.model.build(tokenizer, torch.Generator().manual_seed(run.seed_for("parameters")))
+        part: Any = stage.model
+        fresh: LanguageModel = part.build(tokenizer, torch.Generator().manual_seed(run.seed_for("parameters")))
         return fresh, tokenizer
     loaded = load(run.take("model"))
     model = loaded.model.backbone if isinstance(loaded.model, Classifier) else loaded.model
