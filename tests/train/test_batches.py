@@ -135,4 +135,5 @@ def test_labelled_batches_go_on_from_any_cursor(labelled, supervised, epoch, ind
     second, _ = whole.take(middle, RNG)
     again, _ = LabelledBatches(labelled, supervised, rows, micro, 3).take(middle, RNG)
     assert items(second) == items(again)
-    assert not set(items(first)) & set(items(second)) or middle[0] == epoch and index + 1 > whole.count or rows >= 333 or middle[1] == whole.count
+    if index + 2 <= whole.count:  # both in one epoch
+        assert not set(items(first)) & set(items(second))

@@ -120,5 +120,5 @@ def test_wider_models_take_smaller_steps():
 @pytest.mark.parametrize("settings", [{"type": "adamw", "lr": -1e-3}, {"type": "adamw", "lr": 0}, {"type": "muon", "momentum": 1.0},
                                       {"type": "muon", "lr": -1}])  # fmt: skip
 def test_rates_that_make_no_sense(settings):
-    with pytest.raises(RecipeError, match="a number (above|below)"):
+    with pytest.raises(RecipeError, match=r"a number (above|below)"):
         create("optimizer", settings)

@@ -1,5 +1,7 @@
 """Every schedule of the registry, and the shape of each."""
 
+from itertools import pairwise
+
 import pytest
 
 from yanmo.core.errors import RecipeError
@@ -30,7 +32,7 @@ def test_warm_up_stable_decay_is_flat_and_then_straight():
     factors = [wsd.factor(step, 100) for step in range(100)]
     assert factors[0] == pytest.approx(1 / 11)
     assert set(factors[10:61]) == {1.0}
-    falls = [a - b for a, b in zip(factors[60:], factors[61:])]
+    falls = [a - b for a, b in pairwise(factors[60:])]
     assert falls == pytest.approx([1 / 40] * 39)
     assert factors[-1] == pytest.approx(1 / 40)
 
