@@ -6,6 +6,7 @@ them, which then needs a `__main__` guard, and its workers outlive a parent that
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -66,8 +67,9 @@ class Pool:
             process.kill()
         for process in self.processes:
             for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
+                with contextlib.suppress(OSError):  # of a message that was only half sent
+                    if stream is not None:
+                        stream.close()
             process.wait()
         self.processes = []
 
