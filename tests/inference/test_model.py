@@ -71,7 +71,7 @@ def test_logits_are_of_the_ids_as_given(opened):
     found = opened.logits(ids)
     assert (found.shape, found.dtype, found.device.type, found.requires_grad) == ((4, 400), torch.float32, "cpu", False)
     with torch.no_grad():
-        assert torch.equal(found, model(kind)(Inputs(torch.tensor([ids]))).logits[0])
+        assert torch.allclose(found, model(kind)(Inputs(torch.tensor([ids]))).logits[0], atol=1e-4)
     for wrong in ([], [-1], [400]):
         with pytest.raises(RequestError, match="token ids from 0 to 399"):
             opened.logits(wrong)
@@ -157,6 +157,17 @@ def test_wrong_use_is_a_wrong_request(run, stage, use):
 def test_what_a_model_cannot_do_says_what_it_can(run):
     with pytest.raises(RequestError, match=r"finetune: expected a model that can generate text, got \w+: labels texts"):
         yanmo.load(run / "finetune").generate("x")
+
+
+def test_weights_are_laid_out_for_decoding_and_stay_what_they_are(run):
+    opened, saved = yanmo.load(run / "transformer").loaded.model, model("transformer")
+    layers = dict(opened.named_modules())
+    for name, module in saved.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            assert torch.equal(layers[name].weight, module.weight)
+            assert layers[name].weight.stride() == (
+                (1, module.weight.shape[0]) if layers[name].weight.device.type == "cpu" else module.weight.stride()
+            )
 
 
 def test_a_path_without_a_model_is_said_at_once(tmp_path):

@@ -80,6 +80,19 @@ def test_a_row_gets_the_same_whoever_stands_beside_it():
         assert together == alone == back
 
 
+def test_a_wide_nucleus_is_found_beside_narrow_ones():
+    torch.manual_seed(1)
+    flat, peaked = torch.randn(1, 3000) * 0.1, torch.randn(1, 3000) * 8
+    logits = torch.cat([peaked, flat, peaked.flip(1)])
+    for top_p in (0.3, 0.9, 0.999):
+        kinds = [Sampling(top_p=top_p, seed=k) for k in range(3)]
+        together = choose(logits, kinds, [Draws(k.seed) for k in kinds]).tolist()
+        assert together == [choose(logits[i : i + 1], [k], [Draws(k.seed)]).item() for i, k in enumerate(kinds)]
+        for row, token in zip(logits, together):
+            assert reference(row.tolist(), top_p=min(top_p * (1 + 1e-9), 1.0))[token] > 0
+    assert len(set(choose(flat.expand(400, -1), [Sampling(top_p=0.3)] * 400, [Draws(0)] * 400).tolist())) > 256
+
+
 def test_draws_are_one_stream_of_the_seed():
     first, second = Draws(7), Draws(7)
     numbers = [first.next() for _ in range(200)]

@@ -22,6 +22,7 @@ from yanmo.core.data import Prediction
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import Text, text
 from yanmo.inference.engine import Engine, Request
+from yanmo.inference.layout import for_decoding
 from yanmo.inference.likelihood import device_of, score_documents
 from yanmo.inference.sampling import sampling
 from yanmo.models.base import Inputs, LanguageModel, Loaded, TextClassifier
@@ -86,6 +87,8 @@ class Model:
     def _load(self, folder: Path) -> Loaded:
         if folder not in self._opened:
             self._opened[folder] = load(folder, self.device)
+            if isinstance(self._opened[folder].model, torch.nn.Module):
+                for_decoding(self._opened[folder].model)
         return self._opened[folder]
 
     def _able(self, ability: Callable[[Loaded], bool], what: Text) -> Loaded:

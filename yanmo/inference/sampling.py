@@ -11,6 +11,7 @@ Nucleus sampling: Holtzman et al. 2019, arXiv:1904.09751; min-p: Nguyen et al. 2
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from yanmo.core.config import Settings, build
 from yanmo.core.messages import text
 
 MAX_SEED = 2**63 - 1
+NUCLEUS = 256  # tokens among which the end of a nucleus is looked for first
 DRAWS = 64  # uniform numbers fetched from a generator at a time; the stream is the same for any block size
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -54,10 +56,6 @@ class Sampling(Settings):
     def greedy(self) -> bool:
         return self.temperature == 0
 
-    @property
-    def truncates(self) -> bool:
-        return self.top_k is not None or self.top_p < 1 or self.min_p > 0
-
 
 def sampling(**settings: Any) -> Sampling:
     """Settings from keywords; a wrong one is a RecipeError that names it. A lone `stop` string becomes a list."""
@@ -88,14 +86,15 @@ def choose(logits: Tensor, settings: list[Sampling], draws: list[Draws]) -> Tens
     """
     logits = logits.float()
     top, tokens = logits.max(-1)
-    dead = ~torch.isfinite(top)
-    if bool(dead.any()):  # max() propagates NaN, so this sees every row that needs care, and costs nothing otherwise
+    if not math.isfinite(sum(top.tolist())):  # max() propagates NaN, so this sees every row that needs care
         logits = torch.where(torch.isfinite(logits), logits, -torch.inf)
         top, tokens = logits.max(-1)
         tokens = torch.where(torch.isfinite(top), tokens, -1)
     sampled = [row for row, item in enumerate(settings) if not item.greedy]
     if not sampled:
         return tokens
+    if len(sampled) == len(settings):
+        return torch.where(tokens < 0, tokens, _draw(logits, settings, draws))
     rows = torch.tensor(sampled, device=logits.device)
     picked = _draw(logits[rows], [settings[row] for row in sampled], [draws[row] for row in sampled])
     tokens[rows] = torch.where(tokens[rows] < 0, tokens[rows], picked)
@@ -105,7 +104,10 @@ def choose(logits: Tensor, settings: list[Sampling], draws: list[Draws]) -> Tens
 def _draw(logits: Tensor, settings: list[Sampling], draws: list[Draws]) -> Tensor:
     """Inverse-transform sampling of each row, in float64 so that the rounding of a long sum cannot pick a token."""
 
-    def column(values: list[float]) -> Tensor:
+    def column(values: list[float]) -> Tensor | float:
+        """(B, 1), or the one number that all rows share."""
+        if values.count(values[0]) == len(values):
+            return values[0]
         return torch.tensor(values, dtype=torch.float64, device=logits.device).unsqueeze(1)
 
     scaled = logits.double()
@@ -118,18 +120,29 @@ def _draw(logits: Tensor, settings: list[Sampling], draws: list[Draws]) -> Tenso
     if any(item.min_p > 0 for item in settings):  # the best token's weight is 1, so the share is the threshold
         weights.masked_fill_(weights < column([item.min_p for item in settings]), 0)
     if any(item.top_p < 1 for item in settings):
-        ordered = weights.sort(-1, descending=True).values
-        mass = ordered.cumsum(-1)
-        wanted = column([item.top_p for item in settings]) * mass[:, -1:]
-        last = (mass < wanted).sum(-1, keepdim=True).clamp_(max=ordered.shape[-1] - 1)
-        least = torch.where(column([item.top_p for item in settings]) < 1, ordered.gather(-1, last), 0)
-        weights.masked_fill_(weights < least, 0)
+        share = column([item.top_p for item in settings])
+        least = _nucleus(weights, share)
+        weights.masked_fill_((weights < least) & (torch.as_tensor(share, device=least.device) < 1), 0)
     cumulative = weights.cumsum(-1)
     whole = cumulative[:, -1:]
-    target = column([draw.next() for draw in draws]) * whole
+    target = torch.tensor([[draw.next()] for draw in draws], dtype=torch.float64, device=logits.device) * whole
     target = torch.minimum(target, torch.nextafter(whole, torch.zeros_like(whole)))  # a draw next to 1 may round up to 1
     # right=True: the first token whose cumulative weight exceeds the target, never one of weight 0
     return torch.searchsorted(cumulative, target, right=True).squeeze(1)
+
+
+def _nucleus(weights: Tensor, share: Tensor | float) -> Tensor:
+    """The least weight (B, 1) in the smallest set that holds `share` of each row's sum (B, V): among the NUCLEUS greatest
+    where those hold it, which spares the sorting of a whole vocabulary."""
+    wanted = weights.sum(-1, keepdim=True) * share
+    for count in (NUCLEUS, weights.shape[-1]):
+        if count <= weights.shape[-1]:
+            greatest = weights.topk(count).values
+            mass = greatest.cumsum(-1)
+            if count == weights.shape[-1] or bool((mass[:, -1:] >= wanted).all()):
+                break
+    last = (mass < wanted).sum(-1, keepdim=True).clamp_(max=count - 1)
+    return greatest.gather(-1, last)
 
 
 def top_logprobs(logits: Tensor, tokens: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
