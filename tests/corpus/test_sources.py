@@ -425,3 +425,12 @@ def test_a_broken_source_note_is_an_error(folder):
         (folder / "data" / "SOURCE.yaml").write_bytes(content.encode("utf-8", "surrogateescape"))
         with pytest.raises(DataError, match=r"SOURCE\.yaml"):
             create("source", {"type": "jsonl", "path": "data"}).check()
+        (folder / "data" / "SOURCE.yaml").rename(folder / "data" / "SOURCE")  # which may be anybody's prose
+        assert create("source", {"type": "jsonl", "path": "data"}).about() == {"title": None, "licence": None, "language": None}
+        (folder / "data" / "SOURCE").unlink()
+
+
+def test_a_field_of_its_own_name_becomes_the_id(folder):
+    write_jsonl(folder / "a.jsonl", [{"id": 7, "url": "http://x", "body": "text", "n": 1}])
+    (doc,) = read({"type": "jsonl", "path": "a.jsonl", "fields": {"text": "body", "id": "url"}})
+    assert (doc.text, doc.meta) == ("text", {"id": "http://x", "n": 1})

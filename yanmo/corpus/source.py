@@ -113,7 +113,11 @@ class Source(Part):
             try:
                 found = yaml.safe_load(file.read_text(encoding="utf-8"))
             except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise DataError(str(file), text("valid YAML"), " ".join(str(error).split())) from None
+                if file.suffix:
+                    raise DataError(str(file), text("valid YAML"), " ".join(str(error).split())) from None
+                found = {}  # a file of that name may hold anybody's prose
+            if not isinstance(found, dict) and not file.suffix:
+                found = {}
             if not isinstance(found, dict):
                 raise DataError(str(file), text("a mapping with 'title', 'language', 'licence'"), describe(found))
         said = {key: found[key] if isinstance(found.get(key), str) else None for key in ("title", "licence")}
@@ -209,7 +213,8 @@ class RowSource(Source):
         meta = {key: value for key, value in row.items() if key != wanted}
         given = self.fields.get("id")
         if given in meta:
-            meta = {"id": meta.pop(given), **meta}
+            meta = {**meta, "id": meta[given]}
+            meta = {key: value for key, value in meta.items() if key != given or key == "id"}
         return Document(content_id(body), body, origin, self.name, meta)
 
 

@@ -8,6 +8,7 @@ nothing. Both are whole or absent (`files.atomic`).
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -62,7 +63,8 @@ def encode(rows: list[Row]) -> pa.RecordBatch:
 
 def _type(value: Any) -> pa.DataType:
     if type(value) not in TYPES:
-        raise TypeError(f"rows are documents or flat tuples of int, float, str and bytes, not {type(value).__name__}: {value!r:.80}")
+        kinds = "documents or flat tuples of int, float, str and bytes"
+        raise TypeError(f"rows are {kinds}, not {type(value).__name__}: {value!r:.80}")
     return TYPES[type(value)]
 
 
@@ -121,7 +123,7 @@ class Writer:
         self.path, self.compression = path, compression
         self.stream: Any = None
 
-    def add(self, batch: pa.RecordBatch, about: dict[str, Any] | None = None) -> None:
+    def add(self, batch: pa.RecordBatch, about: dict[int, list[int]] | None = None) -> None:
         if self.stream is None:
             self.stream = self._open(batch.schema)
         metadata = {"sections": json.dumps(about)} if about is not None else None
@@ -167,9 +169,10 @@ def write_spill(path: Path, rows: Iterable[tuple[int, Row]], flush: int = 50_000
         while held := list(islice(pairs, flush)):
             count += len(held)
             held.sort(key=lambda pair: pair[0])  # stable: rows of a section keep their order
-            about: dict[str, list[int]] = {}
-            for index, (section, _) in enumerate(held):
-                about.setdefault(str(section), [index, index])[1] = index + 1
+            about: dict[int, list[int]] = {}
+            end = 0
+            for section, size in Counter(section for section, _ in held).items():  # in the order of the sections
+                about[section] = [end, end := end + size]
             writer.add(encode([row for _, row in held]), about)
     return count
 

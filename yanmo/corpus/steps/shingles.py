@@ -32,6 +32,7 @@ UNSPACED = (
     (0x20000, 0x3FFFF),
 )
 WORD, CHARACTER = 1, 2
+SHIFT, FIRST, SECOND = np.uint64(33), np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 LONGEST = 64  # characters of a word that take part in its hash each with a factor of their own; later ones repeat them
 
@@ -57,11 +58,12 @@ def classes() -> NDArray[np.uint8]:
 def mixed(values: Hashes) -> Hashes:
     """A bijection of 64-bit numbers in which every bit of the input reaches every bit of the output (MurmurHash3's
     finalizer, Appleby 2011)."""
-    values = values ^ (values >> np.uint64(33))
-    values = values * np.uint64(0xFF51AFD7ED558CCD)
-    values = values ^ (values >> np.uint64(33))
-    values = values * np.uint64(0xC4CEB9FE1A85EC53)
-    return values ^ (values >> np.uint64(33))
+    values = values ^ (values >> SHIFT)
+    values *= FIRST
+    values ^= values >> SHIFT
+    values *= SECOND
+    values ^= values >> SHIFT
+    return values
 
 
 @cache
