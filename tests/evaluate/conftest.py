@@ -49,7 +49,7 @@ def recipe(**evaluate) -> dict:
     return {"name": "small", "seed": 0, "stages": [
         {"corpus": {"source": [{"type": "jsonl", "path": "data/en.jsonl", "language": "en", "licence": "CC0-1.0"},
                                {"type": "jsonl", "path": "data/zh.jsonl", "language": "zh"}],
-                    "steps": [{"type": "length", "min_chars": 60}, {"type": "exact_dedup"}],
+                    "steps": [{"type": "length", "min_chars": 90}, {"type": "exact_dedup"}],
                     "engine": {"type": "local", "workers": 1}, "validation": 0.2}},
         {"tokenizer": {"type": "bpe", "size": 320}},
         {"name": "characters", "tokenizer": {"type": "characters"}},

@@ -69,8 +69,9 @@ class Record:
     def of_kind(self, kind: str) -> list[Json]:
         return [manifest for manifest in self.manifests if manifest["kind"] == kind]
 
-    def seconds(self, stage: str) -> float | None:
-        """Wall clock that the stage took; None where no stage of this run made the model."""
+    def seconds(self, model: str) -> float | None:
+        """Wall clock of the stage that made the model; None where no stage of this run did."""
+        stage = self.tables["models"].get(model, {}).get("stage")
         return next((float(m["seconds"]) for m in self.manifests if m["stage"] == stage), None)
 
     # ------------------------------------------------------------------------------------------------ results

@@ -35,6 +35,7 @@ from yanmo.tasks.classify import Classify, row_tokens
 if TYPE_CHECKING:
     from yanmo.inference.model import Model
 
+EXCERPT = 300  # characters of a labelled text that its answer repeats
 PIECE = 4_000_000  # characters of text scored between two lines of the answer file
 SAMPLE_TOKENS, SAMPLE_TEMPERATURE = 80, 0.8
 
@@ -132,7 +133,7 @@ def _examine(
         samples = [{"prompt": prompt, "text": model.generate(prompt, max_tokens=SAMPLE_TOKENS,
                     temperature=SAMPLE_TEMPERATURE, seed=seed)} for prompt in prompts]  # fmt: skip
         files.write_json(folder / "samples.json", samples)
-    entry = {"facts": facts(model), "left_out": left_out}
+    entry = {"facts": {"stage": subject.stage, **facts(model)}, "left_out": left_out}
     files.write_json(done, entry)
     return entry
 
@@ -198,8 +199,8 @@ def _labels(model: Model, task: Task, examples: list[Example]) -> list[dict[str,
     lines = []
     for example, prediction in zip(examples, model.predict([example.fields["text"] for example in examples])):
         cut = row_tokens(prediction.text, loaded.tokenizer, model.context or WINDOW)[1] if loaded.tokenizer else 0
-        line = {"id": example.id, "where": example.where, "group": example.fields.get("group") or "",
-                "label": example.fields["label"], "predicted": prediction.label,
+        line = {"id": example.id, "where": example.where, "text": prediction.text[:EXCERPT],
+                "group": example.fields.get("group") or "", "label": example.fields["label"], "predicted": prediction.label,
                 "score": None if prediction.score is None else round(prediction.score, 6)}  # fmt: skip
         lines.append(line | ({"cut": cut} if cut else {}))
     return lines

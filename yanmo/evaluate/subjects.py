@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yanmo.core import files
-from yanmo.core.data import Prediction
 from yanmo.core.manifest import MANIFEST
+from yanmo.evaluate.floors import FLOORS
 
 if TYPE_CHECKING:
     from yanmo.inference.model import Model
@@ -21,6 +21,11 @@ class Subject:
 
     name: str
     folder: Path
+
+    @property
+    def stage(self) -> str | None:
+        """The stage that made the model, by the manifest beside it."""
+        return self.manifest.get("stage")
 
     def open(self) -> Model:
         from yanmo.inference.model import Model
@@ -37,13 +42,14 @@ class Subject:
 
 
 def subjects(folders: Iterable[Path]) -> list[Subject]:
-    """Named after their folders (`runs/x/lstm` → lstm); equal names get the folder above before them, then a number."""
+    """Named after their folders (`runs/x/lstm` → lstm); equal names get the folder above before them, then a number. The
+    names of the floors are taken: a stage called majority is 'majority-model' in the results."""
     found: list[Subject] = []
     for folder in folders:
         place = folder.resolve()
         if place.name == "model" and (place.parent / MANIFEST).is_file():
             place = place.parent
-        name = place.name or "model"
+        name = f"{place.name}-model" if place.name in FLOORS else place.name or "model"
         if name in {subject.name for subject in found}:
             name = f"{place.parent.name}-{name}"
         stem, number = name, 2
@@ -74,7 +80,3 @@ def parameters(model: Any) -> int | None:
     if isinstance(count, int):
         return count
     return sum(tensor.numel() for _, tensor in count) or None
-
-
-def predictions(model: Model, texts: list[str]) -> list[Prediction]:
-    return model.predict(texts)

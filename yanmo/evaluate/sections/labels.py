@@ -8,7 +8,7 @@ from yanmo.evaluate.floors import FLOORS
 from yanmo.evaluate.numbers import bounds, count, duration, figure, group_name, say
 from yanmo.evaluate.page import Markup, join, language_of, listing, more, table, tag
 from yanmo.evaluate.record import Record
-from yanmo.evaluate.sections.likelihood import _scale, difference_line, whisker
+from yanmo.evaluate.sections.likelihood import difference_lines, scale_of, whisker
 
 LARGEST = 60  # labels that a confusion matrix may have: beyond that nobody reads it
 ERRORS = 12
@@ -29,7 +29,7 @@ def section(record: Record, task: str) -> Markup | None:
     best = about["best"]
     concerns = [tag("p", concern, cls="note warning") for concern in about.get("concerns", [])]
     details = [more(say("Label by label: {model}", model=model), *_per_label(record, task, model))
-               for model in models if model not in FLOORS and model != best]  # fmt: skip
+               for model in models if model not in FLOORS and model != best and not _constant(about, model)]  # fmt: skip
     return join([tag("p", intro), *concerns, _table(record, task, models), _note(record, task),
                  tag("h3", say("Label by label: {model}", model=best)), *_per_label(record, task, best), *details])  # fmt: skip
 
@@ -43,7 +43,7 @@ def _table(record: Record, task: str, models: list[str]) -> Markup:
     groups = record.groups(task)
     head = [say("model"), say("macro-F1"), "", say("accuracy"), *map(group_name, groups), say("calibration error"), say("build")]
     found = [row for model in models if (row := record.figure(model, task, "macro_f1"))]
-    scale = _scale([value for row in found for value in (row["low"], row["high"], row["value"]) if value is not None])
+    scale = scale_of([value for row in found for value in (row["low"], row["high"], row["value"]) if value is not None])
     rows = []
     for model in models:
         f1, right = record.figure(model, task, "macro_f1"), record.figure(model, task, "accuracy")
@@ -63,7 +63,7 @@ def _table(record: Record, task: str, models: list[str]) -> Markup:
 
 def _note(record: Record, task: str) -> Markup:
     about = record.tables["tasks"][task]
-    lines = [difference_line(model, about["best"], row, "macro_f1") for model, row in about.get("behind", {}).items()]
+    lines = difference_lines(about, "macro_f1")
     cut = [say("{model} read only the beginning of {count} texts", model=model, count=count(entry["truncated"]))
            for model, entry in about["models"].items() if entry.get("truncated")]  # fmt: skip
     groups = record.groups(task)
@@ -84,6 +84,11 @@ def _per_label(record: Record, task: str, model: str) -> list[Markup | None]:
             for row in sorted(entry["per_class"], key=lambda row: (row["f1"], row["label"]))]  # fmt: skip
     per_label = table([say("label, worst first"), say("precision"), say("recall"), "F1", say("texts")], rows, numbers=range(1, 5))
     return [per_label, confusion(labels, entry["confusion"]), _errors(record, task, model)]
+
+
+def _constant(about: dict, model: str) -> bool:
+    """Whether a model gave every text the same label (the majority class): its tables say nothing more."""
+    return sum(any(column) for column in zip(*about["models"][model]["confusion"])) < 2
 
 
 def confusion(labels: list[str], counts: list[list[int]]) -> Markup | None:
@@ -121,9 +126,9 @@ def _errors(record: Record, task: str, model: str) -> Markup | None:
     often = [say("{count} × {truth} taken for {predicted}", count=n, truth=truth, predicted=predicted)
              for (truth, predicted), n in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:6]]  # fmt: skip
     surest = sorted((a for a in wrong if a["score"] is not None), key=lambda a: (-a["score"], a["where"]))[:ERRORS]
-    rows = [[tag("span", a.get("text") or a["where"], lang=language_of(a.get("text") or "")), a["label"],
-             a["predicted"] or "–", figure(a["score"])] for a in surest]  # fmt: skip
-    head = [say("text"), say("label"), say("predicted"), say("probability")]
+    rows = [[tag("span", a["text"], lang=language_of(a["text"])), a["label"], a["predicted"] or "–", figure(a["score"]),
+             a["where"]] for a in surest]  # fmt: skip
+    head = [say("text"), say("label"), say("predicted"), say("probability"), say("row")]
     title = say("The {count} wrong answers that it was surest of", count=len(rows))
     return join([tag("p", say("Most often confused:"), cls="note"), listing(often),
                  more(title, table(head, rows, numbers=[3])) if rows else None])  # fmt: skip

@@ -37,7 +37,7 @@ def _table(record: Record, task: str, models: list[str]) -> Markup:
     head = [say("model"), say("bits per byte"), "", *[group_name(g) for g in wide], say("perplexity"), say("build"),
             say("parameters"), say("on disk")]  # fmt: skip
     whole = [record.figure(model, task, METRIC) or {} for model in models if model not in FLOORS]
-    scale = _scale([value for row in whole for value in (row["low"], row["high"], row["value"]) if value is not None])
+    scale = scale_of([value for row in whole for value in (row["low"], row["high"], row["value"]) if value is not None])
     rows = []
     for model in models:
         row = record.figure(model, task, METRIC)
@@ -66,11 +66,16 @@ def _note(record: Record, task: str) -> Markup:
     seeds = say("Intervals are 95% bootstrap intervals over the documents: what other documents of the same kind would show, "
                 "not other seeds. Perplexity is per token of each model's own tokenizer and does not compare across tokenizers. "
                 "Build is the wall clock of the model's stage on this machine. A model that counts has no weights.")  # fmt: skip
-    behind = record.tables["tasks"][task].get("behind", {})
-    lines = [difference_line(model, record.tables["tasks"][task]["best"], row, METRIC) for model, row in behind.items()]
+    lines = difference_lines(record.tables["tasks"][task], METRIC)
     return join([tag("p", seeds, cls="note"),
                  tag("p", say("Differences on the same documents, which are much surer than the figures themselves:"), " ",
                      "; ".join(lines), ".", cls="note") if lines else None])  # fmt: skip
+
+
+def difference_lines(about: dict, metric: str) -> list[str]:
+    """One phrase a model, the closest to the best first."""
+    behind = sorted(about["behind"].items(), key=lambda item: (item[1]["value"] is None, abs(item[1]["value"] or 0)))
+    return [difference_line(model, about["best"], row, metric) for model, row in behind]
 
 
 def difference_line(model: str, best: str, row: dict, metric: str) -> str:
@@ -97,15 +102,17 @@ def learned(record: Record, task: str) -> tuple[list[Curve], list[Mark]]:
     """
     found, marks = [], []
     models = [m for m in ranked(record, task) if m not in FLOORS]
+    stages = {record.tables["models"][model]["stage"]: model for model in models}
     for training in record.trainings:
+        name = stages.get(training.name)
         points = [(v["seconds"], v["step"], v[METRIC]) for v in training.validations if v.get(METRIC) is not None]
-        whole = (record.figure(training.name, task, METRIC) or {}).get("value")
-        if training.name not in models or len(points) < 2 or whole is None:
+        whole = (record.figure(name, task, METRIC) or {}).get("value") if name else None
+        if name is None or len(points) < 2 or whole is None:
             continue
         scale = whole / min(value for *_, value in points)
         ratio = record.bytes_per_token(training.name)
         losses = [(s["seconds"], s["step"], bits(s["loss"], ratio)) for s in training.steps] if ratio else []
-        found.append(Curve(training.name, [(s, step, value * scale) for s, step, value in points], losses))
+        found.append(Curve(name, [(s, step, value * scale) for s, step, value in points], losses))
     for model in models:
         row, seconds = record.figure(model, task, METRIC), record.seconds(model)
         if model not in {curve.name for curve in found} and row and row["value"] is not None and seconds:
@@ -141,7 +148,7 @@ def crossing(curve: Curve, level: float) -> float | None:
 # ---------------------------------------------------------------------------------------------- whiskers
 
 
-def _scale(values: list[float]) -> tuple[float, float]:
+def scale_of(values: list[float]) -> tuple[float, float]:
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
