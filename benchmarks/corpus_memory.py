@@ -1,8 +1,8 @@
 """How much memory the corpus stage takes as its input grows: 1x, 4x, 16x. `python -m benchmarks.corpus_memory [--json]`
 
 Each size runs in a process of its own over made-up documents in English and Chinese, a tenth of them exact and a tenth near
-duplicates, through every kind of step. `ours` is the peak resident memory (MiB) of its largest process, of all processes
-together in the case names that say so; the limit is what 1x takes. A ratio of 1 means that memory did not grow.
+duplicates, through every kind of step. `ours` is the peak resident memory (MiB) of its largest process; the limit is what
+1x takes. A ratio of 1 means that memory did not grow.
 """
 
 from __future__ import annotations
