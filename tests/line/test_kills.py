@@ -17,15 +17,17 @@ from tests.line.conftest import TOY, write_data, yanmo
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
+BESIDE = ("manifest.json", "begun.json", "plan.json")
+
+
 def outputs(run: Path) -> dict[str, bytes]:
     """Models, documents, tokenizers, tokens and results: what must not depend on how often the run was killed."""
     kept = {}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
-        if path.is_file() and ("/model/" in name or "/documents/" in name or name.startswith(("tokenizer/", "characters/", "tokens/"))
-                               or name == "evaluate/results.json"):  # fmt: skip
-            if path.name not in ("manifest.json", "begun.json", "plan.json"):
-                kept[name] = path.read_bytes()
+        ours = "/model/" in name or "/documents/" in name or name.startswith(("tokenizer/", "characters/", "tokens/"))
+        if path.is_file() and (ours or name == "evaluate/results.json") and path.name not in BESIDE:
+            kept[name] = path.read_bytes()
     return kept
 
 

@@ -22,7 +22,7 @@ def test_the_run_directory(toy):
         assert (run / name).is_file(), name
     for stage in ("corpus", "tokenizer", *MODELS, "intents", "intents-tfidf", "evaluate"):
         assert (run / stage / "manifest.json").is_file(), stage
-    assert not [path for path in run.rglob(".tmp-*")]
+    assert not list(run.rglob(".tmp-*"))
 
 
 def test_every_document_can_be_walked_back_to_its_bytes(toy):

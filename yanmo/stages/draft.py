@@ -50,7 +50,7 @@ def _corpus(path: str) -> list[str]:
         raise DataError(path, text("some text"), text("only empty files"))
     kinds = {ENDINGS.get(p.suffix.lower().removesuffix(".gz") or Path(p.stem).suffix, "text") for p in found}
     kind = kinds.pop() if len(kinds) == 1 else "text"
-    source = {"type": kind, "path": path}
+    source: dict[str, Any] = {"type": kind, "path": path}
     if kind != "text":
         fields = _fields(found[0], kind)
         if fields and "text" not in fields:
