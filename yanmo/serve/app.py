@@ -22,10 +22,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-import yanmo
 from yanmo.core.console import Console
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
+from yanmo.core.package import VERSION
 from yanmo.inference import engine
 from yanmo.inference.model import Model, models, prompt_ids
 from yanmo.serve import errors
@@ -56,7 +56,7 @@ def build_app(models: dict[str, Model], *, limits: Limits | None = None, slots: 
         yield
         house.close()
 
-    app = FastAPI(title="Yanmo", version=yanmo.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Yanmo", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.router.responses = {code: {"description": "refused", "content": {"application/json": {"schema": errors.SCHEMA}}}
                             for code in (400, 404, 408, 413, 415, 500, 503)}  # fmt: skip
     app.state.house = house

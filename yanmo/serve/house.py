@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from yanmo.inference.engine import Engine
+from yanmo.inference.layout import for_decoding
 from yanmo.inference.model import Model
 from yanmo.serve.errors import ApiError
 from yanmo.serve.limits import Limits
@@ -28,6 +29,7 @@ class House:
     def open(self) -> None:
         for name, model in self.models.items():
             if "generate" in model.abilities:
+                for_decoding(model.loaded.model, self.slots)
                 self.workers[name] = Worker(Engine(model.loaded.model, model.tokenizer, self.slots), self.limits.queue)
 
     def close(self) -> None:
