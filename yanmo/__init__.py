@@ -11,10 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yanmo.core.package import VERSION as __version__
+
 if TYPE_CHECKING:
     from yanmo.inference.model import Model
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "load", "run"]
 
 

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
-from yanmo import __version__
 from yanmo.core.errors import RequestError, YanmoError
 from yanmo.core.messages import text
+from yanmo.core.package import VERSION
 
 app = typer.Typer(
     name="yanmo",
@@ -43,7 +43,7 @@ def show(value: Any) -> None:
 
 def version(asked: bool) -> None:
     if asked:
-        print(f"yanmo {__version__}")
+        print(f"yanmo {VERSION}")
         raise typer.Exit()
 
 

@@ -10,8 +10,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-import yanmo
 from yanmo.core import files
+from yanmo.core.package import HOME, VERSION
 
 
 def write_once(path: Path, content: str) -> None:
@@ -22,7 +22,7 @@ def write_once(path: Path, content: str) -> None:
 def write_environment(directory: Path, seed: int) -> None:
     """Written when the run is new or the machine, the versions or the command have changed."""
     packages = ("torch", "numpy", "tokenizers", "pyarrow", "safetensors", "scikit-learn", "pydantic")
-    versions = {"python": platform.python_version(), "yanmo": yanmo.__version__}
+    versions = {"python": platform.python_version(), "yanmo": VERSION}
     for package in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
@@ -41,7 +41,7 @@ def write_environment(directory: Path, seed: int) -> None:
 
 def commit() -> str | None:
     """The commit of the checkout that this code runs from, or None (an installed wheel)."""
-    root = Path(yanmo.__file__).parent.parent / ".git"
+    root = HOME.parent / ".git"
     with contextlib.suppress(OSError):
         head = (root / "HEAD").read_text().strip()
         if not head.startswith("ref: "):

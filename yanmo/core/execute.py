@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yanmo
 from yanmo.core import files
 from yanmo.core.config import Settings
 from yanmo.core.console import Console
@@ -19,6 +18,7 @@ from yanmo.core.errors import RequestError, nearest
 from yanmo.core.fingerprint import check_differences, fingerprint_of
 from yanmo.core.manifest import BEGUN, MANIFEST, missing, read_manifest, record
 from yanmo.core.messages import text
+from yanmo.core.package import VERSION
 from yanmo.core.recipe import Entry, Recipe
 from yanmo.core.run import Run, locked
 from yanmo.core.stage import Input
@@ -41,6 +41,8 @@ def execute(
             raise RequestError(name, None, text("no stage '{name}' in the recipe", name=name), nearest(name, known))
     links = [inputs_of(index, recipe, directory) for index in range(len(recipe.stages))]  # all wiring checked before work
     sources = {entry.name: [Path(p) for p in entry.stage.files()] for entry in recipe.stages}
+    for entry in recipe.stages:  # unsound data is found now, not after the training before it
+        entry.stage.check()
     began = time.monotonic()
     report: dict[str, Any] = {"run_dir": str(directory), "stages": {}}
     with locked(directory):
@@ -94,7 +96,7 @@ def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fin
         raise
     seconds = round(time.monotonic() - started, 3)
     made = {"stage": entry.name, "kind": entry.stage.type, "fingerprint": fingerprint, **parts, "outputs": outputs,
-            **record(folder, outputs), "seconds": seconds, "yanmo": yanmo.__version__}  # fmt: skip
+            **record(folder, outputs), "seconds": seconds, "yanmo": VERSION}  # fmt: skip
     files.write_json(folder / MANIFEST, made)
     console.log(text("{stage}: done in {seconds} s", stage=entry.name, seconds=f"{seconds:.1f}"))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yanmo
 from yanmo.core import files
 from yanmo.core.manifest import digest_of, missing, read_manifest
+from yanmo.core.package import HOME, VERSION
 from yanmo.core.paths import locate
 
 FINISHED = ".finished.json"
@@ -48,9 +48,8 @@ def remember(request: Any, directory: Path, stages: list[str]) -> None:
 
 
 def _request(data: Any) -> str:
-    code = Path(yanmo.__file__).parent
-    stats = [(p.relative_to(code).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(code.rglob("*.py"))]
-    return files.digest([data, yanmo.__version__, stats])
+    stats = [(p.relative_to(HOME).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(HOME.rglob("*.py"))]
+    return files.digest([data, VERSION, stats])
 
 
 def _times(folders: Any) -> dict[str, int | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from yanmo.core.errors import DataError, nearest
 from yanmo.core.messages import text
+from yanmo.core.package import HOME
 
 
 def expand(path: str, endings: Iterable[str] = (), where: str | None = None) -> list[Path]:
@@ -40,7 +41,7 @@ def locate(path: str) -> Path:
     """The place that `path` names: here, or among the samples shipped in the package."""
     place = Path(path).expanduser()
     if not place.exists() and place.parts[:1] == ("samples",):
-        shipped = Path(__file__).parent.parent / place
+        shipped = HOME / place
         place = shipped if shipped.exists() or "*" in path else place
     return place
 
@@ -48,6 +49,5 @@ def locate(path: str) -> Path:
 def written(file: Path) -> str:
     """A file that `expand` gave, as a record names it: shipped samples as 'samples/…' wherever the package lies, any other
     as it is. `expand(written(file)) == [file]`."""
-    package = Path(__file__).parent.parent
-    inside = file.is_absolute() and file.is_relative_to(package / "samples")
-    return (file.relative_to(package) if inside else file).as_posix()
+    inside = file.is_absolute() and file.is_relative_to(HOME / "samples")
+    return (file.relative_to(HOME) if inside else file).as_posix()

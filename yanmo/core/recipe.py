@@ -12,6 +12,7 @@ import yaml
 from yanmo.core.config import Place, Settings, build, describe, dump_part
 from yanmo.core.errors import RecipeError, RequestError, nearest
 from yanmo.core.messages import text
+from yanmo.core.package import HOME
 from yanmo.core.registry import create, names, resolve
 from yanmo.core.stage import Stage
 
@@ -63,7 +64,7 @@ def read(path: str | Path, overrides: list[str] | None = None) -> tuple[Any, Pla
     `path` is a file, or the name of a shipped recipe (`quickstart`)."""
     file = Path(path)
     if not file.is_file():
-        shipped = Path(__file__).parent.parent / "recipes" / f"{file.name.removesuffix('.yaml')}.yaml"
+        shipped = HOME / "recipes" / f"{file.name.removesuffix('.yaml')}.yaml"
         if not (file.parent in (Path("."), Path("recipes")) and shipped.is_file()):
             if file.is_dir():
                 raise RequestError(str(path), text("a recipe (a YAML file)"), text("a folder"))
@@ -93,7 +94,7 @@ def read(path: str | Path, overrides: list[str] | None = None) -> tuple[Any, Pla
 
 
 def shipped_names() -> list[str]:
-    return sorted(p.stem for p in (Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+    return sorted(p.stem for p in (HOME / "recipes").glob("*.yaml"))
 
 
 def parse(data: Any, place: Place, base: Path = Path(".")) -> Recipe:

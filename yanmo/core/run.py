@@ -22,12 +22,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import yanmo
 from yanmo.core import files
 from yanmo.core.console import Console
 from yanmo.core.errors import RunError
 from yanmo.core.manifest import MANIFEST, missing, read_manifest, record
 from yanmo.core.messages import text
+from yanmo.core.package import VERSION
 from yanmo.core.recipe import Budget
 
 LOCK = ".lock"
@@ -82,7 +82,7 @@ class Run:
             make(temporary)
             made = record(temporary, {p.name: p.name for p in temporary.iterdir()})
             made |= {"stage": name, "kind": "shared", "fingerprint": fingerprint, "settings": key, "inputs": {},
-                       "sources": [], "seconds": round(time.monotonic() - started, 3), "yanmo": yanmo.__version__}  # fmt: skip
+                       "sources": [], "seconds": round(time.monotonic() - started, 3), "yanmo": VERSION}  # fmt: skip
             files.write_json(temporary / MANIFEST, made)
         return folder
 

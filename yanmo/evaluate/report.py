@@ -10,10 +10,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from yanmo import __version__
 from yanmo.core import files
 from yanmo.core.messages import locale
-from yanmo.evaluate.numbers import say
+from yanmo.core.package import VERSION
+from yanmo.evaluate.numbers import heard, say
 from yanmo.evaluate.page import Markup, join, listing, tag
 from yanmo.evaluate.record import Record
 from yanmo.evaluate.sections import corpus, findings, labels, likelihood, making, writing
@@ -57,7 +57,7 @@ def report(record: Record) -> str:
     header = tag("header", title, findings.section(record), contents)
     body = [tag("section", tag("h2", title), content, id=key) for key, title, content in sections]
     footer = tag("footer", say("Made by Yanmo {version}. The figures stand in {results}, what each model answered in {answers}.",
-                               version=__version__, results=f"{record.evaluation.name}/results.json",
+                               version=VERSION, results=f"{record.evaluation.name}/results.json",
                                answers=f"{record.evaluation.name}/answers"))  # fmt: skip
     page = tag("html", head, tag("body", header, tag("main", body), footer), lang=locale())
     return f"<!doctype html>\n{page}\n"
@@ -77,4 +77,4 @@ def _left_out(record: Record) -> Markup | None:
     for row in rows:
         reasons.setdefault((row["task"], row["reason"]), []).append(row["model"])
     intro = tag("p", say("Models that cannot do a task are not scored on it."))
-    return join([intro, listing(f"{task}: {', '.join(models)}: {reason}" for (task, reason), models in reasons.items())])
+    return join([intro, listing(f"{task}: {', '.join(models)}: {heard(reason)}" for (task, reason), models in reasons.items())])

@@ -7,10 +7,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import yanmo
 from yanmo.core import files
 from yanmo.core.console import Console
 from yanmo.core.messages import text
+from yanmo.core.package import VERSION
 from yanmo.corpus import dataset
 from yanmo.corpus.dataset import Dataset, Plan, Row
 from yanmo.corpus.engines import parts
@@ -47,7 +47,7 @@ class LocalSession:
         self.pool = Pool(workers)
         self.numbers = count()
         self.known: dict[int, list[Scan]] = {}
-        version = {"format": FORMAT, "yanmo": yanmo.__version__}
+        version = {"format": FORMAT, "yanmo": VERSION}
         if (folder / "version.json").is_file() and files.read_json(folder / "version.json") != version:
             files.remove(folder)
         if not (folder / "version.json").is_file():
