@@ -122,7 +122,7 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, shards: T
                          stage=run.stage, model=describe(plan["model"]), parameters=sum(p.numel() for p in model.parameters()),
                          steps=plan["steps"], tokens=plan["batch_tokens"], precision=plan["precision"]))  # fmt: skip
     batches = TokenBatches(split, objective, plan["context"], plan["rows"], plan["micro_rows"], run.seed_for("rows"))
-    validate = language_validation(model, held_out, plan["validation_tokens"]) if len(held_out) else None
+    validate = language_validation(model, tokenizer, held_out, plan["validation_tokens"]) if len(held_out) else None
     if validate is None:
         run.console.warn(text("{stage}: the corpus has no validation text; the last weights are kept", stage=run.stage))
     job = job_of(run, folder, stage.train, plan, model, objective, batches, validate)

@@ -150,12 +150,13 @@ def by_probe(case: Case, plan: dict[str, Any], minutes: float, device: torch.dev
                 compiled, speed = True, tried
                 deadline -= cost
     left = max(0.0, (deadline - time.monotonic()) * (1 - SPARE))
-    tokens = left * rows * context / speed.micro
-    for _ in range(3):  # the batch depends on the tokens, and the optimizer's share on the batch
+    a_token = speed.micro / (rows * context)
+    tokens = left / a_token
+    for _ in range(6):  # the batch depends on the tokens, and the optimizer's share on the batch
         found = sizes(case, part, context, tokens, device)
-        micros = -(-found["rows"] // found["micro_rows"])
-        validation = found["validation_tokens"] * 2 / 3 * VALIDATIONS / (found["steps"] * found["batch_tokens"])
-        steps = left / (speed.seconds(1, micros) * (1 + validation))
+        validations = -(-found["steps"] // found["validate_every"])
+        validation = validations * found["validation_tokens"] * (2 / 3) * a_token  # forward alone, every token read twice
+        steps = (left - validation) / (found["batch_tokens"] * a_token + speed.step)
         tokens = max(1.0, steps) * found["batch_tokens"]
     return {"precision": form, "compile": compiled, **sizes(case, part, context, tokens, device), "measured": measured,
             "minutes": round(minutes, 3)}  # fmt: skip

@@ -1,13 +1,13 @@
 """How good the model is now, on what it does not train on: the `validate` that the loop is handed.
 
-Language models: bits per byte of whole held-out documents, by the same code as the evaluation. Classifiers: the task's
-own metric, ties decided by the mean loss.
+Language models: bits per byte of the beginnings of held-out documents, by the same code as the evaluation, which reads
+them whole. Classifiers: the task's own metric, ties decided by the mean loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,25 +23,31 @@ from yanmo.tasks.base import Task
 from yanmo.tasks.language_modeling import bits_per_byte, perplexity
 from yanmo.train.loop import Verdict
 
+if TYPE_CHECKING:
+    from yanmo.text.tokenizer import Tokenizer
 
-def documents_of(split: Split, tokens: int) -> list[int]:
-    """Documents spread over the split, about `tokens` tokens of them, at least one; in the split's order."""
-    counts = split.documents["count"]
-    order = RowOrder(len(counts), 0).rows(0, np.arange(len(counts)))
-    total = np.cumsum(counts[order])
-    return sorted(order[: int(np.searchsorted(total, tokens)) + 1].tolist())
+EXCERPT = 1024  # tokens of a document: long ones would be all of a small validation
 
 
-def language_validation(model: LanguageModel, split: Split, tokens: int) -> Callable[[], Verdict]:
-    """Bits per byte and perplexity over about `tokens` tokens of the split's documents, the same ones every time."""
-    chosen = documents_of(split, tokens)
-    first, count, size = (split.documents[name][chosen] for name in ("first", "count", "bytes"))
-    texts = [np.asarray(split.tokens[start : start + length]) for start, length in zip(first, count)]
+def excerpts(split: Split, tokens: int) -> list[np.ndarray]:
+    """The beginnings of documents spread over the split, border first, about `tokens` tokens together; at least one."""
+    first, count = split.documents["first"], split.documents["count"]
+    order = RowOrder(len(count), 0).rows(0, np.arange(len(count)))
+    total = np.cumsum(np.minimum(count[order], EXCERPT))
+    chosen = sorted(order[: int(np.searchsorted(total, tokens)) + 1].tolist())
+    return [np.asarray(split.tokens[first[i] : first[i] + min(count[i], EXCERPT)]) for i in chosen]
+
+
+def language_validation(model: LanguageModel, tokenizer: Tokenizer, split: Split, tokens: int) -> Callable[[], Verdict]:
+    """Bits per byte and perplexity over about `tokens` tokens of held-out documents, the same ones every time."""
+    texts = excerpts(split, tokens)
+    size = sum(tokenizer.bytes_of(ids) for ids in texts)
+    targets = sum(len(ids) - 1 for ids in texts)
 
     def validate() -> Verdict:
         nats = float(score_tokens(model, texts).sum())
-        bits = bits_per_byte(nats, float(size.sum()))
-        return Verdict((bits,), {"bits_per_byte": bits, "perplexity": perplexity(nats, float((count - 1).sum()))})
+        bits = bits_per_byte(nats, size)
+        return Verdict((bits,), {"bits_per_byte": bits, "perplexity": perplexity(nats, targets)})
 
     return validate
 
@@ -52,6 +58,7 @@ def label_validation(model: torch.nn.Module, objective: Objective, task: Task, e
     order = sorted(range(len(rows)), key=lambda i: (len(rows[i].tokens), i))
     sign = -1.0 if task.higher_is_better else 1.0
 
+    @torch.no_grad()
     def validate() -> Verdict:
         pairs: list[tuple[Example, Any]] = []
         nats = 0.0
