@@ -13,14 +13,15 @@ from yanmo.core.errors import DataError, RequestError, WorkError, YanmoError
 from yanmo.core.messages import catalogue, locale, text
 
 ROOT = Path(yanmo.__file__).parent
+SPEAKERS = ("text", "say", "message")  # `say` renders at once; `message` is what `text` is called where texts are at hand
 
 
 def templates() -> dict[str, str]:
-    """template → the first place it is written at: every `text("…")` in the package."""
+    """template → the first place it is written at: every message in the package."""
     found: dict[str, str] = {}
     for path in sorted(ROOT.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "text" and node.args:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SPEAKERS and node.args:
                 first = node.args[0]
                 if isinstance(first, ast.Constant) and isinstance(first.value, str):
                     found.setdefault(first.value, f"{path.relative_to(ROOT)}:{node.lineno}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from yanmo.core import files
 from yanmo.evaluate.floors import FLOORS
-from yanmo.evaluate.numbers import bounds, compact, count, duration, figure, group_name, metric_name, say, size
+from yanmo.evaluate.numbers import bounds, compact, count, duration, figure, group_name, heard, metric_name, say, size
 from yanmo.evaluate.record import Record
 
 NAME = "card.md"
@@ -109,7 +109,7 @@ def _results(record: Record) -> str:
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in record.tables.get("left_out", []):
         reasons.setdefault((row["task"], row["reason"]), []).append(row["model"])
-    left_out = [say("Not scored on {task}: {models}: {reason}.", task=task, models=", ".join(models), reason=reason)
+    left_out = [say("Not scored on {task}: {models}: {reason}.", task=task, models=", ".join(models), reason=heard(reason))
                 for (task, reason), models in reasons.items()]  # fmt: skip
     return "\n\n".join([*pieces, note, *(["\n".join(f"- {line}" for line in left_out)] if left_out else [])])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from yanmo.core.messages import text
+from yanmo.core.messages import catalogue, locale, text
 
 DIGITS = {"bits_per_byte": 3, "perplexity": 1, "accuracy": 3, "macro_f1": 3, "ece": 3}
 
@@ -12,6 +12,11 @@ DIGITS = {"bits_per_byte": 3, "perplexity": 1, "accuracy": 3, "macro_f1": 3, "ec
 def say(template: str, **values: Any) -> str:
     """A message in the reader's language."""
     return text(template, **values).render()
+
+
+def heard(message: str) -> str:
+    """A message that was stored in English, in the reader's language where it has no values in it."""
+    return catalogue(locale()).get(message, message)
 
 
 def metric_name(metric: str) -> str:
