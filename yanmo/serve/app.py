@@ -44,6 +44,8 @@ from yanmo.serve.schema import (
 )
 from yanmo.serve.stream import ChatShape, Choice, CompletionShape, EventStream, Shape, events, watched, whole
 
+EVENTS = {"description": "the answer, or with stream=true its events", "content": {"text/event-stream": {}}}
+
 
 def build_app(models: dict[str, Model], *, limits: Limits | None = None, slots: int = 8) -> FastAPI:
     """The application that serves `models` (id → model), each that generates with an engine of `slots` slots."""
@@ -82,7 +84,7 @@ def build_app(models: dict[str, Model], *, limits: Limits | None = None, slots: 
             raise ApiError(404, f"no such model: {name[:80]!r}", "model", "model_not_found")
         return house.card(name)
 
-    @app.post("/v1/completions", openapi_extra=_body(CompletionRequest))
+    @app.post("/v1/completions", openapi_extra=_body(CompletionRequest), responses={200: EVENTS})
     async def completions(request: Request) -> Response:
         asked = await accept(CompletionRequest, request)
         name, model = house.find(asked.model, "generate")
@@ -96,7 +98,7 @@ def build_app(models: dict[str, Model], *, limits: Limits | None = None, slots: 
             prompts.append((ids, len(ids) - isinstance(prompt, str), echo))
         return await answer(request, asked, name, CompletionShape(asked, name, tokenizer), prompts)
 
-    @app.post("/v1/chat/completions", openapi_extra=_body(ChatRequest))
+    @app.post("/v1/chat/completions", openapi_extra=_body(ChatRequest), responses={200: EVENTS})
     async def chat(request: Request) -> Response:
         asked = await accept(ChatRequest, request)
         name, model = house.find(asked.model, "generate")
@@ -169,7 +171,16 @@ def serve(path: str | Path, host: str = "127.0.0.1", port: int = 8000, *, slots:
 
 def _body(cls: type[Any]) -> dict[str, Any]:
     """The request's schema for /openapi.json; the body itself is read and judged by `parse`."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": cls.model_json_schema()}}}}
+    schema = cls.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, dict):
+            name = str(value.get("$ref", "")).rpartition("/")[2]
+            return parts[name] if name in parts else {key: whole(item) for key, item in value.items()}
+        return [whole(item) for item in value] if isinstance(value, list) else value
+
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": whole(schema)}}}}
 
 
 def _known(ids: list[int], size: int) -> list[int]:

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from yanmo.core.config import Settings, build, describe
 from yanmo.inference.sampling import MAX_SEED, Number, Sampling
@@ -27,6 +27,15 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "skip_special_tokens": (True,), "encoding_format": ("float",),
 }  # fmt: skip
 IGNORED = {"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "verbosity"}
+TEXT = {"type": "string"}
+IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+TEXTS = {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]}
+PROMPT = {"anyOf": [*TEXTS["anyOf"], IDS, {"type": "array", "items": IDS, "minItems": 1}]}
+MESSAGES = {"type": "array", "minItems": 1, "items": {
+    "type": "object", "required": ["role", "content"], "additionalProperties": False, "properties": {
+        "role": {"enum": ["system", "developer", "user", "assistant"]}, "name": TEXT, "content": {"anyOf": [TEXT, {
+            "type": "array", "items": {"type": "object", "required": ["type", "text"],
+                                       "properties": {"type": {"const": "text"}, "text": TEXT}}}]}}}}  # fmt: skip
 
 
 def _stops(value: Any) -> Any:
@@ -112,7 +121,7 @@ class Generation(Body):
 
 
 class CompletionRequest(Generation):
-    prompt: Annotated[Any, BeforeValidator(_prompts)]
+    prompt: Annotated[Any, BeforeValidator(_prompts), WithJsonSchema(PROMPT)]
     max_tokens: int | None = Field(default=16, ge=0)
     echo: bool | None = False
     logprobs: int | None = Field(default=None, ge=0)
@@ -127,7 +136,7 @@ class CompletionRequest(Generation):
 
 
 class ChatRequest(Generation):
-    messages: list[Any]
+    messages: Annotated[list[Any], WithJsonSchema(MESSAGES)]
     max_completion_tokens: int | None = Field(default=None, ge=1)
     logprobs: bool | None = False
     top_logprobs: int | None = Field(default=None, ge=0)
@@ -138,7 +147,7 @@ class ChatRequest(Generation):
 
 
 class ClassifyRequest(Body):
-    input: Annotated[list[str], BeforeValidator(_texts)]
+    input: Annotated[list[str], BeforeValidator(_texts), WithJsonSchema(TEXTS)]
 
 
 class TokenizeRequest(Body):
