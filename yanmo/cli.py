@@ -357,7 +357,8 @@ def evaluate(
         return
     for row in results:
         interval = f"[{row['low']:.4f}, {row['high']:.4f}]" if row.get("low") is not None else ""
-        print(f"{row['model']:<24} {row['metric']:<16} {row['value']:.4f} {interval} n={row['n']}")
+        value = "-" if row["value"] is None else f"{row['value']:.4f}"
+        print(f"{row['model']:<24} {row['metric']:<16} {row.get('group', ''):<16} {value} {interval} n={row['n']}")
 
 
 @app.command()

@@ -128,11 +128,13 @@ def test_evaluate_model_takes_all_of_the_data_and_the_models_own_labels(run, tmp
 def test_evaluate_model_refuses_what_cannot_be_done(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(Path("some.jsonl"), labelled(30, 31))
-    for path, task in ((run / "trained", {"type": "classify", "path": "some.jsonl"}),
-                       (run / "tfidf", {"type": "language_modeling", "path": "some.jsonl"})):  # fmt: skip
+    for path, task, reason in ((run / "trained", "classify", "expected a model for the task 'classify', got it has no labels: finetune it on the task first"),
+                               (run / "tfidf", "language_modeling", "got it labels texts and gives no probability to text"),
+                               (tmp_path / "nothing", "classify", "no such folder"), (tmp_path, "classify", "no config.json in it")):  # fmt: skip
         with pytest.raises(RequestError) as caught:
-            evaluate_model(path, create("task", task))
+            evaluate_model(path, create("task", {"type": task, "path": "some.jsonl"}))
         assert caught.value.exit_status == 2
+        assert reason in str(caught.value)
 
 
 def test_names_of_models_tell_folders_apart(tmp_path):

@@ -6,6 +6,7 @@ from typing import Any
 
 from yanmo.core.messages import catalogue, locale, text
 
+SPACE = "\u00a0"  # a number keeps its unit
 DIGITS = {"bits_per_byte": 3, "perplexity": 1, "accuracy": 3, "macro_f1": 3, "ece": 3}
 
 
@@ -48,8 +49,13 @@ def compact(value: float | None) -> str:
         return "–"
     for bound, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= bound:
-            return f"{value / (1e3 if unit == 'k' else bound):.3g} {unit}"
+            return f"{_three(value / (1e3 if unit == 'k' else bound))}{SPACE}{unit}"
     return f"{value:,.0f}"
+
+
+def _three(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
 
 
 def size(value: float | None) -> str:
@@ -58,8 +64,8 @@ def size(value: float | None) -> str:
         return "–"
     for bound, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if value >= bound:
-            return f"{value / bound:.3g} {unit}"
-    return f"{value:.0f} B"
+            return f"{_three(value / bound)}{SPACE}{unit}"
+    return f"{value:.0f}{SPACE}B"
 
 
 def duration(seconds: float | None) -> str:
@@ -67,11 +73,11 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     if seconds < 99.5:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.1f}{SPACE}s" if seconds < 10 else f"{seconds:.0f}{SPACE}s"
     whole = round(seconds)
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        return f"{whole // 60}{SPACE}min{SPACE}{whole % 60}{SPACE}s" if whole % 60 else f"{whole // 60}{SPACE}min"
+    return f"{whole // 3600}{SPACE}h{SPACE}{whole % 3600 // 60}{SPACE}min"
 
 
 def group_name(group: str) -> str:

@@ -60,10 +60,7 @@ class Assignment:
 
 def evaluate_model(path: str | Path, task: Task) -> list[dict[str, Any]]:
     """The results of one model on all the data that `task` names, floors among them; RequestError where it cannot."""
-    from yanmo.models.store import resolve
-
-    labels = task.head == "classify"
-    [subject] = subjects([resolve(path, lambda config: bool(config.get("id2label")) == labels)])
+    [subject] = subjects([_able(path, task)])
     model = subject.open()
     task = task.whole()
     if isinstance(task, Classify) and model.loaded.labels:
@@ -76,6 +73,16 @@ def evaluate_model(path: str | Path, task: Task) -> list[dict[str, Any]]:
         answers = Path(folder) / "answers.jsonl"
         files.write_text(answers, "".join(_lines(model, assignment, lambda n: None)))
         return _results({subject.name: _read(answers)}, assignment)
+
+
+def _able(path: str | Path, task: Task) -> Path:
+    """The model directory that `path` names; of a run the last that can do the task (the last of all where none can)."""
+    from yanmo.models.store import resolve
+
+    try:
+        return resolve(path, lambda config: bool(config.get("id2label")) == (task.head == "classify"))
+    except RequestError:
+        return resolve(path)
 
 
 def evaluate(
