@@ -256,3 +256,16 @@ def test_only_models_that_go_from_left_to_right_are_taken():
     other = Masked(model("lstm").part, 400)
     with pytest.raises(RequestError, match="left to right"):
         Engine(other, TOK)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_says_what_the_cpu_says(kind):
+    import copy
+
+    moved = copy.deepcopy(model(kind)).to("cuda")
+    wanted = [request for request in requests() if request.sampling.greedy]
+    found = Engine(moved, TOK, slots=3, chunk=8).complete(wanted)
+    assert [c.ids for c in found] == [c.ids for c in Engine(model(kind), TOK).complete(wanted)]
+    assert len(Engine(moved, TOK, slots=8).complete(requests())) == len(requests())  # sampling, log probabilities too
