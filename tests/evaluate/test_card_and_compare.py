@@ -42,7 +42,11 @@ def test_a_run_compared_with_itself_differs_by_nothing(run):
         assert row["first"] == row["second"]
         assert row["difference"]["value"] == 0
     paired = [row for row in rows if row["difference"]["low"] is not None]
-    assert {(row["model"], row["metric"]) for row in paired} >= {("trained", "bits_per_byte"), ("tfidf", "macro_f1"), ("tuned", "accuracy")}
+    assert {(row["model"], row["metric"]) for row in paired} >= {
+        ("trained", "bits_per_byte"),
+        ("tfidf", "macro_f1"),
+        ("tuned", "accuracy"),
+    }
     shown = side_by_side(rows)
     assert "+0.0000 [+0.0000, +0.0000]" in shown
     assert "language=" not in shown
@@ -53,7 +57,10 @@ def test_another_run_is_compared_item_by_item_where_the_items_are_the_same(run, 
     write_data()
     other = make(tmp_path / "other", models=["counted-characters", "majority"])
     # more n-grams make another model of the same name: swap the two counted models' answers
-    shutil.copy(run / "evaluate/answers/counted/language_modeling.jsonl", other / "evaluate/answers/counted-characters/language_modeling.jsonl")
+    shutil.copy(
+        run / "evaluate/answers/counted/language_modeling.jsonl",
+        other / "evaluate/answers/counted-characters/language_modeling.jsonl",
+    )
     rows = {(row["model"], row["metric"]): row for row in compare(run, other) if not row.get("group")}
     assert rows["trained", "bits_per_byte"]["second"] is None
     assert rows["trained", "bits_per_byte"]["difference"] is None

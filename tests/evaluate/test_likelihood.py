@@ -16,6 +16,7 @@ from yanmo.inference.likelihood import STRETCH, score_documents, score_tokens
 from yanmo.models.base import Inputs, LanguageModel, Output, StateSpec
 from yanmo.models.ngram import NgramModel
 from yanmo.models.recurrent import LstmModel
+from yanmo.models.transformer import TransformerModel
 from yanmo.tasks.language_modeling import LanguageModeling, document, windows
 from yanmo.text.characters import CharacterTokenizer
 
@@ -49,7 +50,9 @@ class TinyModel(LanguageModel):
         if reduce is None:
             return Output(logits)
         flat = logits.reshape(-1, self.vocabulary)
-        return Output(reduced=torch.cat([reduce(flat[i : i + 7], torch.arange(len(flat))[i : i + 7]) for i in range(0, len(flat), 7)]))
+        return Output(
+            reduced=torch.cat([reduce(flat[i : i + 7], torch.arange(len(flat))[i : i + 7]) for i in range(0, len(flat), 7)])
+        )
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +142,24 @@ def test_no_documents_and_documents_without_tokens(tokenizer):
     assert len(nothing.nats) == 0
     assert math.isnan(nothing.bits_per_byte)
     assert score_documents(model, tokenizer, [""]).nats.tolist() == [0.0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_device_gives_the_same_figures(tokenizer):
+    for model in (LstmModel(type="lstm", depth=1, width=16).build(tokenizer, torch.Generator().manual_seed(0)),
+                  TransformerModel(type="transformer", depth=2, width=32, heads=2).build(tokenizer, torch.Generator().manual_seed(0), context=16)):  # fmt: skip
+        expected = score_documents(model, tokenizer, TEXTS).nats
+        assert score_documents(model.cuda(), tokenizer, TEXTS).nats == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("batch_tokens", [16, 4096])
+def test_a_transformer_is_read_in_windows_of_its_context(tokenizer, batch_tokens):
+    model = TransformerModel(type="transformer", depth=2, width=32, heads=2).build(
+        tokenizer, torch.Generator().manual_seed(0), context=16
+    )
+    found = score_documents(model, tokenizer, TEXTS, batch_tokens=batch_tokens)
+    assert found.nats == pytest.approx([brute_force(model, tokenizer, content) for content in TEXTS], rel=1e-4)
 
 
 @given(tokens=st.integers(0, 300), context=st.integers(1, 64))

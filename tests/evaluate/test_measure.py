@@ -90,7 +90,9 @@ def test_many_labels_do_not_need_a_table_for_each_resample():
 
 def test_floors():
     answers = labels(400, undecided=False)
-    rows = {(r["model"], r["metric"], r.get("group")): r for r in classify_floors("t", answers, NAMES, ["c", "negative", "negative"])}
+    rows = {
+        (r["model"], r["metric"], r.get("group")): r for r in classify_floors("t", answers, NAMES, ["c", "negative", "negative"])
+    }
     chance = rows["chance", "accuracy", None]
     assert chance["value"] == pytest.approx(1 / 3, abs=0.005)
     assert 0.27 < chance["low"] < chance["value"] < chance["high"] < 0.40

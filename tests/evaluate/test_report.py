@@ -168,7 +168,15 @@ def test_a_browser_shows_it(run, page, tmp_path, width):
     probe = "<script>document.title = document.documentElement.scrollWidth + ' ' + document.querySelectorAll('main section').length</script>"
     copy = tmp_path / "probe.html"
     copy.write_text(page.replace("</body>", probe + "</body>"), encoding="utf-8")
-    base = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},1400", f"--user-data-dir={tmp_path}/profile"]
+    base = [
+        browser,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        f"--window-size={width},1400",
+        f"--user-data-dir={tmp_path}/profile",
+    ]
     dumped = subprocess.run([*base, "--dump-dom", copy.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
     wide, sections = re.search(r"<title>(\d+) (\d+)</title>", dumped).groups()
     assert int(sections) >= 8

@@ -71,8 +71,17 @@ def test_tables_hold_what_a_list_of_figures_cannot(run):
     task = tables["tasks"]["classify"]
     assert task["labels"] == ["<b>odd</b>", "off", "on"]
     assert task["best"] == "tfidf"
-    assert task["concerns"] == ["test: 1 of 31 texts also stand in the training data (first: data/labels/test.jsonl:31 = data/labels/train.jsonl:1)"]
-    assert task["data"] == [{"folder": "data/labels", "files": ["test.jsonl", "train.jsonl", "validation.jsonl"], "title": "Lamps", "licence": "Apache-2.0"}]
+    assert task["concerns"] == [
+        "test: 1 of 31 texts also stand in the training data (first: data/labels/test.jsonl:31 = data/labels/train.jsonl:1)"
+    ]
+    assert task["data"] == [
+        {
+            "folder": "data/labels",
+            "files": ["test.jsonl", "train.jsonl", "validation.jsonl"],
+            "title": "Lamps",
+            "licence": "Apache-2.0",
+        }
+    ]
     entry = task["models"]["tuned"]
     assert [sum(row) for row in entry["confusion"]] == [row["support"] for row in entry["per_class"]]
     assert entry["truncated"] > 0  # the hostile texts are longer than the context of 32
@@ -80,7 +89,9 @@ def test_tables_hold_what_a_list_of_figures_cannot(run):
     assert task["behind"]["majority-model"]["high"] < 0
     assert tables["models"]["trained"]["parameters"] > 1000
     assert tables["models"]["counted"]["parameters"] is None
-    assert {(sample["model"], sample["prompt"]) for sample in read(run, "samples.json")} == {(m, p) for m in GENERATING for p in ("It was", "却说")}
+    assert {(sample["model"], sample["prompt"]) for sample in read(run, "samples.json")} == {
+        (m, p) for m in GENERATING for p in ("It was", "却说")
+    }
 
 
 def test_the_same_run_gives_the_same_bytes(run, tmp_path, monkeypatch):
@@ -117,11 +128,18 @@ def test_evaluate_model_takes_all_of_the_data_and_the_models_own_labels(run, tmp
     assert {r["model"] for r in rows} == {"tuned", "chance", "majority"}
     assert next(r for r in rows if r["metric"] == "accuracy")["n"] == 20
     write(Path("bad.jsonl"), [*labelled(30, 31)[:2], {"text": "灯", "label": "onn"}])
-    with pytest.raises(DataError, match=r"^bad\.jsonl:3: field 'label' expected one of '<b>odd</b>', 'off', 'on', got 'onn' - did you mean 'on'\?$"):
+    with pytest.raises(
+        DataError,
+        match=r"^bad\.jsonl:3: field 'label' expected one of '<b>odd</b>', 'off', 'on', got 'onn' - did you mean 'on'\?$",
+    ):
         evaluate_model(run / "tfidf", create("task", {"type": "classify", "path": "bad.jsonl"}))
     Path("text.txt").write_text("却说曹操 and the whale 🐋 e\u0301.", encoding="utf-8")
-    [bits, perplexity, chance] = evaluate_model(run / "trained", create("task", {"type": "language_modeling", "path": "text.txt"}))
-    assert bits["value"] == pytest.approx(Model.open(run / "trained").score(Path("text.txt").read_text("utf-8"))["bits_per_byte"], abs=1e-6)
+    [bits, perplexity, chance] = evaluate_model(
+        run / "trained", create("task", {"type": "language_modeling", "path": "text.txt"})
+    )
+    assert bits["value"] == pytest.approx(
+        Model.open(run / "trained").score(Path("text.txt").read_text("utf-8"))["bits_per_byte"], abs=1e-6
+    )
     assert (perplexity["metric"], chance["value"], bits["n"]) == ("perplexity", 8.0, 1)
 
 

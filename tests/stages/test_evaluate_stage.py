@@ -61,7 +61,11 @@ def test_bad_data_stops_the_run_before_any_work():
 
 def test_without_models_or_with_an_unknown_one():
     with pytest.raises(RequestError, match=r"^evaluate\.models: no stage 'majorty' in the recipe - did you mean 'majority'\?$"):
-        execute(recipe({"name": "majority", **MAJORITY}, {"evaluate": {"tasks": [TASK], "models": ["majorty"]}}), "run", console=Console(quiet=True))
+        execute(
+            recipe({"name": "majority", **MAJORITY}, {"evaluate": {"tasks": [TASK], "models": ["majorty"]}}),
+            "run",
+            console=Console(quiet=True),
+        )
     stage = create("stage", {"type": "evaluate", "tasks": [TASK]})
     with pytest.raises(RequestError, match="an earlier stage that gives a model"):
         stage.run(Run(Path("run"), console=Console(quiet=True), stage="evaluate"), Path("run/evaluate"))
@@ -80,10 +84,18 @@ def test_no_test_rows_is_an_error_and_a_second_task_gets_a_number():
 def test_a_finished_evaluation_is_skipped_and_changed_data_is_noticed():
     plan = recipe(MAJORITY, {"evaluate": {"tasks": [TASK]}})
     assert execute(plan, "run", console=Console(quiet=True))["stages"] == {"finetune": "ran", "evaluate": "ran"}
-    assert execute(recipe(MAJORITY, {"evaluate": {"tasks": [TASK]}}), "run", console=Console(quiet=True))["stages"]["evaluate"] == "skipped"
+    assert (
+        execute(recipe(MAJORITY, {"evaluate": {"tasks": [TASK]}}), "run", console=Console(quiet=True))["stages"]["evaluate"]
+        == "skipped"
+    )
     manifest = json.loads(Path("run/evaluate/manifest.json").read_text())
     assert {"results.json", "tables.json", "report.html", "answers/finetune/classify.jsonl"} <= set(manifest["files"])
-    assert manifest["outputs"] == {"results": "results.json", "tables": "tables.json", "samples": "samples.json", "answers": "answers"}
+    assert manifest["outputs"] == {
+        "results": "results.json",
+        "tables": "tables.json",
+        "samples": "samples.json",
+        "answers": "answers",
+    }
     assert "seconds" not in Path("run/evaluate/tables.json").read_text()
 
 

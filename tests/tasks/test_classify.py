@@ -124,7 +124,9 @@ def test_a_bad_row_names_its_line(row, message):
 
 def test_bytes_that_are_not_utf8_name_their_line():
     Path("gbk.jsonl").write_bytes(json.dumps(ROWS[0]).encode() + b"\n" + '{"text": "灯", "label": "on"}'.encode("gbk"))
-    with pytest.raises(DataError, match=r"^gbk\.jsonl:2: expected UTF-8 text, got byte 0xb5 at position 11 - convert the file to UTF-8$"):
+    with pytest.raises(
+        DataError, match=r"^gbk\.jsonl:2: expected UTF-8 text, got byte 0xb5 at position 11 - convert the file to UTF-8$"
+    ):
         Classify(path="gbk.jsonl").check()
 
 
@@ -142,7 +144,10 @@ def test_a_bad_table_names_its_line(content, message):
 
 def test_a_field_that_no_row_has_suggests_the_nearest():
     rows = [{"review": "好", "stars": 5}, {"review": "bad", "stars": 1}]
-    assert refusal(rows, fields={"text": "reviews", "label": "stars"}) == "data/train.jsonl: no row has a field 'reviews' - did you mean 'review'?"
+    assert (
+        refusal(rows, fields={"text": "reviews", "label": "stars"})
+        == "data/train.jsonl: no row has a field 'reviews' - did you mean 'review'?"
+    )
     assert refusal(rows) == "data/train.jsonl: no row has a field 'text' - known: review, stars"
 
 

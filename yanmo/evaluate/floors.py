@@ -27,9 +27,7 @@ def language_floors(task: str, answers: Sequence[Answer]) -> list[dict[str, Any]
             for group, items in grouped(answers, ("language", "source")).items()]  # fmt: skip
 
 
-def classify_floors(
-    task: str, answers: Sequence[Answer], names: Sequence[str], training: Sequence[str]
-) -> list[dict[str, Any]]:
+def classify_floors(task: str, answers: Sequence[Answer], names: Sequence[str], training: Sequence[str]) -> list[dict[str, Any]]:
     """chance: a label drawn with equal probability for each example, the mean of 1000 such drawings and the range that
     95% of them fall in; majority: always the most frequent label of `training` (of equals the first of `names`)."""
     rows = []

@@ -20,6 +20,7 @@ from yanmo.text.metrics import bootstrap, f1
 
 Answer = dict[str, Any]
 CELLS = 1 << 22  # of confusion tables that are held at one time
+DRAWS = 200_000_000  # items drawn for one interval, about
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Figure:
         """The 95% interval; None for a single item, or a figure that is not finite: there is nothing to vary."""
         if self.n < 2 or not math.isfinite(self.value):
             return None
-        found = bootstrap.interval(self.metric, *self.columns)
+        resamples = max(min(2000, DRAWS // self.n), 200)  # many items: a narrow interval, which needs fewer
+        found = bootstrap.interval(self.metric, *self.columns, resamples=resamples)
         return (found.low, found.high)
 
 

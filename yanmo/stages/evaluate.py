@@ -1,10 +1,10 @@
 """The evaluation stage: every earlier model on the same held-out data, then the report and the card of the run.
 
-    evaluate/results.json    [{model, task, metric, value, low, high, n, group?}]
+evaluate/    results.json    [{model, task, metric, value, low, high, n, group?}]
              tables.json     per label, confusions, differences to the best, what was left out and why, what each model is
              samples.json    what each generating model makes of the same prompts
              answers/        what every model answered to every item: all figures follow from these
-             report.html  card.md         written after the results (they hold timings), and copied into the run's root
+             report.html     card.md: written after the results (they hold timings), and copied into the run's root
 """
 
 from __future__ import annotations
