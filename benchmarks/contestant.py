@@ -18,9 +18,9 @@ LAYERS, WIDTH, HEADS, HIDDEN, VOCABULARY, CONTEXT, ROWS = 6, 384, 6, 1024, 8192,
 TOKENS = ROWS * CONTEXT
 # Weights that a token is multiplied with: q k v o, gate up down, head.
 MATRIX = LAYERS * (4 * WIDTH * WIDTH + 3 * WIDTH * HIDDEN) + WIDTH * VOCABULARY
-# Floating-point operations of a step: 6 a weight and token (2 forward, 4 backward), and causal attention's two products
-# over half the context on average: 6 · layers · width · context a token.
-FLOPS = TOKENS * (6 * MATRIX + 6 * LAYERS * WIDTH * CONTEXT)
+# Floating-point operations of a step: 6 a weight and token (2 forward, 4 backward), and 12 · layers · width · context a
+# token for attention's products (Chowdhery et al. 2022, appendix B).
+FLOPS = TOKENS * (6 * MATRIX + 12 * LAYERS * WIDTH * CONTEXT)
 
 Step = Callable[[Any, Any], float]
 
@@ -113,13 +113,19 @@ class Vocabulary:
 
 
 def matrices(compiled: bool) -> tuple[Step, int]:
-    """No model: the matrix products of its linear layers alone, forward and both of backward, in its shapes and order."""
+    """No model: its matrix products alone, forward and both of backward, in its shapes: of the linear layers, and of plain
+    attention (every position with every other)."""
+    import os
+
+    os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # on huge pages, as ours
     import torch
 
     shapes = [(WIDTH, 3 * WIDTH), (WIDTH, WIDTH), (WIDTH, 2 * HIDDEN), (HIDDEN, WIDTH)] * LAYERS + [(WIDTH, VOCABULARY)]
     weights = [torch.randn(out, inner) for inner, out in shapes]
     inputs = {size: torch.randn(TOKENS, size) for size in (WIDTH, HIDDEN)}
     gradients = {size: torch.randn(TOKENS, size) for size in {out for _, out in shapes}}
+    heads = torch.randn(ROWS * HEADS, CONTEXT, WIDTH // HEADS)
+    scores = torch.randn(ROWS * HEADS, CONTEXT, CONTEXT)
 
     def step(_: Any, __: Any) -> float:
         for (inner, _out), weight in zip(shapes, weights):
@@ -127,6 +133,11 @@ def matrices(compiled: bool) -> tuple[Step, int]:
         for (inner, out), weight in reversed(list(zip(shapes, weights))):
             gradients[out] @ weight
             gradients[out].T @ inputs[inner]
+        for _layer in range(LAYERS):
+            for _product in range(2):  # of queries and keys: forward, and the values' gradient into the scores
+                torch.bmm(heads, heads.mT)
+            for _product in range(4):  # of scores and values: forward, and the gradients of values, queries and keys
+                torch.bmm(scores, heads)
         return 0.0
 
     return step, MATRIX

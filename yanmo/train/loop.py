@@ -162,7 +162,8 @@ def update(job: Job, forward: Forward, micro: list[Batch], rng: torch.Generator)
     if mean < float("inf") and size < float("inf"):
         if size > job.clip:
             torch._foreach_mul_(gradients, job.clip / size)
-        job.optimizer.step()
+        with autocast(job.precision, job.device):
+            job.optimizer.step()
     job.optimizer.zero_grad(set_to_none=True)
     return mean, size
 
@@ -214,7 +215,8 @@ def measure(model: nn.Module, objective: Objective, optimizer: torch.optim.Optim
             begun = _now(device)
             forward_backward(job, forward, batch, rng)
             middle = _now(device)
-            optimizer.step()
+            with autocast(precision, device):
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             ended = _now(device)
             if index > (1 if compiled else 0):  # the first one compiles, warms caches, allocates

@@ -147,9 +147,10 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
 
     Quintic Newton-Schulz X ← aX + (bA + cA²)X with A = XXᵀ. The coefficients differ by iteration: the optimal ones of
     Amsel et al. 2025 (Polar Express, algorithm 1, lower bound 1e-3), whose last row is repeated if need be.
-    float32 on a CPU, bfloat16 on a GPU, where its noise does no harm and its speed is needed.
+    bfloat16 on a GPU and where autocast says so, as its noise does no harm (Jordan et al. 2024); else float32.
     """
-    x = matrices.to(torch.bfloat16 if matrices.is_cuda else torch.float32)
+    device = matrices.device.type
+    x = matrices.to(torch.bfloat16 if matrices.is_cuda or torch.is_autocast_enabled(device) else torch.float32)
     tall = x.size(-2) > x.size(-1)
     if tall:
         x = x.mT.contiguous()
