@@ -1,5 +1,7 @@
 """The LSTM: borders inside a row, padding, state, the chunked loss."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -12,7 +14,7 @@ from yanmo.nn.state import DenseSlots
 
 @pytest.fixture
 def model(tokenizer, rng):
-    model = LstmModel(depth=2, width=24).build(tokenizer, rng)
+    model = LstmModel(width=24).build(tokenizer, rng)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.3 * torch.randn(parameter.shape, generator=rng)
@@ -24,9 +26,11 @@ def draw(tokenizer, *shape):
 
 
 def test_the_dial_and_the_count(tokenizer, rng):
-    part = LstmModel().complete()
-    assert (part.depth, part.width) == (2, 512)
-    assert LstmModel().complete(depth=1).width == 256
+    for depth, width in ((1, 64), (2, 160), (4, 448), (6, 800)):
+        part = LstmModel().complete(depth=depth)
+        assert (part.depth, part.width) == (2, width)
+        assert abs(part.depth * 8 * part.width**2 / (12 * 64**2 * depth**3) - 1) < 0.4
+    assert LstmModel(depth=1, width=256).complete(depth=4) == LstmModel(depth=1, width=256)  # what the recipe says, stands
     for part in (LstmModel(depth=3, width=16), LstmModel(depth=1, width=16, tie=False)):
         model = part.build(tokenizer, rng)
         assert sum(p.numel() for p in model.parameters()) == part.parameters(tokenizer.size)
@@ -40,7 +44,7 @@ def test_state_starts_fresh_at_every_border_of_a_packed_row(model, tokenizer):
     out = model(Inputs(tokens, documents=documents)).logits
     for row in range(3):
         borders = [0, *(t for t in range(1, 12) if documents[row, t] != documents[row, t - 1]), 12]
-        for first, last in zip(borders, borders[1:]):
+        for first, last in pairwise(borders):
             alone = model(Inputs(tokens[row : row + 1, first:last])).logits[0]
             torch.testing.assert_close(out[row, first:last], alone, rtol=1e-5, atol=1e-5)
     model.zero_grad()

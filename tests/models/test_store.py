@@ -153,7 +153,7 @@ def test_a_path_may_be_a_model_a_stage_or_a_run(run):
     assert resolve(run / "large" / "model") == run / "large" / "model"
     assert candidates(run) == [run / name / "model" for name in ("small", "large", "again")]
     assert resolve(run, able=lambda config: config["model_type"] == "qwen3") == run / "large" / "model"
-    assert load(run).model.depth == 3
+    assert load(run).model.part.depth == 3
 
 
 def test_a_path_without_a_model_says_what_is_there(run):

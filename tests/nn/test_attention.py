@@ -64,7 +64,7 @@ def test_not_causal_sees_the_row_without_its_padding(packed):
     mask = torch.arange(T) < torch.tensor([[7], [3], [5]])
     documents = torch.tensor([[0, 0, 0, 1, 1, 1, 1]]).expand(B, T) if packed else None
     got = call(q, k, v, causal=False, mask=mask, documents=documents)
-    want = plain(q, k, v, lambda b, t, s: s == t or mask[b, s] and (not packed or documents[b, s] == documents[b, t]))
+    want = plain(q, k, v, lambda b, t, s: s == t or (mask[b, s] and (not packed or documents[b, s] == documents[b, t])))
     assert got.isfinite().all()
     torch.testing.assert_close(got[mask], want[mask])
 

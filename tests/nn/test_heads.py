@@ -89,7 +89,7 @@ def test_a_result_for_each_chunk_is_weighed_chunk_by_chunk():
 
 
 def test_no_more_than_a_chunk_of_logits_at_a_time():
-    hidden, weight, targets = material()
+    hidden, weight, _ = material()
     seen = []
     with torch.no_grad():
         language_head(hidden, weight, reduce=lambda logits, positions: seen.append(logits.shape[0]) or positions)
@@ -105,7 +105,7 @@ def test_nothing_selected():
 
 
 def test_a_reduce_with_parameters_of_its_own_is_refused():
-    hidden, weight, targets = material()
+    hidden, weight, _ = material()
     temperature = torch.ones(1, requires_grad=True)
     with pytest.raises(AssertionError, match="parameters of its own"):
         language_head(hidden, weight, reduce=lambda logits, positions: (logits / temperature).logsumexp(-1))

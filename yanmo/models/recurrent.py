@@ -1,7 +1,10 @@
 """An LSTM language model (Hochreiter & Schmidhuber 1997; Sundermeyer et al. 2012): what the Transformer is measured
 against. It remembers a row in two vectors a layer, h and c, however long the row is.
 
-A dial, `depth`, sets its size: width 256 · depth, so 512 for the default of two layers.
+`depth` is the number of layers, two where nothing is said. The width follows from the dial that `complete` is given: its
+layers get as many weights as the blocks of a Transformer of that depth, 12 · 64² · dial³. What goes in and what comes out
+is normalised (RMSNorm): a tied embedding is small, as its other use is to give logits, and gates hardly move on inputs
+so small.
 
 Documents packed in one row must not leak into each other: the state starts fresh where a document begins. torch's LSTM
 has no such border, so a row is cut there, and the pieces of all rows, sorted by their lengths, go through it as one
@@ -24,8 +27,9 @@ from torch.nn.utils.rnn import PackedSequence
 from yanmo.models.base import Inputs, LanguageModel, ModelPart, Output, Reduce, Slots, StateSpec
 from yanmo.nn.heads import language_head
 from yanmo.nn.init import embedding, fill, linear
+from yanmo.nn.norm import RMSNorm
 
-DEPTH = 2
+DIAL, LAYERS, EPS = 6, 2, 1e-6
 
 
 class LstmModel(ModelPart):
@@ -36,14 +40,16 @@ class LstmModel(ModelPart):
     dropout: float = Field(0.0, ge=0, lt=1)
 
     def complete(self, depth: int | None = None, context: int | None = None) -> LstmModel:
-        """The same settings with every size filled in; `context` bounds nothing here."""
-        layers = self.depth or depth or DEPTH
-        return self.model_copy(update={"depth": layers, "width": self.width or 256 * layers})
+        """The same settings with every size filled in. `depth` is that of the Transformer whose weights this equals in
+        number; `context` bounds nothing here."""
+        layers = self.depth or LAYERS
+        width = 32 * max(1, round(math.sqrt(12 * 64**2 * (depth or DIAL) ** 3 / (8 * layers)) / 32))
+        return self.model_copy(update={"depth": layers, "width": self.width or width})
 
     def parameters(self, vocabulary: int) -> int:
         """How many numbers the model has; a tied head counts once."""
         p: Any = self.complete()
-        return p.depth * (8 * p.width**2 + 8 * p.width) + vocabulary * p.width * (1 if p.tie else 2)
+        return p.depth * (8 * p.width**2 + 8 * p.width) + 2 * p.width + vocabulary * p.width * (1 if p.tie else 2)
 
     def flops(self, vocabulary: int, context: int) -> float:
         """Floating-point operations to train on one token: 6 per weight of a matrix product."""
@@ -66,11 +72,16 @@ class Lstm(LanguageModel):
         super().__init__()
         part = part.complete()
         sizes: Any = part
-        self.part, self.vocabulary, self.width, self.depth = part, vocabulary, sizes.width, sizes.depth
+        self.part, self.vocabulary, self.width = part, vocabulary, sizes.width
         self.embedding = embedding(vocabulary, sizes.width)
+        self.embedding_norm = RMSNorm(sizes.width, EPS)
         dropout = part.dropout if sizes.depth > 1 else 0.0
         shape = {"input_size": sizes.width, "hidden_size": sizes.width, "num_layers": sizes.depth}
-        self.layers = nn.LSTM(**shape, batch_first=True, dropout=dropout, device="meta").to_empty(device="cpu")
+        self.lstm = nn.LSTM(**shape, batch_first=True, dropout=dropout, device="meta").to_empty(device="cpu")
+        self.norm = RMSNorm(sizes.width, EPS)
+        for name, parameter in self.lstm.named_parameters():
+            if name.startswith("weight"):
+                parameter.pieces = (sizes.width,) * 4  # type: ignore[attr-defined]  # the four gates: as in `linear`
         self.head = None if part.tie else linear(sizes.width, vocabulary)
 
     def initialise(self, rng: torch.Generator) -> None:
@@ -79,35 +90,37 @@ class Lstm(LanguageModel):
         width = self.width
         assert width is not None
         for name, parameter in self.named_parameters():
-            if name.startswith("layers.weight"):
+            if name.startswith("lstm.weight"):
                 fill(parameter, 1 / math.sqrt(width), rng)
-            elif name.startswith("layers.bias"):
+            elif name.startswith("lstm.bias"):
                 nn.init.zeros_(parameter)
                 if "bias_ih" in name:
                     nn.init.ones_(parameter[width : 2 * width])  # input, forget, cell, output
+            elif parameter.ndim == 1:
+                nn.init.ones_(parameter)  # the norms
             else:
                 fill(parameter, 0.02, rng)
 
     def state(self) -> dict[str, StateSpec]:
         assert self.width is not None
-        spec = StateSpec((self.depth, self.width), self.embedding.weight.dtype, per_token=False)
+        spec = StateSpec((self.lstm.num_layers, self.width), self.embedding.weight.dtype, per_token=False)
         return {"hidden": spec, "cell": spec}
 
     def encode(self, inputs: Inputs, slots: Slots | None = None) -> Tensor:
         x = self.embedding(inputs.tokens) if inputs.embeddings is None else inputs.embeddings
-        x = F.dropout(x, self.part.dropout, self.training)
+        x = F.dropout(self.embedding_norm(x), self.part.dropout, self.training)
         if slots is None:
-            h = c = x.new_zeros(self.depth, x.shape[0], x.shape[2])
+            h = c = x.new_zeros(self.lstm.num_layers, x.shape[0], x.shape[2])
         else:
             h, c = (slots.read(name).to(x.dtype).transpose(0, 1).contiguous() for name in ("hidden", "cell"))
         if inputs.mask is None and inputs.documents is None:
-            out, (h, c) = self.layers(x, (h, c))
+            out, (h, c) = self.lstm(x, (h, c))
         else:
             out, h, c = self._pieces(x, h, c, inputs)
         if slots is not None:
             slots.write("hidden", h.transpose(0, 1))
             slots.write("cell", c.transpose(0, 1))
-        return F.dropout(out, self.part.dropout, self.training)
+        return F.dropout(self.norm(out), self.part.dropout, self.training)
 
     def forward(
         self, inputs: Inputs, slots: Slots | None = None, *, select: Tensor | None = None, reduce: Reduce | None = None
@@ -118,14 +131,14 @@ class Lstm(LanguageModel):
         return Output(logits, hidden, reduced)
 
     def _pieces(self, x: Tensor, h: Tensor, c: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
-        """Runs x (B, T, D) piece by piece. h and c (depth, B, D) are each row's before its first and after its last
+        """Runs x (B, T, D) piece by piece. h and c (layers, B, D) are each row's before its first and after its last
         token; a row of nothing but padding keeps its own."""
         cut = Pieces.of(inputs.mask, inputs.documents, x.shape[:2], x.device)
         out = torch.zeros_like(x).view(-1, x.shape[2])
         if len(cut.order):
             begun = [torch.where(cut.first[:, None], state[:, cut.row], 0.0) for state in (h, c)]
             packed = PackedSequence(x.reshape(-1, x.shape[2])[cut.order], cut.sizes)
-            read, (new_h, new_c) = self.layers(packed, tuple(begun))
+            read, (new_h, new_c) = self.lstm(packed, tuple(begun))
             out = out.to(read.data.dtype).index_copy(0, cut.order, read.data)
             h, c = (state.index_copy(1, cut.row[cut.last], new[:, cut.last].to(state.dtype))
                     for state, new in ((h, new_h), (c, new_c)))  # fmt: skip
