@@ -15,9 +15,9 @@ import torch
 from yanmo.core import files
 from yanmo.core.console import Console
 from yanmo.core.errors import DataError, RecipeError, RequestError, RunError
+from yanmo.core.execute import execute
 from yanmo.core.recipe import load
 from yanmo.core.registry import create
-from yanmo.core.execute import execute
 from yanmo.models.base import Inputs
 from yanmo.models.store import load as open_model
 

@@ -32,7 +32,7 @@ CASES = [f"{model}-{optimizer}" for model in MODELS for optimizer in names("opti
 
 class Stream:
     def __init__(self, tokenizer):
-        self.tokens = np.array([id for text in TEXTS for id in (1, *tokenizer.encode(text))], np.uint16)
+        self.tokens = np.array([token for text in TEXTS for token in (1, *tokenizer.encode(text))], np.uint16)
 
 
 def losses(case: str) -> list[float]:

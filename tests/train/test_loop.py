@@ -276,3 +276,48 @@ def test_the_console_shows_where_it_goes_on(job, capsys):
     again.console = Console()
     train(again)
     assert "goes on from step 2" in capsys.readouterr().err
+
+
+def test_without_a_compiler_it_trains_all_the_same(job, monkeypatch, capsys, weights):
+    plain = job("plain", steps=2)
+    train(plain)
+    monkeypatch.setenv("PATH", "")
+    asked = job("asked", steps=2, compile=True)
+    asked.console = Console()
+    train(asked)
+    assert "trained without torch.compile" in capsys.readouterr().err
+    assert same(weights(asked.model), weights(plain.model))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_compiled_steps_are_those_of_plain_ones_and_resume_to_the_bit(job, weights, capsys):
+    plain, whole = job("plain", steps=6), job("whole", steps=6, compile=True, checkpoint_every=3)
+    whole.console = Console()
+    scripted(whole, [3.0] * 6)
+    train(plain)
+    train(whole)
+    assert "with its compilation" in capsys.readouterr().err
+    losses = [[line["loss"] for line in read(j.folder / "metrics.jsonl") if "loss" in line] for j in (plain, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    broken = job("broken", steps=6, compile=True, checkpoint_every=3)
+    stop_after(broken, 4)
+    with pytest.raises(Interrupted):
+        train(broken)
+    again = job("broken", steps=6, compile=True, checkpoint_every=3)
+    train(again)
+    last = job("last", steps=6, compile=True)
+    train(last)
+    assert same(weights(again.model), weights(last.model))
+    assert not any("_orig_mod" in name for name in again.model.state_dict())
+
+
+def test_bfloat16_trains_as_well(job):
+    found = {}
+    for form in ("fp32", "bf16"):
+        made = job(form, steps=12, precision=form)
+        train(made)
+        found[form] = [line["loss"] for line in read(made.folder / "metrics.jsonl")]
+        assert all(p.dtype == torch.float32 for p in made.model.parameters())
+    assert found["bf16"] != found["fp32"]
+    assert found["bf16"] == pytest.approx(found["fp32"], rel=0.02)

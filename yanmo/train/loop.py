@@ -29,7 +29,7 @@ from yanmo.train import checkpoint
 from yanmo.train.checkpoint import State
 from yanmo.train.metrics import MetricsLog
 from yanmo.train.optim import set_rates
-from yanmo.train.precision import autocast
+from yanmo.train.precision import autocast, compiler
 from yanmo.train.schedule import Constant, Schedule
 
 
@@ -108,7 +108,7 @@ def train(job: Job) -> State:
         job.console.bar(job.what, total=job.steps, unit="steps") as bar,
     ):
         bar.advance(state.step)
-        began = time.monotonic() - state.seconds
+        began, first = time.monotonic() - state.seconds, state.step + 1
         while True:
             if job.validate is not None and state.validated < state.step and _due(job.validate_every, state.step, job.steps):
                 _validate(job, state, log)
@@ -126,6 +126,9 @@ def train(job: Job) -> State:
             state.step, state.cursor = state.step + 1, cursor
             state.tokens += sum(batch.inputs.tokens.numel() for batch in micro)
             state.seconds = time.monotonic() - began
+            if job.compile and state.step == first:
+                job.console.log(text("{what}: the first step, with its compilation, took {seconds} s", what=job.what,
+                                     seconds=f"{time.monotonic() - started:.1f}"))  # fmt: skip
             speed = sum(batch.inputs.tokens.numel() for batch in micro) / (time.monotonic() - started)
             log.write(step=state.step, loss=loss, lr=job.optimizer.param_groups[0]["lr"], grad_norm=norm, tokens=state.tokens,
                       tokens_per_second=round(speed, 1), seconds=round(state.seconds, 3))  # fmt: skip
@@ -189,8 +192,10 @@ def forward_of(job: Job) -> Forward:
             loss = job.objective.loss(job.model, batch)
         return loss.total, loss.rows
 
-    if job.compile:
+    if job.compile and compiler():
         compile_regions(job.model)
+    elif job.compile:
+        job.console.warn(text("{what}: no C++ compiler (or Triton) here: trained without torch.compile", what=job.what))
     return forward
 
 

@@ -10,7 +10,6 @@ The figures behind the rules, and the experiments they come from, are in LOG.md.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from yanmo.core.registry import create
 from yanmo.train import precision
 from yanmo.train.loop import Speed
 from yanmo.train.optim import WIDTH
+from yanmo.train.precision import compiler
 from yanmo.train.settings import Train
 
 TOKENS_A_WEIGHT = 20  # trained tokens for each weight of a matrix product: near the compute-optimal of Hoffmann et al. 2022
@@ -116,22 +116,24 @@ def by_probe(case: Case, plan: dict[str, Any], minutes: float, device: torch.dev
 
     def probe(part: Any, form: str, compiled: bool) -> Speed:
         speed = case.probe(part, context, rows, form, compiled)
-        shown = {"depth": getattr(part, "depth", None), "precision": form, "compile": compiled,
+        shown = {"depth": getattr(part, "depth", None), "width": getattr(part, "width", None), "precision": form, "compile": compiled,
                  "tokens_per_second": round(rows * context / speed.micro, 1), "step_seconds": round(speed.step, 5)}  # fmt: skip
         measured.append(shown)
         return speed
 
     form = plan["precision"]
-    part = complete(case.part, None if not open_depth(case.part) else 3, context)
+    dial = 3 if open_depth(case.part) else None
+    part = complete(case.part, dial, context)
     speed = probe(part, form, False)
     if open_depth(case.part):
         for _ in range(2):  # a rate measured at one depth chooses another, and is measured again there
             rate = case_flops(part, case.vocabulary, context) * rows * context / speed.micro
             left = (deadline - time.monotonic()) * (1 - SPARE - 0.1)
-            depth = best_depth(case, context, rate, left)
-            if depth == part.depth:
+            wanted = best_depth(case, context, rate, left)
+            if wanted == dial:
                 break
-            part = complete(case.part, depth, context)
+            dial = wanted
+            part = complete(case.part, dial, context)
             speed = probe(part, form, False)
     if case.train.precision is None:
         for other in precision.candidates(device):
@@ -261,15 +263,6 @@ def device_of(train: Train) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise RequestError("train.device", text("a CUDA device"), text("none here"), text("use 'cpu'"))
     return device
-
-
-def compiler() -> bool:
-    """Whether torch.compile can work here: on a CPU it needs a C++ compiler, on a GPU Triton."""
-    if torch.cuda.is_available():
-        from importlib.util import find_spec
-
-        return find_spec("triton") is not None
-    return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
 
 
 def finetune(train: Train, examples: int, tokens: float, minutes: float | None, started: float,

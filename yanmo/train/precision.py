@@ -1,4 +1,6 @@
-"""In which floating-point format the matrix products run: float32, or bfloat16 with float32 parameters (autocast).
+"""What this machine computes in: the floating-point format, and whether it can compile.
+
+Matrix products run in float32, or in bfloat16 with float32 parameters (autocast).
 
 On a GPU of 2020 or later bfloat16 is always faster. On a CPU it depends: with the right instructions it is twice as fast,
 without them many times slower. Where a budget lets us measure, both are timed on the real step (`plan`); else `rule`
@@ -7,7 +9,9 @@ decides by what the hardware says of itself, so that the same recipe gives the s
 
 from __future__ import annotations
 
+import shutil
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 
 import torch
 
@@ -33,6 +37,13 @@ def native_bfloat16() -> bool:
     import torch.cpu
 
     return any(bool(getattr(torch.cpu, name, bool)()) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
+def compiler() -> bool:
+    """Whether torch.compile can work here: on a CPU it needs a C++ compiler, on a GPU Triton."""
+    if torch.cuda.is_available():
+        return find_spec("triton") is not None
+    return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
