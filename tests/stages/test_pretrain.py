@@ -88,7 +88,7 @@ def test_training_json_says_what_was_done_without_timings(folder):
 def test_the_best_weights_are_in_the_model(folder):
     """With a learning rate that ruins the model at the end, the model directory still holds the best one."""
     recipe = write(folder, "{model: " + SMALL["transformer"] + ", objective: {type: causal, context: 32}, train: {steps: 12, "
-                   "batch_tokens: 256, validate_every: 2, optim: {type: adamw, lr: 0.3}, schedule: {type: constant, warmup: 11}}}")  # fmt: skip
+                   "batch_tokens: 256, validate_every: 2, optim: {type: adamw, lr: 3.0}, schedule: {type: constant, warmup: 11}}}")  # fmt: skip
     made = run(recipe)
     told = files.read_json(made / "training.json")
     assert told["best_step"] < 12

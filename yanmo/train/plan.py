@@ -116,8 +116,9 @@ def by_probe(case: Case, plan: dict[str, Any], minutes: float, device: torch.dev
 
     def probe(part: Any, form: str, compiled: bool) -> Speed:
         speed = case.probe(part, context, rows, form, compiled)
-        shown = {"depth": getattr(part, "depth", None), "width": getattr(part, "width", None), "precision": form, "compile": compiled,
-                 "tokens_per_second": round(rows * context / speed.micro, 1), "step_seconds": round(speed.step, 5)}  # fmt: skip
+        shown = {"depth": getattr(part, "depth", None), "width": getattr(part, "width", None), "precision": form,
+                 "compile": compiled, "tokens_per_second": round(rows * context / speed.micro, 1),
+                 "step_seconds": round(speed.step, 5)}  # fmt: skip
         measured.append(shown)
         return speed
 
