@@ -27,12 +27,15 @@ from yanmo.train.optim import WIDTH
 from yanmo.train.precision import compiler
 from yanmo.train.settings import Train
 
-TOKENS_A_WEIGHT = 20  # trained tokens for each weight of a matrix product: near the compute-optimal of Hoffmann et al. 2022
+TOKENS_A_WEIGHT = 20  # trained tokens for each weight of a matrix product, where nothing says how long: Hoffmann et al. 2022
+DEEPER = 1.5  # tokens for each weight from which a deeper model is chosen, where a length is given: short runs are limited
+#               by their steps, and gain from width long before they reach the figure above
 EPOCHS = 8  # at most, by rule: repeating is nearly as good as new text up to 4 times and worth little after 16
 #             (Muennighoff et al. 2023, figure 3)
 STEPS = 500  # a batch is small enough for so many steps, if the tokens allow it
 BATCH = (1024, 65_536)  # tokens, the smallest and the largest batch that a rule chooses
 MICRO = {"cpu": 4096, "cuda": 32_768}  # tokens of one forward and backward pass
+DEPTH = 6  # the deepest that is chosen without a clock
 DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20)
 VALIDATIONS = 8
 COMPILE_SECONDS = 45  # what compiling may cost; it is tried where a tenth of the time is more than that
@@ -91,8 +94,8 @@ def by_rule(case: Case) -> tuple[Any, int, float]:
         given = train.steps * train.batch_tokens if train.batch_tokens else None
     part = case.part
     if open_depth(part):
-        known = given or min(EPOCHS * case.text_tokens, 1e9)
-        part = complete(part, deepest(case, known / TOKENS_A_WEIGHT))
+        affordable = given / DEEPER if given else EPOCHS * case.text_tokens / TOKENS_A_WEIGHT
+        part = complete(part, min(deepest(case, affordable), DEPTH))
     context = context_of(case, part, given)
     part = complete(part, None, context)
     if given is None and train.steps is not None:
@@ -166,12 +169,12 @@ def by_probe(case: Case, plan: dict[str, Any], minutes: float, device: torch.dev
 
 
 def best_depth(case: Case, context: int, rate: float, seconds: float) -> int:
-    """The deepest model that sees TOKENS_A_WEIGHT tokens a weight at `rate` operations a second; small ones run at less
+    """The deepest model that sees DEEPER tokens a weight at `rate` operations a second; small ones run at less
     of the rate, and are chosen all the same where nothing larger can learn anything."""
     for depth in reversed(DEPTHS):
         part = complete(case.part, depth, context)
         tokens = seconds * rate / case_flops(part, case.vocabulary, context)
-        if tokens >= TOKENS_A_WEIGHT * weights(part, case.vocabulary):
+        if tokens >= DEEPER * weights(part, case.vocabulary):
             return depth
     return DEPTHS[0]
 
