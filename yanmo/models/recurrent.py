@@ -113,10 +113,12 @@ class Lstm(LanguageModel):
             h = c = x.new_zeros(self.lstm.num_layers, x.shape[0], x.shape[2])
         else:
             h, c = (slots.read(name).to(x.dtype).transpose(0, 1).contiguous() for name in ("hidden", "cell"))
-        if inputs.mask is None and inputs.documents is None:
-            out, (h, c) = self.lstm(x, (h, c))
-        else:
-            out, h, c = self._pieces(x, h, c, inputs)
+        # float32 on a CPU: its bfloat16 LSTM is many times slower wherever the shapes change, as pieces do
+        with torch.autocast(x.device.type, enabled=x.device.type != "cpu" and torch.is_autocast_enabled(x.device.type)):
+            if inputs.mask is None and inputs.documents is None:
+                out, (h, c) = self.lstm(x, (h, c))
+            else:
+                out, h, c = self._pieces(x, h, c, inputs)
         if slots is not None:
             slots.write("hidden", h.transpose(0, 1))
             slots.write("cell", c.transpose(0, 1))
