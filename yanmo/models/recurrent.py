@@ -33,6 +33,8 @@ DIAL, LAYERS, EPS = 6, 2, 1e-6
 
 
 class LstmModel(ModelPart):
+    """An LSTM language model; `depth` is the dial for its size."""
+
     type: str = "lstm"
     depth: int | None = Field(None, ge=1)
     width: int | None = Field(None, ge=1)

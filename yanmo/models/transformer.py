@@ -36,6 +36,8 @@ DEPTH, CONTEXT = 6, 512  # where neither the recipe nor the stage says
 
 
 class TransformerModel(ModelPart):
+    """The Transformer decoder; `depth` is the dial for its size, and the rest follows unless given."""
+
     type: str = "transformer"
     depth: int | None = Field(None, ge=1)
     width: int | None = Field(None, ge=1)

@@ -19,6 +19,8 @@ from yanmo.objectives.base import Batch, Context, Loss, Objective
 
 
 class Causal(Objective):
+    """Predict the next token of packed rows; documents in one row do not see each other."""
+
     context: int | None = Field(default=None, gt=1)  # T; None: chosen by the plan
     isolate: bool = True
 

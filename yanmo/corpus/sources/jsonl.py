@@ -24,6 +24,8 @@ BOM = b"\xef\xbb\xbf"
 
 
 class JsonlSource(RowSource):
+    """JSON Lines, plain or gzipped: one object a line, one document an object."""
+
     type: str = "jsonl"
     max_line_bytes: int = Field(default=16 << 20, gt=0)
 

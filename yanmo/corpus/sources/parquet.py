@@ -19,6 +19,8 @@ BATCH_ROWS = 256
 
 
 class ParquetSource(RowSource):
+    """Parquet files: one document a row."""
+
     type: str = "parquet"
 
     endings: ClassVar[tuple[str, ...]] = (".parquet", ".pq")

@@ -18,6 +18,8 @@ Member = tuple[str, int, int]  # id, order, how many it stands for
 
 
 class ExactDedup(Step):
+    """Keeps the first of documents with the very same text."""
+
     type: str = "exact_dedup"
 
     def apply(self, docs: Dataset) -> Dataset:

@@ -12,6 +12,8 @@ from yanmo.corpus.step import Filter
 
 
 class Length(Filter):
+    """Drops documents shorter or longer than so many characters."""
+
     type: str = "length"
     min_chars: int = Field(default=1, ge=0)
     max_chars: int | None = Field(default=None, ge=1)

@@ -22,6 +22,8 @@ TENSORS = {
 
 
 class LlamaFamily(Family):
+    """Llama: our Transformer without QK-norm."""
+
     causal, labels = "LlamaForCausalLM", "LlamaForSequenceClassification"
     model_type, qk_norm = "llama", False
     # What our module computes; a published config that says otherwise is refused. The first is what its absence means.

@@ -44,5 +44,7 @@ class TransformerFamily(NativeFamily):
 
 
 class LstmFamily(NativeFamily):
+    """The LSTM, under our own names."""
+
     causal, labels = "YanmoLstmForCausalLM", "YanmoLstmForSequenceClassification"
     model_type, part, module = "yanmo_lstm", LstmModel, Lstm

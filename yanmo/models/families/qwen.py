@@ -6,5 +6,7 @@ from yanmo.models.families.llama import LlamaFamily
 
 
 class QwenFamily(LlamaFamily):
+    """Qwen3: our Transformer with QK-norm."""
+
     causal, labels = "Qwen3ForCausalLM", "Qwen3ForSequenceClassification"
     model_type, qk_norm = "qwen3", True
