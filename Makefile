@@ -9,7 +9,7 @@ TESTS    ?= tests
 .PHONY: help demo install test test-slow check bench-env wheel clean
 
 help:
-	@echo "make demo       set everything up, then raw text -> models -> report (about 6 minutes after the install)"
+	@echo "make demo       set everything up, then raw text -> models -> report (about 5 minutes after the install)"
 	@echo "make test       set everything up, then the tests (under 10 minutes on two cores)"
 	@echo "make install    .venv with every extra and the development tools"
 	@echo "make check      lint, types, layers, licences of the samples"
@@ -54,9 +54,10 @@ wheel: .venv/.dev
 
 # The peers live apart, pinned, so that their demands never touch ours.
 bench-env: .bench/.ready
-.bench/.ready: benchmarks/peers.txt constraints.txt
+.bench/.ready: benchmarks/peers.txt benchmarks/peers-alone.txt constraints.txt
 	$(PYTHON) -m venv .bench
 	.bench/bin/python -m pip --disable-pip-version-check install -q $(PIP_ARGS) -c constraints.txt -r benchmarks/peers.txt
+	.bench/bin/python -m pip --disable-pip-version-check install -q $(PIP_ARGS) --no-deps -r benchmarks/peers-alone.txt
 	@touch $@
 
 clean:
