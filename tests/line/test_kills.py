@@ -40,15 +40,16 @@ def test_killed_at_20_random_moments(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     while kills < 20:
         attempts += 1
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-        try:
-            process.wait(timeout=rng.uniform(1.0, 7.0))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-            continue
-        assert process.returncode == 0, process.stderr.read().decode()
+        with open(tmp_path / "errors.txt", "w") as errors:
+            process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True)
+            try:
+                process.wait(timeout=rng.uniform(1.0, 7.0))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                kills += 1
+                continue
+        assert process.returncode == 0, (tmp_path / "errors.txt").read_text()
         break  # it finished between two kills
     assert kills >= 10, "too few kills hit the run to prove anything"
     started = time.monotonic()
