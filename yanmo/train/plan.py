@@ -40,7 +40,7 @@ DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20)
 VALIDATIONS = 8
 COMPILE_SECONDS = 45  # what compiling may cost; it is tried where a tenth of the time is more than that
 SPARE = 0.06  # of a budget: saving, logging, and a machine that slows down
-FINETUNE_EPOCHS = 6  # at most, unless the recipe says otherwise
+FINETUNE_EPOCHS = 20  # at most, unless the recipe says otherwise; the best epoch on the validation rows is kept
 DEFAULT_OPTIMIZER = {"transformer": "muon"}
 
 
