@@ -23,10 +23,9 @@ def run(recipe: str | Path, *overrides: str, run_dir: str | Path | None = None, 
         redo: list[str] | None = None, quiet: bool = False) -> dict[str, Any]:  # fmt: skip
     """Runs a recipe's unfinished stages: {"run_dir": path, "stages": {name: "ran" | "skipped"}}."""
     from yanmo.core.console import Console
-    from yanmo.core.execute import execute
-    from yanmo.core.recipe import load as load_recipe
+    from yanmo.core.execute import run_recipe
 
-    return execute(load_recipe(recipe, list(overrides)), run_dir, until=until, redo=redo, console=Console(quiet))
+    return run_recipe(recipe, list(overrides), run_dir, until=until, redo=redo, console=Console(quiet))
 
 
 def load(path: str | Path) -> Model:

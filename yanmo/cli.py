@@ -81,23 +81,9 @@ def run(
 def _run(recipe: str, overrides: list[str] | None = None, run_dir: str | None = None, until: str | None = None,
          redo: list[str] | None = None, quiet: bool = False) -> dict[str, Any]:  # fmt: skip
     from yanmo.core.console import Console
-    from yanmo.core.execute import execute
-    from yanmo.core.finished import remember, unchanged
-    from yanmo.core.recipe import parse, read
-    from yanmo.core.run import locked
+    from yanmo.core.execute import run_recipe
 
-    data, place, base = read(recipe, overrides)
-    if isinstance(data, dict) and isinstance(data.get("name"), str) and not redo and not until:
-        directory = Path(run_dir) if run_dir else Path("runs") / data["name"]
-        if directory.is_dir():
-            with locked(directory):
-                report = unchanged(data, directory)
-            if report:
-                return report
-    report = execute(parse(data, place, base), run_dir, until=until, redo=redo, console=Console(quiet))
-    if not until:
-        remember(data, Path(report["run_dir"]), list(report["stages"]))
-    return report
+    return run_recipe(recipe, overrides, run_dir, until=until, redo=redo, console=Console(quiet))
 
 
 @app.command()

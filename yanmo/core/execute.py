@@ -16,12 +16,37 @@ from yanmo.core.console import Console
 from yanmo.core.environment import write_environment, write_once
 from yanmo.core.errors import RequestError, nearest
 from yanmo.core.fingerprint import check_differences, fingerprint_of
+from yanmo.core.finished import remember, unchanged
 from yanmo.core.manifest import BEGUN, MANIFEST, missing, read_manifest, record
 from yanmo.core.messages import text
 from yanmo.core.package import VERSION
-from yanmo.core.recipe import Entry, Recipe
+from yanmo.core.recipe import Entry, Recipe, parse, read
 from yanmo.core.run import Run, locked
 from yanmo.core.stage import Input
+
+
+def run_recipe(
+    path: str | Path,
+    overrides: list[str] | None = None,
+    directory: str | Path | None = None,
+    *,
+    until: str | None = None,
+    redo: list[str] | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """A recipe file, run: `execute` unless a finished run shows at a glance that there is nothing left to do."""
+    data, place, base = read(path, overrides)
+    if isinstance(data, dict) and isinstance(data.get("name"), str) and not redo and not until:
+        existing = Path(directory) if directory else Path("runs") / data["name"]
+        if existing.is_dir():
+            with locked(existing):
+                report = unchanged(data, existing)
+            if report:
+                return report
+    report = execute(parse(data, place, base), directory, until=until, redo=redo, console=console)
+    if not until:
+        remember(data, Path(report["run_dir"]), list(report["stages"]))
+    return report
 
 
 def execute(
