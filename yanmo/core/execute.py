@@ -75,7 +75,6 @@ def execute(
         files.remove_temporaries(directory)
         write_once(directory / "recipe.yaml", recipe.dump())
         write_environment(directory, recipe.seed)
-        changed: set[str] = set()
         for index, entry in enumerate(recipe.stages):
             folder = directory / entry.name
             fingerprint, parts = fingerprint_of(entry, recipe, links[index], sources[entry.name], directory)
@@ -89,7 +88,6 @@ def execute(
                     files.remove(folder)
                 minutes = share_of_budget(recipe, index, (time.monotonic() - began) / 60)
                 _work(entry, recipe, directory, links[index], fingerprint, parts, console, minutes)
-                changed.add(entry.name)
                 report["stages"][entry.name] = "ran"
             if entry.name == until:
                 break
