@@ -2,11 +2,15 @@
 
 A rejected document is not taken out of the stream: it flows on with its `Rejection`, later steps skip it, and the
 writer keeps it with the reason. A quarantined row (see `source.py`) is treated the same.
+
+What a step learns of a document it leaves in `meta`: `scores` {name: number}, `language` (a tag such as 'zh'), `pii`
+{kind: how many}. The writer gives these columns and counts of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from yanmo.core.config import Part
 from yanmo.core.data import Document, Rejection
@@ -17,6 +21,13 @@ class Step(Part):
     def apply(self, docs: Dataset) -> Dataset:
         """`docs` with what this step found out: texts edited, documents rejected. No document is added or taken away."""
         raise NotImplementedError
+
+    def files(self) -> list[Path]:
+        """The user's files that this step reads (lists, examples): the corpus depends on their bytes. Raises DataError."""
+        return []
+
+    def check(self) -> None:
+        """Raises what can be known to be wrong before any work: a library that is missing, a list that cannot be read."""
 
 
 class RowStep(Step):

@@ -51,7 +51,7 @@ def write(folder: Path, docs: Iterable[Document], sources: list[Source], split: 
         outputs = {name: _Table(temporary / name, schema) for name, schema in tables.items()}
         for doc in docs:
             counts.seen += 1
-            language = about[doc.source]["language"] or _detected(doc)
+            language = doc.meta.get("language") or about[doc.source]["language"] or _detected(doc)
             common = (doc.source, language, doc.origin.file, doc.origin.member, doc.origin.start, doc.origin.end)
             size = len(doc.text.encode("utf-8"))
             if doc.rejection is None:

@@ -47,13 +47,13 @@ class CorpusStage(Stage):
 
     def files(self) -> list[Path]:
         """The sources' files, after a look at each source: a field that no row has stops the run before it begins."""
-        found = [path for source in self.sources() for path in source.files()]
+        found = [path for part in (*self.sources(), *self.steps) for path in part.files()]
         self.check()
         return list(dict.fromkeys(found))
 
     def check(self) -> None:
-        for source in self.sources():
-            source.check()
+        for part in (*self.steps, *self.sources()):
+            part.check()
 
     def run(self, run: Run, folder: Path) -> dict[str, str]:
         from yanmo.corpus import writer
