@@ -85,13 +85,23 @@ def execute(
             else:
                 begun = files.read_json(folder / BEGUN) if (folder / BEGUN).is_file() else {}
                 if entry.name in (redo or []) or begun.get("fingerprint") != fingerprint:
-                    files.remove(folder)
+                    clear(folder, entry.stage.keeps)
                 minutes = share_of_budget(recipe, index, (time.monotonic() - began) / 60)
                 _work(entry, recipe, directory, links[index], fingerprint, parts, console, minutes)
                 report["stages"][entry.name] = "ran"
             if entry.name == until:
                 break
     return report
+
+
+def clear(folder: Path, keeps: tuple[str, ...]) -> None:
+    """Removes what an earlier try left, but for what the stage itself knows how to use again."""
+    if not folder.is_dir() or not any((folder / name).exists() for name in keeps):
+        files.remove(folder)
+        return
+    for path in sorted(folder.iterdir(), key=lambda path: path.name != MANIFEST):  # first what says that it is finished
+        if path.name not in keeps:
+            files.remove(path)
 
 
 def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fingerprint: str, parts: dict,
@@ -112,8 +122,8 @@ def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fin
             files.remove_temporaries(folder)
             raise files.disk_full(folder) from error
         raise
-    except RequestError:  # the stage refused its input before any work: another try may use other settings
-        files.remove(folder)
+    except RequestError:  # the stage refused its input: another try may use other settings
+        clear(folder, entry.stage.keeps)
         if not any((directory / other.name).exists() for other in recipe.stages):
             files.remove(directory)
         raise

@@ -31,6 +31,7 @@ class Stage(Part):
     takes: ClassVar[tuple[str, ...]] = ()
     optional: ClassVar[frozenset[str]] = frozenset()  # of `takes`: those that may be missing
     gives: ClassVar[str] = ""
+    keeps: ClassVar[tuple[str, ...]] = ()  # names in its folder that a change of settings does not make useless
     wraps: ClassVar[str] = ""  # the field (and registry kind) of the one part that a recipe writes as the stage's own keys
 
     @property

@@ -90,6 +90,8 @@ class Session(Protocol):
 
     def rows(self, plan: Plan) -> Iterator[Row]: ...
 
+    def sweep(self) -> None: ...
+
 
 class Dataset:
     """Rows that a plan describes. Each method returns a new dataset; `collect` alone executes."""
@@ -136,5 +138,7 @@ class Engine(Part):
     """Where a plan is executed. Every engine gives the same rows in the same order."""
 
     def session(self, folder: Path, console: Console) -> AbstractContextManager[Session]:
-        """A session whose intermediate files lie in `folder`; what an interrupted one left there is used again."""
+        """A session whose intermediate files lie in `folder`; what an earlier one left there is used again where it fits.
+
+        `inputs.json` in it says the digest of each file that is read ({written path: sha256})."""
         raise NotImplementedError

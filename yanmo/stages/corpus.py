@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from yanmo.core import files
 from yanmo.core.config import PartOf
 from yanmo.core.errors import DataError
+from yanmo.core.manifest import BEGUN
 from yanmo.core.messages import text
 from yanmo.core.run import Run
 from yanmo.core.stage import Stage
@@ -19,18 +20,23 @@ from yanmo.corpus.engines.local import LocalEngine
 from yanmo.corpus.source import Source
 from yanmo.corpus.step import Step, apply
 
+PARTS = "parts"  # the folder of what lies between the steps
+
 
 class CorpusStage(Stage):
-    """`validation`: the fraction of documents held out, by the hash of their content."""
+    """`validation`: the fraction of documents held out, by the hash of their content. `keep_parts`: the documents between
+    the steps stay on the disk (about the size of the corpus), so that after a change only what depends on it is redone."""
 
     type: str = "corpus"
     source: Annotated[Source | list[Source], PartOf("source")]
     steps: Annotated[list[Step], PartOf("step")] = Field(default_factory=list)
     engine: Annotated[Engine, PartOf("engine")] = LocalEngine()
     validation: float = Field(default=0.05, ge=0, lt=1)
+    keep_parts: bool = True
 
     gives: ClassVar[str] = "corpus"
-    execution: ClassVar[frozenset[str]] = frozenset({"engine"})
+    execution: ClassVar[frozenset[str]] = frozenset({"engine", "keep_parts"})
+    keeps: ClassVar[tuple[str, ...]] = (PARTS,)
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -58,18 +64,25 @@ class CorpusStage(Stage):
     def run(self, run: Run, folder: Path) -> dict[str, str]:
         from yanmo.corpus import writer
 
-        sources, work = self.sources(), folder / "parts"
+        sources, work = self.sources(), folder / PARTS
+        begun = files.read_json(folder / BEGUN)["sources"]
+        files.write_json(work / "inputs.json", {source["path"]: source["sha256"] for source in begun})
         with self.engine.session(work, run.console) as session:
-            docs = apply(self.steps, session.read(sources)).persist()
+            docs = session.read(sources)
+            if any(source.costly for source in sources):
+                docs = docs.persist()  # so that another step does not mean another extraction
+            docs = apply(self.steps, docs).persist()
             chosen = split.decide(docs, self.validation, sources)
             stats = writer.write(folder, docs.collect(), sources, chosen)
+            session.sweep()
         if not stats["kept"]:
             reasons = {**stats["quarantined"], **stats["dropped"]}
             shown = ", ".join(f"{name} {count}" for name, count in sorted(reasons.items(), key=lambda r: (-r[1], r[0]))[:4])
             raise DataError(run.stage, text("at least one document that is kept"),
                             text("{count} read, all dropped or quarantined ({reasons})", count=stats["in"], reasons=shown),
                             text("loosen the steps, or see that fields and encoding fit the data"))  # fmt: skip
-        files.remove(work)
+        if not self.keep_parts:
+            files.remove(work)
         run.console.log(text("corpus: {read} read, {kept} kept", read=stats["in"], kept=stats["kept"]))
         names = {"corpus": "documents", "stats": "stats.json", "page": "corpus.html",
                  "dropped": "dropped", "quarantined": "quarantined"}  # fmt: skip

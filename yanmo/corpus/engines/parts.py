@@ -1,8 +1,9 @@
 """Rows in files between two passes: Arrow, written in batches, read back a batch at a time.
 
-A `part` holds the rows of one partition in their order, compressed. A `spill` holds rows sorted into sections, such that
-a later task reads the few sections that concern it out of every spill; it is mapped into memory, so that the others cost
-nothing. Both are whole or absent (`files.atomic`).
+A `part` holds the rows of one partition in their order, compressed: one or several Arrow streams behind each other, so
+that a part can grow across a kill (`growing.py`). A `spill` holds rows sorted into sections, such that a later task
+reads the few sections that concern it out of every spill; it is mapped into memory, so that the others cost nothing. Both
+are whole or absent under their name.
 """
 
 from __future__ import annotations
@@ -116,23 +117,51 @@ def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
 # ------------------------------------------------------------------------------------------------ parts
 
 
-class Writer:
-    """A stream of batches, all of the first one's schema; a file without any for no rows."""
+def write(path: Path, rows: Iterable[Row]) -> int:
+    """Writes a part; the number of rows."""
+    count, stream = 0, None
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        for held in batches(rows):
+            batch = encode(held)
+            if stream is None:
+                stream = opened_stream(file, batch.schema)
+            stream.write_batch(batch)
+            count += len(held)
+        (stream or opened_stream(file, pa.schema([]))).close()
+    return count
 
-    def __init__(self, path: Path, compression: str | None = "zstd"):
-        self.path, self.compression = path, compression
+
+def opened_stream(file: Any, schema: pa.Schema) -> Any:
+    return ipc.new_stream(file, schema, options=ipc.IpcWriteOptions(compression="zstd", use_threads=False))
+
+
+def read(path: Path) -> Iterator[Row]:
+    size = path.stat().st_size
+    with pa.OSFile(str(path)) as file:
+        while file.tell() < size:
+            for batch in ipc.open_stream(file, options=ipc.IpcReadOptions(use_threads=False)):
+                yield from decode(batch)
+
+
+# ------------------------------------------------------------------------------------------------ spills
+
+
+class _Spill:
+    """A file of batches, all of the first one's schema, each with its sections; one without any for no rows."""
+
+    def __init__(self, path: Path):
+        self.path = path
         self.stream: Any = None
 
-    def add(self, batch: pa.RecordBatch, about: dict[int, list[int]] | None = None) -> None:
+    def add(self, batch: pa.RecordBatch, about: dict[int, list[int]]) -> None:
         if self.stream is None:
             self.stream = self._open(batch.schema)
-        metadata = {"sections": json.dumps(about)} if about is not None else None
-        self.stream.write_batch(batch, custom_metadata=metadata)
+        self.stream.write_batch(batch, custom_metadata={"sections": json.dumps(about)})
 
     def _open(self, schema: pa.Schema) -> Any:
-        return ipc.new_file(str(self.path), schema, options=ipc.IpcWriteOptions(compression=self.compression, use_threads=False))
+        return ipc.new_file(str(self.path), schema, options=ipc.IpcWriteOptions(use_threads=False))
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> _Spill:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -142,30 +171,11 @@ class Writer:
             self.stream.close()
 
 
-def write(path: Path, rows: Iterable[Row]) -> int:
-    """Writes a part; the number of rows."""
-    count = 0
-    with atomic(path) as temporary, Writer(temporary) as writer:
-        for held in batches(rows):
-            writer.add(encode(held))
-            count += len(held)
-    return count
-
-
-def read(path: Path) -> Iterator[Row]:
-    with pa.OSFile(str(path)) as file, ipc.open_file(file, options=ipc.IpcReadOptions(use_threads=False)) as stream:
-        for index in range(stream.num_record_batches):
-            yield from decode(stream.get_batch(index))
-
-
-# ------------------------------------------------------------------------------------------------ spills
-
-
 def write_spill(path: Path, rows: Iterable[tuple[int, Row]], flush: int = 50_000) -> int:
     """Writes (section, row) pairs, each batch of `flush` sorted by section; the number of rows."""
     count = 0
     pairs = iter(rows)
-    with atomic(path) as temporary, Writer(temporary, compression=None) as writer:
+    with atomic(path) as temporary, _Spill(temporary) as writer:
         while held := list(islice(pairs, flush)):
             count += len(held)
             held.sort(key=lambda pair: pair[0])  # stable: rows of a section keep their order

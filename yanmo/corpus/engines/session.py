@@ -14,6 +14,7 @@ from yanmo.core.package import VERSION
 from yanmo.corpus import dataset
 from yanmo.corpus.dataset import Dataset, Plan, Row
 from yanmo.corpus.engines import parts
+from yanmo.corpus.engines.keys import Keys
 from yanmo.corpus.engines.pool import Pool
 from yanmo.corpus.engines.tasks import (
     SECTIONS,
@@ -33,7 +34,7 @@ from yanmo.corpus.engines.tasks import (
 )
 from yanmo.corpus.source import SHARD_BYTES, Shard, Source
 
-FORMAT = 1  # grows when part files of an older version cannot be used
+FORMAT = 2  # grows when part files of an older version cannot be used
 PARTITIONS = 256  # about how many a large input is cut into, within the bounds of
 LARGEST = 64 << 20  # bytes of input in a partition
 RANGE_ROWS = 100_000  # keys that a task holds
@@ -47,14 +48,25 @@ class LocalSession:
         self.pool = Pool(workers)
         self.numbers = count()
         self.known: dict[int, list[Scan]] = {}
+        inputs = folder / "inputs.json"
+        self.keys = Keys(files.read_json(inputs) if inputs.is_file() else {})
+        self.used: set[str] = {"version.json", "inputs.json"}
         version = {"format": FORMAT, "yanmo": VERSION}
         if (folder / "version.json").is_file() and files.read_json(folder / "version.json") != version:
-            files.remove(folder)
+            for path in folder.iterdir():
+                if path.name != "inputs.json":
+                    files.remove(path)
         if not (folder / "version.json").is_file():
             files.write_json(folder / "version.json", version)
 
     def close(self) -> None:
         self.pool.close()
+
+    def sweep(self) -> None:
+        """Removes the files of operations that are no longer part of the plan."""
+        for path in self.folder.iterdir():
+            if path.name not in self.used:
+                files.remove(path)
 
     # -------------------------------------------------------------------------------------------- what a dataset asks
 
@@ -98,7 +110,8 @@ class LocalSession:
 
     def _made(self, plan: Any, make: Callable[[Any, Path], Sequence[Path]]) -> list[Path]:
         """The files of an operation: those listed by a finished one, else made now."""
-        folder = self.folder / f"{plan.number:03d}-{type(plan).__name__.lower()}"
+        folder = self.folder / f"{self.keys.of(plan)}-{type(plan).__name__.lower()}"
+        self.used.add(folder.name)
         done = folder / "done.json"
         if not done.is_file():
             made = make(plan, folder)

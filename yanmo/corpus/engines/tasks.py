@@ -5,7 +5,8 @@ A scan is a way to iterate one partition's rows; a task writes what it iterates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import chain
@@ -17,7 +18,9 @@ import xxhash
 
 from yanmo.corpus.dataset import Key, Row, RowFunction
 from yanmo.corpus.engines import parts
+from yanmo.corpus.engines.growing import Growing
 from yanmo.corpus.source import Shard, Source
+from yanmo.corpus.step import RowStep
 
 SECTIONS = 256
 COMBINED = 50_000  # keys combined in memory before they are spilled
@@ -50,12 +53,31 @@ class ReadScan:
     size: int
 
     def rows(self) -> Iterator[Row]:
-        order = self.order
-        for source, shard in self.shards:
-            for doc in source.read(shard):
+        return Reading(self).rows()
+
+
+class Reading:
+    """The rows of a scan from a mark on: (shard, records of it already read, place of the next row)."""
+
+    def __init__(self, scan: ReadScan, mark: Sequence[int] | None = None):
+        self.scan = scan
+        self.shard, self.after, self.order = mark or (0, 0, scan.order)
+        self.firsts: list[int] = []  # the place that record 0 of each shard has, or would have
+
+    def rows(self) -> Iterator[Row]:
+        order, after = self.order, self.after
+        for source, shard in self.scan.shards[self.shard :]:
+            self.firsts.append(order - after)
+            for doc in source.read(shard, after):
                 doc.order = order
                 order += 1
                 yield doc
+            after = 0
+
+    def mark(self, order: int) -> tuple[int, int, int]:
+        """Where to go on behind the row at place `order`."""
+        index = bisect_right(self.firsts, order) - 1
+        return self.shard + index, order + 1 - self.firsts[index], order + 1
 
 
 @dataclass(frozen=True)
@@ -120,10 +142,24 @@ class Task:
 
 @dataclass(frozen=True)
 class PersistTask(Task):
+    """Where every function takes one document and gives one, a kill is made good from the last batch on."""
+
     scan: Scan
 
     def run(self) -> int:
-        return parts.write(self.output, self.scan.rows())
+        scan, functions = self.scan, list[RowFunction]()
+        while isinstance(scan, MapScan) and isinstance(getattr(scan.fn, "__self__", None), RowStep):
+            scan, functions = scan.child, [scan.fn, *functions]
+        if not isinstance(scan, ReadScan):
+            return parts.write(self.output, self.scan.rows())
+        with Growing(self.output) as part:
+            reading = Reading(scan, part.mark)
+            rows = reading.rows()
+            for function in functions:
+                rows = function(rows)
+            for held in parts.batches(rows):
+                part.add(parts.encode(held), reading.mark(held[-1].order))
+            return part.count
 
 
 @dataclass(frozen=True)
