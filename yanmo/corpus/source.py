@@ -59,6 +59,7 @@ class Source(Part):
     licence: str | None = None
 
     endings: ClassVar[tuple[str, ...]] = ()
+    costly: ClassVar[bool] = False  # reading takes longer than to write down what was read and read that again
 
     @model_validator(mode="before")
     @classmethod
