@@ -128,15 +128,14 @@ def check(
 ) -> None:
     """Is the recipe valid, is the data there and sound? Says what it would do, without doing it."""
     from yanmo.stages.check import check as check_recipe
+    from yanmo.stages.check import lines
 
     report = check_recipe(recipe, overrides)
     if as_json:
         show(report)
     else:
-        for stage in report["plan"]["stages"]:
-            print(f"{stage['name']:<16} {stage['what']}")
-        for problem in report["problems"]:
-            print(f"! {problem}")
+        for line in lines(report):
+            print(line)
         print(text("sound: yanmo run {recipe}", recipe=recipe) if report["ok"] else text("not sound"))
     if not report["ok"]:
         raise typer.Exit(2)

@@ -24,7 +24,8 @@ from yanmo.core.verify import verify
 from yanmo.corpus import documents
 
 STEPS = ["normalize", {"type": "length", "min_chars": 12}, "exact_dedup", "minhash_dedup"]
-OUTPUTS = ("documents", "dropped", "quarantined", "stats.json", "corpus.html")
+OUTPUTS = ("documents", "dropped", "quarantined", "stats.json")
+BESIDE = ("begun.json", "corpus.html", "cost.json", "manifest.json", "parts")
 
 
 def corpus(source, run: str = "run", steps=STEPS, workers: int = 1, **settings) -> Path:
@@ -56,7 +57,7 @@ def source(folder):
 
 def test_what_a_finished_stage_holds(source):
     folder = corpus(source)
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*OUTPUTS, "begun.json", "manifest.json"])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*OUTPUTS, *BESIDE])
     stats = json.loads((folder / "stats.json").read_text())
     assert stats["in"] == stats["kept"] + sum(stats["dropped"].values()) + sum(stats["quarantined"].values())
     assert set(stats["quarantined"]) == {"bad_json", "null_text", "invalid_encoding", "missing_field"}
@@ -133,7 +134,27 @@ def test_nothing_kept_is_a_clear_error(source):
     with pytest.raises(DataError, match=r"at least one document that is kept, got \d+ read, all dropped or quarantined \(length.too_short \d+, .* - loosen") as caught:
         corpus(source, steps=[{"type": "length", "min_chars": 10**6}])
     assert caught.value.exit_status == 2
-    assert not Path("run").exists()
+    assert [path.name for path in Path("run/corpus").iterdir()] == ["parts"], "what was read, for another try"
+    assert outputs(corpus(source, steps=[{"type": "length", "min_chars": 12}])) == outputs(
+        corpus(source, "afresh", steps=[{"type": "length", "min_chars": 12}]))  # fmt: skip
+
+
+def test_a_changed_step_redoes_only_what_depends_on_it(source):
+    folder = corpus(source)
+    made = {path: path.stat().st_mtime_ns for path in (folder / "parts").rglob("*.arrow")}
+    kept_before = json.loads((folder / "stats.json").read_text())["kept"]
+    changed = [*STEPS[:3], {"type": "minhash_dedup", "bands": 40, "rows": 3}]
+    stage = {"source": source, "steps": changed, "engine": {"type": "local", "workers": 2}}
+    with pytest.raises(Exception, match="redo corpus"):
+        execute(parse({"name": "x", "stages": [{"corpus": stage}]}, Place()), "run", console=Console(quiet=True))
+    execute(parse({"name": "x", "stages": [{"corpus": stage}]}, Place()), "run", redo=["corpus"], console=Console(quiet=True))
+    again = {path: path.stat().st_mtime_ns for path in (folder / "parts").rglob("*.arrow")}
+    same = [path for path, when in again.items() if made.get(path) == when]
+    assert any("persist" in path.parent.name for path in same), "what was read and deduplicated exactly is there still"
+    assert any(path not in made for path in again)
+    assert not any(made.get(path) not in (None, when) for path, when in again.items())
+    assert json.loads((folder / "stats.json").read_text())["kept"] != kept_before
+    assert outputs(folder) == outputs(corpus(source, "afresh", steps=changed))
 
 
 def test_a_disk_that_is_full_leaves_no_half_and_goes_on(source, monkeypatch):
@@ -199,7 +220,49 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(source, monkeypatch,
     assert kills >= attempts // 2 + 1
     assert outputs(corpus(source, "killed", workers=2)) == whole
     assert not list(Path("killed").rglob(".tmp-*"))
-    assert not (Path("killed") / "corpus" / "parts").exists()
+    assert not list(Path("killed").rglob("*.part"))
+
+
+def test_a_kill_inside_a_file_costs_a_few_documents(folder, monkeypatch):
+    """One gzipped file, which nobody can cut: what was read before the kill is not read again."""
+    import gzip
+
+    from yanmo.corpus.engines import parts as part_files
+    from yanmo.corpus.sources.jsonl import JsonlSource
+
+    bodies = texts(120, seed=8)
+    with gzip.open(folder / "one.jsonl.gz", "wt", encoding="utf-8") as handle:
+        handle.writelines(json.dumps({"text": body}, ensure_ascii=False) + "\n" for body in bodies)
+    source = {"type": "jsonl", "path": "one.jsonl.gz"}
+    whole = outputs(corpus(source, "whole"))
+    monkeypatch.setattr(part_files, "BATCH_ROWS", 10)
+    original, seen = JsonlSource.documents, []
+
+    def watched(self, shard):
+        for number, doc in enumerate(original(self, shard)):
+            if seen is not None and len(seen) == 57 and stop:
+                raise KeyboardInterrupt
+            seen.append(number)
+            yield doc
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonlSource, "check", lambda self: None)
+        patch.setattr(JsonlSource, "documents", watched)
+        stop = True
+        with pytest.raises(KeyboardInterrupt):
+            corpus(source, steps=STEPS)
+        partial = list(Path("run").rglob("*.part"))
+        assert len(partial) == 1
+        with open(partial[0], "ab") as handle:
+            handle.write(partial[0].read_bytes()[:100])  # half a message, as a kill leaves it
+        stop, normalized = False, []
+        import yanmo.corpus.steps.normalize as normalize
+
+        edit = normalize.Normalize.edit
+        patch.setattr(normalize.Normalize, "edit", lambda self, text: (normalized.append(1), edit(self, text))[1])
+        folder = corpus(source, steps=STEPS)
+        assert len(normalized) <= 120 - 50, "the first fifty were done"
+    assert outputs(folder) == whole
 
 
 # ---------------------------------------------------------------------------------------------- memory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from yanmo.core.config import Part
 
@@ -45,6 +45,10 @@ class Stage(Part):
 
     def check(self) -> None:
         """Looks at the data that the work will read; raises a RequestError for what is not sound. Writes nothing."""
+
+    def survey(self) -> dict[str, Any]:
+        """What a sample of the data shows, and what the whole will take: for `yanmo check`. Nothing where there is no data."""
+        return {}
 
     def run(self, run: Run, folder: Path) -> dict[str, str]:
         """Does the work in `folder` (which may hold an interrupted try's files) and returns output name → file or folder

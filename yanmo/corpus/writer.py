@@ -1,6 +1,6 @@
 """The one writer of a corpus, whatever engine made it: Parquet files whose borders and bytes depend on the documents alone.
 
-    documents/00000.parquet …     id, text, split, source, language, file, member, start, end, meta (JSON)
+    documents/00000.parquet …     id, text, split, source, language, scores, file, member, start, end, meta (JSON)
     dropped/00000.parquet …       the same without split, and step, reason, value
     quarantined/00000.parquet …   reason, value, text (an excerpt), source, file, member, start, end, line
     stats.json                    {in, kept, dropped: {"step.reason": n}, quarantined: {reason: n}, splits, sources}
@@ -11,9 +11,7 @@ Documents come in the corpus's order, one at a time; a row group is held and no 
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +20,31 @@ import pyarrow.parquet as parquet
 
 from yanmo.core import files
 from yanmo.core.data import Document
+from yanmo.corpus.account import Account
 from yanmo.corpus.engines.parts import compact
 from yanmo.corpus.page import page
 from yanmo.corpus.source import QUARANTINE, Source
-from yanmo.corpus.split import Split, place
+from yanmo.corpus.split import Split
 from yanmo.text.language import language as language_of
 
 GROUP_ROWS, GROUP_BYTES = 1000, 8 << 20
 FILE_ROWS, FILE_BYTES = 500_000, 512 << 20
-EXAMPLES = 4  # of each source that was kept from, and of each reason
-ORIGIN = [("source", pa.string()), ("language", pa.string()), ("file", pa.string()), ("member", pa.string()),
-          ("start", pa.int64()), ("end", pa.int64()), ("meta", pa.string())]  # fmt: skip
+ORIGIN = [("source", pa.string()), ("language", pa.string()), ("scores", pa.map_(pa.string(), pa.float64())),
+          ("file", pa.string()), ("member", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("meta", pa.string())]  # fmt: skip
 DOCUMENTS = pa.schema([("id", pa.string()), ("text", pa.string()), ("split", pa.string()), *ORIGIN])
 DROPPED = pa.schema([("id", pa.string()), ("text", pa.string()), *ORIGIN, ("step", pa.string()), ("reason", pa.string()),
                      ("value", pa.string())])  # fmt: skip
-QUARANTINED = pa.schema([("reason", pa.string()), ("value", pa.string()), ("text", pa.string()), *ORIGIN[:1], *ORIGIN[2:6],
+QUARANTINED = pa.schema([("reason", pa.string()), ("value", pa.string()), ("text", pa.string()), *ORIGIN[:1], *ORIGIN[3:7],
                          ("line", pa.int64())])  # fmt: skip
 
 
-def write(folder: Path, docs: Iterable[Document], sources: list[Source], split: Split) -> dict[str, Any]:
-    """Writes a corpus into `folder`, each of its parts whole or not at all; returns what stats.json holds."""
+def write(
+    folder: Path, docs: Iterable[Document], sources: list[Source], split: Split, steps: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Writes a corpus into `folder`, each of its parts whole or not at all; returns what stats.json holds. `steps` are the
+    names of those that the documents went through, in their order."""
     about = {source.name: source.about() for source in sources}
-    counts = _Counts(sources, about)
+    counts = Account(sources, about, steps)
     tables = {"documents": DOCUMENTS, "dropped": DROPPED, "quarantined": QUARANTINED}
     for name in (*tables, "stats.json", "corpus.html"):  # of a try that was killed while it put them in place
         files.remove(folder / name)
@@ -51,18 +52,19 @@ def write(folder: Path, docs: Iterable[Document], sources: list[Source], split: 
         outputs = {name: _Table(temporary / name, schema) for name, schema in tables.items()}
         for doc in docs:
             counts.seen += 1
-            language = doc.meta.get("language") or about[doc.source]["language"] or _detected(doc)
-            common = (doc.source, language, doc.origin.file, doc.origin.member, doc.origin.start, doc.origin.end)
+            language = doc.meta.pop("language", None) or about[doc.source]["language"] or _detected(doc)
+            scores = doc.meta.pop("scores", None)
+            common = (doc.source, language, scores or {}, doc.origin.file, doc.origin.member, doc.origin.start, doc.origin.end)
             size = len(doc.text.encode("utf-8"))
             if doc.rejection is None:
                 where = split.of(doc)
                 outputs["documents"].add((doc.id, doc.text, where, *common, compact(doc.meta)), size)
-                counts.keep(doc, where, size, language)
+                counts.keep(doc, where, size, language, scores or {})
                 continue
             value = doc.rejection.value
             shown = value if value is None or isinstance(value, str) else compact(value)
             if doc.rejection.step == QUARANTINE:
-                where_read = (doc.source, *common[2:], doc.meta.get("line"))
+                where_read = (doc.source, *common[3:], doc.meta.get("line"))
                 outputs["quarantined"].add((doc.rejection.reason, shown, doc.text, *where_read), size)
             else:
                 why = (doc.rejection.step, doc.rejection.reason, shown)
@@ -122,76 +124,3 @@ class _Table:
         self.file.write_table(pa.Table.from_arrays(columns, schema=self.schema), row_group_size=len(self.rows))
         self.file_rows, self.file_size = self.file_rows + len(self.rows), self.file_size + self.size
         self.rows, self.size = [], 0
-
-
-class _Counts:
-    """What the corpus amounts to, for the whole, each source and each split; and a few documents of every fate."""
-
-    def __init__(self, sources: list[Source], about: dict[str, dict[str, Any]]):
-        self.sources, self.about, self.seen = sources, about, 0
-        self.dropped: dict[str, Counter[str]] = {source.name: Counter() for source in sources}
-        self.quarantined: dict[str, Counter[str]] = {source.name: Counter() for source in sources}
-        self.documents: Counter[tuple[str, str]] = Counter()  # (source, split)
-        self.bytes: Counter[tuple[str, str]] = Counter()
-        self.shown: dict[tuple[str, str], list[tuple[int, int, dict[str, Any]]]] = {}
-
-    def keep(self, doc: Document, split: str, size: int, language: str | None) -> None:
-        self.documents[doc.source, split] += 1
-        self.bytes[doc.source, split] += size
-        self._show(("kept", doc.source), doc, language, split)
-
-    def reject(self, doc: Document, language: str | None) -> None:
-        assert doc.rejection is not None
-        if doc.rejection.step == QUARANTINE:
-            self.quarantined[doc.source][doc.rejection.reason] += 1
-            self._show(("quarantined", doc.rejection.reason), doc, language)
-        else:
-            name = f"{doc.rejection.step}.{doc.rejection.reason}"
-            self.dropped[doc.source][name] += 1
-            self._show(("dropped", name), doc, language)
-
-    def _show(self, fate: tuple[str, str], doc: Document, language: str | None, split: str = "") -> None:
-        """Keeps the few documents with the smallest hashes: a sample that no order can change."""
-        held = self.shown.setdefault(fate, [])
-        rank = (-place(doc.id), -doc.order)
-        if len(held) < EXAMPLES or rank > held[0][:2]:
-            example = {"text": doc.text[:600], "source": doc.source, "language": language,
-                       "file": doc.origin.file, "start": doc.origin.start, "end": doc.origin.end, "split": split,
-                       "line": doc.meta.get("line") if fate[0] == "quarantined" else None,
-                       "value": doc.rejection.value if doc.rejection else None,
-                       "similarity": doc.meta.get("similarity") if fate[0] == "dropped" else None}  # fmt: skip
-            (heapq.heappushpop if len(held) == EXAMPLES else heapq.heappush)(held, (*rank, example))
-
-    def examples(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
-        return {fate: [example for _, _, example in sorted(held, key=lambda h: h[:2], reverse=True)]
-                for fate, held in sorted(self.shown.items())}  # fmt: skip
-
-    def stats(self) -> dict[str, Any]:
-        splits = [name for name in ("train", "validation", "test") if any(split == name for _, split in self.documents)]
-        kept = self.documents.total()
-        dropped = sum(self.dropped.values(), Counter())
-        quarantined = sum(self.quarantined.values(), Counter())
-        sources = [self._source(source, splits) for source in self.sources]
-        assert self.seen == kept + dropped.total() + quarantined.total() == sum(source["in"] for source in sources)
-        return {
-            "in": self.seen, "kept": kept,
-            "dropped": dict(sorted(dropped.items())), "quarantined": dict(sorted(quarantined.items())),
-            "splits": {name: self._amount(lambda source, split, name=name: split == name) for name in splits},
-            "sources": sources,
-        }  # fmt: skip
-
-    def _source(self, source: Source, splits: list[str]) -> dict[str, Any]:
-        name, about = source.name, self.about[source.name]
-        amount = self._amount(lambda own, split: own == name)
-        return {
-            "name": name, "type": source.type, "path": source.path, "title": about["title"], "language": about["language"],
-            "licence": about["licence"], "weight": source.weight,
-            "in": amount["documents"] + self.dropped[name].total() + self.quarantined[name].total(),
-            "kept": amount["documents"], "bytes": amount["bytes"],
-            "dropped": dict(sorted(self.dropped[name].items())), "quarantined": dict(sorted(self.quarantined[name].items())),
-            "splits": {split: self._amount(lambda own, where, split=split: own == name and where == split) for split in splits},
-        }  # fmt: skip
-
-    def _amount(self, chosen: Any) -> dict[str, int]:
-        keys = [key for key in self.documents if chosen(*key)]
-        return {"documents": sum(self.documents[key] for key in keys), "bytes": sum(self.bytes[key] for key in keys)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from yanmo.core import files
 from yanmo.core.config import PartOf
+from yanmo.core.energy import Meter
 from yanmo.core.errors import DataError
 from yanmo.core.manifest import BEGUN
 from yanmo.core.messages import text
@@ -16,7 +17,7 @@ from yanmo.core.run import Run
 from yanmo.core.stage import Stage
 from yanmo.corpus import split
 from yanmo.corpus.dataset import Engine
-from yanmo.corpus.engines.local import LocalEngine
+from yanmo.corpus.engines.local import LocalEngine, cores
 from yanmo.corpus.source import Source
 from yanmo.corpus.step import Step, apply
 
@@ -61,19 +62,26 @@ class CorpusStage(Stage):
         for part in (*self.steps, *self.sources()):
             part.check()
 
+    def survey(self) -> dict[str, Any]:
+        from yanmo.corpus.survey import survey
+
+        return survey(self.sources(), self.steps, getattr(self.engine, "workers", None) or cores())
+
     def run(self, run: Run, folder: Path) -> dict[str, str]:
         from yanmo.corpus import writer
+        from yanmo.corpus.page import with_cost
 
         sources, work = self.sources(), folder / PARTS
         begun = files.read_json(folder / BEGUN)["sources"]
         files.write_json(work / "inputs.json", {source["path"]: source["sha256"] for source in begun})
+        meter = Meter()
         with self.engine.session(work, run.console) as session:
             docs = session.read(sources)
             if any(source.costly for source in sources):
                 docs = docs.persist()  # so that another step does not mean another extraction
             docs = apply(self.steps, docs).persist()
             chosen = split.decide(docs, self.validation, sources)
-            stats = writer.write(folder, docs.collect(), sources, chosen)
+            stats = writer.write(folder, docs.collect(), sources, chosen, [step.type for step in self.steps])
             session.sweep()
         if not stats["kept"]:
             reasons = {**stats["quarantined"], **stats["dropped"]}
@@ -83,7 +91,9 @@ class CorpusStage(Stage):
                             text("loosen the steps, or see that fields and encoding fit the data"))  # fmt: skip
         if not self.keep_parts:
             files.remove(work)
+        cost, card = meter.read(), folder / "corpus.html"
+        files.write_json(folder / "cost.json", cost)  # neither it nor the card that shows it is an output: see Stage.run
+        files.write_text(card, with_cost(card.read_text(encoding="utf-8"), cost))
         run.console.log(text("corpus: {read} read, {kept} kept", read=stats["in"], kept=stats["kept"]))
-        names = {"corpus": "documents", "stats": "stats.json", "page": "corpus.html",
-                 "dropped": "dropped", "quarantined": "quarantined"}  # fmt: skip
+        names = {"corpus": "documents", "stats": "stats.json", "dropped": "dropped", "quarantined": "quarantined"}
         return {name: place for name, place in names.items() if (folder / place).exists()}
