@@ -49,16 +49,21 @@ wheel: .venv/.dev
 	@touch $@
 
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e '.[hf]' --group dev
+	$(PIP) -e '.[corpus,hf,spark]' --group dev
 	@touch .venv/.base $@
 
 # The peers live apart, pinned, so that their demands never touch ours.
-bench-env: .bench/.ready
+bench-env: .bench/.ready .bench-corpus/.ready
 .bench/.ready: benchmarks/peers.txt benchmarks/peers-alone.txt constraints.txt
 	$(PYTHON) -m venv .bench
 	.bench/bin/python -m pip --disable-pip-version-check install -q $(PIP_ARGS) -c constraints.txt -r benchmarks/peers.txt
 	.bench/bin/python -m pip --disable-pip-version-check install -q $(PIP_ARGS) --no-deps -r benchmarks/peers-alone.txt
 	@touch $@
 
+.bench-corpus/.ready: benchmarks/peers-corpus.txt
+	$(PYTHON) -m venv .bench-corpus
+	.bench-corpus/bin/python -m pip --disable-pip-version-check install -q $(PIP_ARGS) -r benchmarks/peers-corpus.txt
+	@touch $@
+
 clean:
-	rm -rf .venv .bench dist build runs
+	rm -rf .venv .bench .bench-corpus dist build runs

@@ -1,0 +1,283 @@
+"""One contestant of benchmarks/corpus.py, alive in a process of its own; it runs a case when told to.
+
+    python corpus_contestant.py yanmo|datatrove FOLDER     on stdin: a case a line; on stdout: JSON lines
+
+Each case runs over the same documents (FOLDER, as corpus_pages.py wrote it) and answers {"seconds": processor time of this
+process and of its children, "count", "kept": [did the filter keep it?]}. Files of a peer's environment are imported only
+for that peer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+Answer = dict[str, Any]
+
+
+def used() -> float:
+    found = os.times()
+    return found.user + found.system + found.children_user + found.children_system
+
+
+def bodies(folder: Path) -> list[str]:
+    with open(folder / "docs" / "docs.jsonl", encoding="utf-8") as handle:
+        return [json.loads(line)["text"] for line in handle]
+
+
+# ------------------------------------------------------------------------------------------------ ours
+
+STEPS: dict[str, dict[str, Any]] = {
+    "language": {"type": "language", "keep": ["en"], "min_score": 0.65},
+    "repair": {"type": "repair"},
+    "gopher_repetition": {"type": "gopher_repetition", "language": "en"},
+    "gopher_quality": {"type": "gopher_quality", "language": "en"},
+    "c4": {"type": "c4_quality", "terminal_punctuation": False},
+    "fineweb": {"type": "fineweb_quality", "language": "en"},
+    "pii": {"type": "pii"},
+}
+ORDER = list(STEPS)
+
+
+class Yanmo:
+    def __init__(self, folder: Path):
+        from yanmo.core.registry import create
+
+        self.folder, self.bodies = folder, bodies(folder)
+        self.steps = {name: create("step", settings) for name, settings in STEPS.items()}
+        self.create = create
+
+    def documents(self) -> list[Any]:
+        from yanmo.core.data import Document, Origin
+
+        return [Document(f"{i:032x}", body, Origin("docs.jsonl", None, i, i + 1), "docs", order=i) for i, body in enumerate(self.bodies)]
+
+    def step(self, name: str) -> Answer:
+        docs = self.documents()
+        started = used()
+        for _ in self.steps[name].rows(iter(docs)):
+            pass
+        return {"seconds": used() - started, "count": len(docs), "kept": [doc.rejection is None for doc in docs]}
+
+    def text_side(self) -> Answer:
+        docs = self.documents()
+        minhash = self.create("step", {"type": "minhash_dedup"})
+        started = used()
+        rows: Iterator[Any] = iter(docs)
+        for name in ORDER:
+            rows = self.steps[name].rows(rows)
+        for _ in minhash.sign(rows):
+            pass
+        return {"seconds": used() - started, "count": len(docs)}
+
+    def minhash(self) -> Answer:
+        docs, step = self.documents(), self.create("step", {"type": "minhash_dedup"})
+        started = used()
+        for _ in step.sign(iter(docs)):
+            pass
+        return {"seconds": used() - started, "count": len(docs)}
+
+    def clusters(self) -> Answer:
+        """Bands, neighbours and components of signatures that are there, on one worker."""
+        from yanmo.core.console import Console
+        from yanmo.corpus.engines.local import LocalEngine
+
+        step = self.create("step", {"type": "minhash_dedup"})
+        source = self.create("source", {"type": "jsonl", "path": str(self.folder / "docs" / "docs.jsonl")})
+        with tempfile.TemporaryDirectory() as folder, LocalEngine(workers=1).session(Path(folder), Console(quiet=True)) as session:
+            docs = session.read([source]).persist()
+            signed = docs.map(step.sign).persist()
+            for _ in signed.collect():
+                pass
+            started = used()
+            dropped = sum(doc.rejection is not None for doc in step.apply(docs).collect())
+            return {"seconds": used() - started, "count": len(self.bodies), "dropped": dropped}
+
+    def warc(self, extract: str) -> Answer:
+        source = self.create("source", {"type": "warc", "path": str(self.folder / "warc" / "pages.warc.gz"), "extract": extract})
+        started, count = used(), 0
+        for shard in source.shards():
+            for doc in source.read(shard):
+                count += doc.rejection is None
+        return {"seconds": used() - started, "count": count}
+
+    def whole(self, extract: str, engine: dict[str, Any]) -> Answer:
+        """WARC to deduplicated Parquet by a recipe."""
+        import time
+
+        from yanmo.core.config import Place
+        from yanmo.core.console import Console
+        from yanmo.core.execute import execute
+        from yanmo.core.recipe import parse
+
+        stage = {"source": {"type": "warc", "path": str(self.folder / "warc" / "pages.warc.gz"), "extract": extract},
+                 "steps": [*STEPS.values(), {"type": "minhash_dedup"}], "engine": engine}  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            started, wall = used(), time.perf_counter()
+            execute(parse({"name": "x", "stages": [{"corpus": stage}]}, Place()), Path(folder) / "run", console=Console(quiet=True))
+            seconds, wall = used() - started, time.perf_counter() - wall
+            stats = json.loads((Path(folder) / "run" / "corpus" / "stats.json").read_text())
+        return {"seconds": seconds, "wall": wall, "count": stats["in"], "kept_count": stats["kept"]}
+
+    def cases(self) -> dict[str, Callable[[], Answer]]:
+        found: dict[str, Callable[[], Answer]] = {name: lambda name=name: self.step(name) for name in STEPS}
+        found |= {"minhash": self.minhash, "clusters": self.clusters, "text_side": self.text_side}
+        found |= {"warc": lambda: self.warc("raw"), "extract_quality": lambda: self.warc("quality"), "extract_fast": lambda: self.warc("fast")}
+        for workers in (1, 2):
+            for tier in ("quality", "fast"):
+                found[f"whole_{tier}_{workers}"] = lambda t=tier, w=workers: self.whole(t, {"type": "local", "workers": w})
+        found["whole_quality_spark"] = lambda: self.whole("quality", {"type": "spark", "master": "local[2]"})
+        return found
+
+
+# ------------------------------------------------------------------------------------------------ datatrove
+
+
+class Datatrove:
+    def __init__(self, folder: Path):
+        import datatrove.utils.lid as lid
+
+        model = next(path for entry in os.environ["LANGUAGE_MODEL"].split(os.pathsep) for path in Path(entry).rglob("lid.176.ftz"))
+        lid.cached_asset_path_or_download = lambda *_, **__: str(model)  # the model that we use too, and no network
+        self.folder, self.bodies = folder, bodies(folder)
+        self.filters: dict[str, Any] = {}
+
+    def made(self) -> dict[str, Any]:
+        from datatrove.pipeline.filters import (
+            C4QualityFilter,
+            FineWebQualityFilter,
+            GopherQualityFilter,
+            GopherRepetitionFilter,
+            LanguageFilter,
+        )
+        from datatrove.pipeline.formatters import FTFYFormatter, PIIFormatter
+
+        return {"language": LanguageFilter(languages="en"), "repair": FTFYFormatter(), "gopher_repetition": GopherRepetitionFilter(),
+                "gopher_quality": GopherQualityFilter(), "c4": C4QualityFilter(filter_no_terminal_punct=False),
+                "fineweb": FineWebQualityFilter(), "pii": PIIFormatter()}  # fmt: skip
+
+    def documents(self) -> list[Any]:
+        from datatrove.data import Document
+
+        return [Document(text=body, id=str(i)) for i, body in enumerate(self.bodies)]
+
+    def step(self, name: str) -> Answer:
+        self.filters = self.filters or self.made()
+        docs, block, kept = self.documents(), self.filters[name], []
+        if hasattr(block, "filter"):
+            block.filter(docs[0])  # its model or tokenizer is loaded
+            docs = self.documents()
+        started = used()
+        for doc in docs:
+            if hasattr(block, "filter"):
+                result = block.filter(doc)
+                kept.append(bool(result[0] if isinstance(result, tuple) else result))
+            else:
+                doc.text = block.format(doc.text)
+                kept.append(True)
+        return {"seconds": used() - started, "count": len(docs), "kept": kept}
+
+    def signature(self, folder: str) -> Any:
+        from datatrove.pipeline.dedup import MinhashDedupSignature
+
+        return MinhashDedupSignature(output_folder=folder)
+
+    def minhash(self) -> Answer:
+        with tempfile.TemporaryDirectory() as folder:
+            block = self.signature(folder)
+            block.get_shingles("warm it up, please, with a few words")
+            docs = self.documents()
+            started = used()
+            block.run(iter(docs))
+            return {"seconds": used() - started, "count": len(docs)}
+
+    def clusters(self) -> Answer:
+        from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.signature(f"{folder}/signatures").run(iter(self.documents()))
+            docs = self.documents()
+            started = used()
+            for bucket in range(14):
+                MinhashDedupBuckets(f"{folder}/signatures", f"{folder}/buckets").run(None, bucket, 14)
+            MinhashDedupCluster(f"{folder}/buckets", f"{folder}/remove").run(None, 0, 1)
+            left = sum(1 for _ in MinhashDedupFilter(f"{folder}/remove").run(iter(docs), 0, 1))
+            return {"seconds": used() - started, "count": len(docs), "dropped": len(docs) - left}
+
+    def text_side(self) -> Answer:
+        self.filters = self.filters or self.made()
+        with tempfile.TemporaryDirectory() as folder:
+            docs, last = self.documents(), self.signature(folder)
+            started = used()
+            rows: Any = iter(docs)
+            for name in ORDER:
+                rows = self.filters[name].run(rows)
+            last.run(rows)
+            return {"seconds": used() - started, "count": len(docs)}
+
+    def reader(self) -> Any:
+        from datatrove.pipeline.readers import WarcReader
+
+        return WarcReader(str(self.folder / "warc"), glob_pattern="*.warc.gz")
+
+    def warc(self) -> Answer:
+        started = used()
+        count = sum(1 for _ in self.reader().run())
+        return {"seconds": used() - started, "count": count}
+
+    def extract(self) -> Answer:
+        from datatrove.pipeline.extractors import Trafilatura
+
+        docs = list(self.reader().run())
+        started = used()
+        count = sum(1 for _ in Trafilatura(timeout=10).run(iter(docs)))
+        return {"seconds": used() - started, "count": count}
+
+    def whole(self) -> Answer:
+        import time
+
+        from datatrove.executor import LocalPipelineExecutor
+        from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter
+        from datatrove.pipeline.extractors import Trafilatura
+        from datatrove.pipeline.readers import JsonlReader
+        from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
+
+        with tempfile.TemporaryDirectory() as folder:
+            def run(name: str, pipeline: list[Any], tasks: int = 1) -> None:
+                LocalPipelineExecutor(pipeline, tasks=tasks, workers=1, logging_dir=f"{folder}/logs/{name}").run()
+
+            started, wall = used(), time.perf_counter()
+            run("base", [self.reader(), Trafilatura(timeout=10), *self.made().values(), JsonlWriter(f"{folder}/base")])
+            run("sign", [JsonlReader(f"{folder}/base"), self.signature(f"{folder}/signatures")])
+            run("buckets", [MinhashDedupBuckets(f"{folder}/signatures", f"{folder}/buckets")], 14)
+            run("clusters", [MinhashDedupCluster(f"{folder}/buckets", f"{folder}/remove")])
+            run("filter", [JsonlReader(f"{folder}/base"), MinhashDedupFilter(f"{folder}/remove"), ParquetWriter(f"{folder}/out")])
+            seconds, wall = used() - started, time.perf_counter() - wall
+            import pyarrow.parquet as parquet
+
+            kept = sum(parquet.read_metadata(path).num_rows for path in Path(folder, "out").rglob("*.parquet"))
+        return {"seconds": seconds, "wall": wall, "count": len(self.bodies), "kept_count": kept}
+
+    def cases(self) -> dict[str, Callable[[], Answer]]:
+        found: dict[str, Callable[[], Answer]] = {name: lambda name=name: self.step(name) for name in STEPS}
+        return found | {"minhash": self.minhash, "clusters": self.clusters, "text_side": self.text_side, "warc": self.warc,
+                        "extract_quality": self.extract, "whole_quality_1": self.whole}  # fmt: skip
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a peer prints is not an answer
+    contestant: Any = {"yanmo": Yanmo, "datatrove": Datatrove}[sys.argv[1]](Path(sys.argv[2]))
+    cases = contestant.cases()
+    print(json.dumps({"cases": list(cases)}), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(cases[line.strip()]()), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The input of benchmarks/corpus.py: real prose of the shipped samples, as documents and as web pages in a WARC.
+
+A document is a run of paragraphs of a novel or a speech, about 2.6 kB. A page wraps it in what pages have around their
+text (navigation, teasers, a footer, scripts), about 9 kB. A tenth are near-duplicates: another document with a few words
+changed and a tail of its own.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from html import escape
+from pathlib import Path
+
+SAMPLES = Path(__file__).parent.parent / "yanmo" / "samples"
+PROSE = ("moby_dick", "state_of_the_union")
+CHARACTERS = 2600
+LINKS = ["Home", "World", "Politics", "Business", "Science", "Books", "Travel", "Opinion", "Weather", "About us", "Contact",
+         "Subscribe", "Archive", "Letters", "Privacy", "Terms"]  # fmt: skip
+
+
+def documents(count: int, seed: int = 0) -> list[str]:
+    rng = random.Random(seed)
+    paragraphs: list[str] = []
+    for name in PROSE:
+        for path in sorted((SAMPLES / name).glob("*.jsonl*")):
+            with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as handle:
+                paragraphs += [" ".join(part.split()) for line in handle for part in json.loads(line)["text"].split("\n\n")]
+    found: list[str] = []
+    held: list[str] = []
+    for paragraph in paragraphs:
+        if len(paragraph) < 60:
+            continue
+        held.append(paragraph)
+        if sum(map(len, held)) >= CHARACTERS * rng.uniform(0.6, 1.4):
+            found.append("\n".join(held))
+            held = []
+    rng.shuffle(found)
+    found = found[:count]
+    for index in range(9, len(found), 10):
+        words = found[rng.randrange(index)].split(" ")
+        for place in rng.sample(range(len(words)), max(1, len(words) // 200)):
+            words[place] = rng.choice(words)
+        found[index] = " ".join(words) + f"\nPrinted again as number {index} of this series, by permission of its editor."
+    return found
+
+
+def page(body: str, number: int) -> str:
+    rng = random.Random(number)
+    menu = "".join(f'<li class="nav-item"><a href="/{name.lower()}">{name}</a></li>' for name in LINKS)
+    teasers = "".join(
+        f'<div class="teaser"><a href="/story/{rng.randrange(10**6)}"><img src="/img/{rng.randrange(10**6)}.jpg" alt="">'
+        f"<h4>{rng.choice(LINKS)}: story {rng.randrange(1000)}</h4></a><span>{rng.randrange(1, 59)} min ago</span></div>"
+        for _ in range(18)
+    )
+    text = "\n".join(f"<p>{escape(part)}</p>" for part in body.split("\n"))
+    return (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Article {number}</title>'
+            f'<script>window.data={{"id":{number},"tags":[1,2,3]}};</script><style>.nav{{color:#333}}.teaser{{margin:2px}}</style></head>'
+            f'<body><header><nav><ul class="nav">{menu}</ul></nav></header><main><article><h1>Article {number}</h1>\n{text}\n</article>'
+            f'</main><aside class="related"><h3>Related</h3>{teasers}</aside><footer><ul>{menu}</ul>'
+            f"<p>Copyright. All rights reserved.</p></footer></body></html>\n")  # fmt: skip
+
+
+def record(html: str, number: int) -> bytes:
+    payload = html.encode("utf-8")
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {len(payload)}\r\n\r\n".encode()
+    body = head + payload
+    return (f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://www.example.org/article/{number}\r\n"
+            f"WARC-Date: 2026-01-01T00:00:00Z\r\nWARC-Record-ID: <urn:uuid:00000000-0000-4000-8000-{number:012d}>\r\n"
+            f"Content-Type: application/http; msgtype=response\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body + b"\r\n\r\n"  # fmt: skip
+
+
+def write(folder: Path, count: int) -> dict[str, int]:
+    """`docs/docs.jsonl` and `warc/pages.warc.gz` of the same documents; how many and how large."""
+    bodies = documents(count)
+    (folder / "docs").mkdir(parents=True)
+    (folder / "warc").mkdir()
+    with open(folder / "docs" / "docs.jsonl", "w", encoding="utf-8") as handle:
+        handle.writelines(json.dumps({"text": body, "id": str(number)}, ensure_ascii=False) + "\n" for number, body in enumerate(bodies))
+    html = 0
+    with open(folder / "warc" / "pages.warc.gz", "wb") as out:
+        for number, body in enumerate(bodies):
+            shown = page(body, number)
+            html += len(shown.encode())
+            out.write(gzip.compress(record(shown, number), 6, mtime=0))
+    return {"documents": len(bodies), "text_bytes": sum(len(body.encode()) for body in bodies), "html_bytes": html}
