@@ -65,17 +65,18 @@ def execute(
         if name not in known:
             raise RequestError(name, None, text("no stage '{name}' in the recipe", name=name), nearest(name, known))
     links = [inputs_of(index, recipe, directory) for index in range(len(recipe.stages))]  # all wiring checked before work
-    sources = {entry.name: [Path(p) for p in entry.stage.files()] for entry in recipe.stages}
-    for entry in recipe.stages:  # unsound data is found now, not after the training before it
+    wanted = recipe.stages[: known.index(until) + 1 if until else None]
+    sources = {entry.name: [Path(p) for p in entry.stage.files()] for entry in wanted}
+    for entry in wanted:  # unsound data is found now, not after the training before it
         entry.stage.check()
     began = time.monotonic()
     report: dict[str, Any] = {"run_dir": str(directory), "stages": {}}
     with locked(directory):
-        check_differences(recipe, links, sources, directory, set(redo or []))
+        check_differences(recipe, wanted, sources, directory, set(redo or []))
         files.remove_temporaries(directory)
         write_once(directory / "recipe.yaml", recipe.dump())
         write_environment(directory, recipe.seed)
-        for index, entry in enumerate(recipe.stages):
+        for index, entry in enumerate(wanted):
             folder = directory / entry.name
             fingerprint, parts = fingerprint_of(entry, recipe, links[index], sources[entry.name], directory)
             manifest = read_manifest(folder)
@@ -89,8 +90,6 @@ def execute(
                 minutes = share_of_budget(recipe, index, (time.monotonic() - began) / 60)
                 _work(entry, recipe, directory, links[index], fingerprint, parts, console, minutes)
                 report["stages"][entry.name] = "ran"
-            if entry.name == until:
-                break
     return report
 
 

@@ -5,6 +5,7 @@ Never a path of the machine's and never a time, so that a run can be moved and c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,12 @@ def source_of(path: Path, known: dict[str, dict]) -> dict[str, Any]:
     return {"path": written(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": files.sha256(path)}
 
 
-def check_differences(recipe: Recipe, links: list[list[Input]], sources: dict[str, list[Path]], directory: Path,
+def check_differences(recipe: Recipe, wanted: Sequence[Entry], sources: dict[str, list[Path]], directory: Path,
                        redo: set[str]) -> None:  # fmt: skip
-    """Before any work: a folder whose own settings or files differ from the recipe's stops the run.
+    """Before any work: the folder of a wanted stage whose own settings or files differ from the recipe's stops the run.
 
     Inputs that changed because an earlier stage is redone are no difference: what depends on it is redone with it."""
-    for entry in recipe.stages:
+    for entry in wanted:
         folder = directory / entry.name
         old = read_manifest(folder) or (files.read_json(folder / BEGUN) if (folder / BEGUN).is_file() else None)
         if old is None or entry.name in redo:

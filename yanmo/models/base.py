@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from yanmo.core.config import Part
+from yanmo.nn.heads import Reduce, language_head
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
@@ -76,9 +77,6 @@ class Slots(Protocol):
     def write(self, name: str, value: Tensor) -> None: ...
 
 
-Reduce = Callable[[Tensor, Tensor], Any]
-
-
 class LanguageModel(nn.Module):
     """A distribution over the next token. Causal kinds see positions up to their own, masked kinds the whole row."""
 
@@ -88,6 +86,7 @@ class LanguageModel(nn.Module):
     vocabulary: int  # V
     context: int | None  # the longest row that the model takes; None: any
     width: int | None = None  # D, where there is a hidden state
+    head: nn.Module | None  # (V, D); None where it is the embedding's
 
     def state(self) -> dict[str, StateSpec]:
         raise NotImplementedError
@@ -99,9 +98,13 @@ class LanguageModel(nn.Module):
 
         `reduce(logits (n, V) fp32, positions (n,) int64 into the selected ones)` is called chunk by chunk instead of
         returning logits, so that a long batch never holds all of them; its tensors are concatenated along dimension 0.
-        With `slots`, the rows go on from what those remember and their state is extended by this pass.
+        With `slots`, the rows go on from what those remember and their state is extended by this pass. This one serves
+        every model with hidden states: the head, or the embedding where the two are tied, is put behind `encode`.
         """
-        raise NotImplementedError
+        hidden = self.encode(inputs, slots)
+        head = self.get_submodule("embedding" if self.head is None else "head")
+        logits, reduced = language_head(hidden, cast(Tensor, head.weight), select, reduce)
+        return Output(logits, hidden, reduced)
 
     def encode(self, inputs: Inputs, slots: Slots | None = None) -> Tensor:
         """The hidden states (B, T, D) alone, without logits: for classifiers, embeddings and explanations."""

@@ -24,8 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from yanmo.models.base import Inputs, LanguageModel, ModelPart, Output, Reduce, Slots, StateSpec
-from yanmo.nn.heads import language_head
+from yanmo.models.base import Inputs, LanguageModel, ModelPart, Slots, StateSpec
 from yanmo.nn.init import embedding, fill, linear
 from yanmo.nn.norm import RMSNorm
 
@@ -125,14 +124,6 @@ class Lstm(LanguageModel):
             slots.write("hidden", h.transpose(0, 1))
             slots.write("cell", c.transpose(0, 1))
         return F.dropout(self.norm(out), self.part.dropout, self.training)
-
-    def forward(
-        self, inputs: Inputs, slots: Slots | None = None, *, select: Tensor | None = None, reduce: Reduce | None = None
-    ) -> Output:
-        hidden = self.encode(inputs, slots)
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        logits, reduced = language_head(hidden, weight, select, reduce)
-        return Output(logits, hidden, reduced)
 
     def _pieces(self, x: Tensor, h: Tensor, c: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
         """Runs x (B, T, D) piece by piece. h and c (layers, B, D) are each row's before its first and after its last

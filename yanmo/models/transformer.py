@@ -24,9 +24,8 @@ from torch.nn import functional as F
 
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
-from yanmo.models.base import Inputs, LanguageModel, ModelPart, Output, Reduce, Slots, StateSpec
+from yanmo.models.base import Inputs, LanguageModel, ModelPart, Slots, StateSpec
 from yanmo.nn.attention import attend
-from yanmo.nn.heads import language_head
 from yanmo.nn.init import embedding, fill, linear
 from yanmo.nn.mlp import SquaredReLU, SwiGLU
 from yanmo.nn.norm import RMSNorm
@@ -201,14 +200,6 @@ class Transformer(LanguageModel):
             where = () if slots is None else (layer, slots)
             x = block(x, cos, sin, inputs.documents, *where)
         return self.norm(x)
-
-    def forward(
-        self, inputs: Inputs, slots: Slots | None = None, *, select: Tensor | None = None, reduce: Reduce | None = None
-    ) -> Output:
-        hidden = self.encode(inputs, slots)
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        logits, reduced = language_head(hidden, weight, select, reduce)
-        return Output(logits, hidden, reduced)
 
     def _positions(self, inputs: Inputs, steps: int, slots: Slots | None) -> tuple[Tensor, Tensor]:
         """The rotary tables of this pass. Raises RequestError for a row longer than the context."""
