@@ -99,8 +99,8 @@ def test_redo_with_the_same_result_reruns_only_that_stage(tiny):
 def test_until_asks_nothing_of_the_stages_behind_it(tiny):
     tiny()
     with pytest.raises(RunError, match="times: 3 → 5"):
-        tiny(overrides=["three.times=5"])
-    assert tiny(overrides=["three.times=5"], until="two") == {"count": "skipped", "two": "skipped"}
+        tiny("three.times=5")
+    assert tiny("three.times=5", until="two") == {"count": "skipped", "two": "skipped"}
 
 
 def test_until_stops_after_the_stage_and_a_later_run_goes_on(tiny):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import floor
 from typing import Any
 
@@ -14,6 +14,15 @@ from yanmo.corpus.split import place
 
 EXAMPLES = 4  # of each source that was kept from, and of each reason
 DUPLICATES = ("duplicate", "near_duplicate")  # reasons whose value is the id of the document that stays
+
+
+def unbroken(docs: Iterator[Document]) -> Iterator[Document]:
+    """The documents, each asserted to follow the one before: nothing was lost, doubled or moved on the way."""
+    last = -1
+    for doc in docs:
+        assert doc.order == last + 1 or (doc.order > last and doc.order & 0xFFFFFFFF == 0), f"{last} is followed by {doc.order}"
+        last = doc.order
+        yield doc
 
 
 class Account:

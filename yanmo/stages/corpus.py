@@ -59,7 +59,7 @@ class CorpusStage(Stage):
         return list(dict.fromkeys(found))
 
     def check(self) -> None:
-        for part in (*self.steps, *self.sources()):
+        for part in (self.engine, *self.steps, *self.sources()):
             part.check()
 
     def survey(self) -> dict[str, Any]:
@@ -69,6 +69,7 @@ class CorpusStage(Stage):
 
     def run(self, run: Run, folder: Path) -> dict[str, str]:
         from yanmo.corpus import writer
+        from yanmo.corpus.account import unbroken
         from yanmo.corpus.page import with_cost
 
         sources, work = self.sources(), folder / PARTS
@@ -81,7 +82,7 @@ class CorpusStage(Stage):
                 docs = docs.persist()  # so that another step does not mean another extraction
             docs = apply(self.steps, docs).persist()
             chosen = split.decide(docs, self.validation, sources)
-            stats = writer.write(folder, docs.collect(), sources, chosen, [step.type for step in self.steps])
+            stats = writer.write(folder, unbroken(docs.collect()), sources, chosen, [step.type for step in self.steps])
             session.sweep()
         if not stats["kept"]:
             reasons = {**stats["quarantined"], **stats["dropped"]}

@@ -63,6 +63,12 @@ class Reading:
         self.scan = scan
         self.shard, self.after, self.order = mark or (0, 0, scan.order)
         self.firsts: list[int] = []  # the place that record 0 of each shard has, or would have
+        self.next = self.order  # the place of the next row
+
+    @property
+    def count(self) -> int:
+        """How many rows were read so far, those before the mark among them."""
+        return self.next - self.scan.order
 
     def rows(self) -> Iterator[Row]:
         order, after = self.order, self.after
@@ -70,7 +76,7 @@ class Reading:
             self.firsts.append(order - after)
             for doc in source.read(shard, after):
                 doc.order = order
-                order += 1
+                order = self.next = order + 1
                 yield doc
             after = 0
 
@@ -159,6 +165,7 @@ class PersistTask(Task):
                 rows = function(rows)
             for held in parts.batches(rows):
                 part.add(parts.encode(held), reading.mark(held[-1].order))
+            assert part.count == reading.count, f"{reading.count} documents were read and {part.count} came out of {functions}"
             return part.count
 
 
@@ -172,9 +179,9 @@ class SpillTask(Task):
     reduce: Callable[[Any, Any], Any] | None
 
     def run(self) -> int:
-        return parts.write_spill(self.output, self._pairs())
+        return parts.write_spill(self.output, self.pairs())
 
-    def _pairs(self) -> Iterator[tuple[int, Row]]:
+    def pairs(self) -> Iterator[tuple[int, Row]]:
         held: dict[Key, Any] = {}
         for row in self.scan.rows():
             key = self.key(row)
@@ -199,14 +206,17 @@ class PlaceTask(Task):
     partition: int
 
     def run(self) -> int:
+        return parts.write_spill(self.output, self.pairs())
+
+    def pairs(self) -> Iterator[tuple[int, Row]]:
         keys = ((index, self.key(row)) for index, row in enumerate(self.scan.rows()))
-        pairs = ((section(key), (key, self.partition, index)) for index, key in keys if key is not None)
-        return parts.write_spill(self.output, pairs)
+        return ((section(key), (key, self.partition, index)) for index, key in keys if key is not None)
 
 
 @dataclass(frozen=True)
 class ReduceTask(Task):
-    """(key, value) of a range of sections, each key once, in the order of the keys."""
+    """(key, value) of a range of sections, each key once, in the order of the sections and in them of the keys: an order that
+    no number of ranges changes."""
 
     spills: tuple[Path, ...]
     first: int
@@ -214,13 +224,13 @@ class ReduceTask(Task):
     reduce: Callable[[Any, Any], Any]
 
     def run(self) -> int:
-        found = list(chain.from_iterable(parts.read_spill(path, self.first, self.last) for path in self.spills))
+        found = list(chain.from_iterable(parts.read_sections(path, self.first, self.last) for path in self.spills))
         return parts.write(self.output, self._combined(found))
 
     def _combined(self, found: list[pa.RecordBatch]) -> Iterator[Row]:
         if not found:
             return
-        table = pa.Table.from_batches(found).sort_by([("0", "ascending")])
+        table = pa.Table.from_batches(found).sort_by([(parts.SECTION, "ascending"), ("0", "ascending")]).drop_columns(parts.SECTION)
         found.clear()
         key: Key | None = None
         value: Any = None
