@@ -105,7 +105,8 @@ class Dataset:
 
     def group(self, key: Callable[[Row], Key | None], value: Callable[[Row], Any], reduce: Callable[[Any, Any], Any]) -> Dataset:
         """(key, value) for each key, its values combined two by two with `reduce`, which neither order nor grouping may
-        matter to. A row whose key is None takes no part. Values are small: they travel between processes."""
+        matter to. A row whose key is None takes no part. Values are small: they travel between processes. The order is that of
+        the top byte of the key's hash and then of the key: the same for any cut and on every engine."""
         return self._then(Group(self.session.number(), self.plan, key, value, reduce))
 
     def join(
@@ -136,6 +137,9 @@ class Dataset:
 
 class Engine(Part):
     """Where a plan is executed. Every engine gives the same rows in the same order."""
+
+    def check(self) -> None:
+        """Raises a RequestError for what can be known to be missing before any work."""
 
     def session(self, folder: Path, console: Console) -> AbstractContextManager[Session]:
         """A session whose intermediate files lie in `folder`; what an earlier one left there is used again where it fits.

@@ -34,7 +34,7 @@ from yanmo.corpus.engines.tasks import (
 )
 from yanmo.corpus.source import SHARD_BYTES, Shard, Source
 
-FORMAT = 2  # grows when part files of an older version cannot be used
+FORMAT = 3  # grows when part files of an older version cannot be used
 PARTITIONS = 256  # about how many a large input is cut into, within the bounds of
 LARGEST = 64 << 20  # bytes of input in a partition
 RANGE_ROWS = 100_000  # keys that a task holds
@@ -115,7 +115,7 @@ class LocalSession:
         done = folder / "done.json"
         if not done.is_file():
             made = make(plan, folder)
-            files.write_json(done, [path.name for path in made])
+            files.write_json(done, [path.relative_to(folder).as_posix() for path in made])
             files.remove(folder / "spill")
         return [folder / name for name in files.read_json(done)]
 
@@ -140,7 +140,7 @@ class LocalSession:
     def _join(self, plan: dataset.Join, folder: Path) -> list[Path]:
         right = self._scans(plan.other)
         others = self._run(text("corpus: keys"), [
-            SpillTask(folder / "spill" / f"right-{i:05d}.arrow", scan, _first, _second, None, size=scan.size)
+            SpillTask(folder / "spill" / f"right-{i:05d}.arrow", scan, first_of, second_of, None, size=scan.size)
             for i, scan in enumerate(right)])  # fmt: skip
         places = self._run(text("corpus: keys"), [
             PlaceTask(folder / "spill" / f"left-{i:05d}.arrow", scan, plan.key, i, size=scan.size)
@@ -216,9 +216,9 @@ def ranges(spills: Sequence[Path]) -> list[tuple[int, int, int]]:
     return found
 
 
-def _first(row: tuple[Any, Any]) -> Any:
+def first_of(row: tuple[Any, Any]) -> Any:
     return row[0]
 
 
-def _second(row: tuple[Any, Any]) -> Any:
+def second_of(row: tuple[Any, Any]) -> Any:
     return row[1]

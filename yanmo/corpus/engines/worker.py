@@ -65,14 +65,14 @@ def main() -> None:
                 raise task
             answer = (True, task.run())
         except BaseException as error:
-            answer = (False, _portable(error))
+            answer = (False, portable(error))
         try:
             send(answers, answer)
         except OSError:  # the parent is gone
             os._exit(0)
 
 
-def _portable(error: BaseException) -> BaseException:
+def portable(error: BaseException) -> BaseException:
     """Errors meant for the user as they are; anything else as text, with where it happened."""
     from yanmo.core.errors import YanmoError
 
