@@ -223,7 +223,7 @@ def _plain_log(axis: Any) -> None:
     """Seconds as people say them."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    names = {0.1: "0.1 s", 0.3: "0.3 s", 1: "1 s", 3: "3 s", 10: "10 s", 30: "30 s", 60: "1 min", 180: "3 min", 600: "10 min",
+    names = {0.1: "0.1 s", 0.3: "0.3 s", 1: "1 s", 3: "3 s", 10: "10 s", 60: "1 min", 180: "3 min", 600: "10 min",
              1800: "30 min", 3600: "1 h", 10800: "3 h", 36000: "10 h", 86400: "1 d", 259200: "3 d"}  # fmt: skip
     low, high = axis.get_xlim()
     ticks = [tick for tick in names if low <= tick <= high]
