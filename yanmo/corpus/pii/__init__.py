@@ -1,0 +1,1 @@
+"""Personal data in text: where it stands, of which kind, and what may stand in its place."""
