@@ -143,7 +143,7 @@ def test_a_changed_step_redoes_only_what_depends_on_it(source):
     folder = corpus(source)
     made = {path: path.stat().st_mtime_ns for path in (folder / "parts").rglob("*.arrow")}
     kept_before = json.loads((folder / "stats.json").read_text())["kept"]
-    changed = [*STEPS[:3], {"type": "minhash_dedup", "bands": 60, "rows": 1}]
+    changed = [*STEPS[:3], {"type": "length", "max_chars": 150}]
     stage = {"source": source, "steps": changed, "engine": {"type": "local", "workers": 2}}
     with pytest.raises(Exception, match="redo corpus"):
         execute(parse({"name": "x", "stages": [{"corpus": stage}]}, Place()), "run", console=Console(quiet=True))

@@ -25,9 +25,9 @@ from yanmo.corpus.step import Step, apply
 from yanmo.corpus.steps.minhash_dedup import MinhashDedup
 from yanmo.text.language import language as script_language
 
-DOCUMENTS = 600  # looked at in each source
+DOCUMENTS = 400  # looked at in each source
 SHARDS = 24
-CHARACTERS = 4 << 20  # of a source's sample, at most
+CHARACTERS = 3 << 19  # of a source's sample, at most
 
 
 class Sampled(Source):
@@ -61,28 +61,28 @@ def survey(sources: Sequence[Source], steps: Sequence[Step], workers: int) -> di
 
     `kept` and `dropped` are shares of the sample after the steps; `seconds` the work of reading and of the steps for the
     whole with `workers` processes; `texts` the kept sample (not for showing: the tokenizer's estimate needs it)."""
-    found, sampled = [], []
+    found, sampled = list[dict[str, Any]](), []
+    looked_at = 0
     for source in sources:
         shards = source.shards()
         each = -(-DOCUMENTS // max(len(spread(shards, SHARDS)), 1))
         sample = Sampled(path=source.path, name=source.name, language=source.language, inner=source, each=each)
-        started = time.monotonic()
         docs = [doc for shard in sample.shards() for doc in sample.documents(shard)]
-        about = _about(source, docs, sum(shard.size for shard in shards))
-        found.append(about | {"reading": time.monotonic() - started})
+        looked_at += sum(len(doc.text.encode()) for doc in docs if doc.rejection is None)
+        found.append(_about(source, docs, sum(shard.size for shard in shards)))
         sampled.append(sample)
-    seconds, fates, texts = _through(sampled, list(steps))
+    seconds, fates, kept = _through(sampled, list(steps))
     read = sum(about["sampled"] for about in found) or 1
-    scale = sum(about["documents"] for about in found) / read
-    kept_bytes = sum(len(body.encode()) for body in texts)
-    packed = len(pa.compress("".join(texts).encode(), "zstd", asbytes=True)) if texts else 0
-    kept = fates.pop("kept", 0)
+    scale = {about["name"]: about["documents"] / max(about["sampled"], 1) for about in found}
+    texts = [body for bodies in kept.values() for body in bodies]
+    size = {name: sum(len(body.encode()) for body in bodies) * scale[name] for name, bodies in kept.items()}
+    packed = len(pa.compress("".join(texts).encode(), "zstd", asbytes=True)) / max(sum(map(len, texts)), 1) if texts else 0.0
+    characters = {name: sum(map(len, bodies)) * scale[name] for name, bodies in kept.items()}
     return {
-        "sources": [{key: value for key, value in about.items() if key != "reading"} for about in found],
-        "kept": round(kept / read, 4), "dropped": {name: round(count / read, 4) for name, count in fates.most_common()},
-        "documents": round(kept * scale), "text_bytes": round(kept_bytes * scale),
-        "seconds": round(seconds * scale / workers, 1), "disk_bytes": round(2 * packed * scale),
-        "texts": texts,
+        "sources": found, "kept": round(len(texts) / read, 4), "dropped": {name: round(count / read, 4) for name, count in fates.most_common()},
+        "documents": round(sum(len(bodies) * scale[name] for name, bodies in kept.items())), "text_bytes": round(sum(size.values())),
+        "seconds": round(seconds * sum(about["text_bytes"] for about in found) / max(looked_at, 1) / workers, 1),
+        "disk_bytes": round(2 * packed * sum(characters.values())), "texts": texts,
     }  # fmt: skip
 
 
@@ -138,14 +138,18 @@ def _shares(counts: Counter[str], total: int) -> dict[str, float]:
     return {name: round(count / total, 4) for name, count in counts.most_common(8)}
 
 
-def _through(samples: list[Source], steps: list[Step]) -> tuple[float, Counter[str], list[str]]:
-    """(seconds, fates, kept texts) of the samples through the steps, in this process."""
+def _through(samples: Sequence[Source], steps: list[Step]) -> tuple[float, Counter[str], dict[str, list[str]]]:
+    """(seconds, how many each reason dropped, kept texts by source) of the samples through the steps, in this process."""
     fates: Counter[str] = Counter()
-    texts: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="yanmo-") as folder, LocalEngine(workers=1).session(Path(folder), Console(quiet=True)) as session:
+    texts: dict[str, list[str]] = {sample.name: [] for sample in samples}
+    with (
+        tempfile.TemporaryDirectory(prefix="yanmo-") as folder,
+        LocalEngine(workers=1).session(Path(folder), Console(quiet=True)) as session,
+    ):
         started = time.monotonic()
         for doc in apply(steps, session.read(samples)).collect():
             if doc.rejection is None:
-                texts.append(doc.text)
-            fates[f"{doc.rejection.step}.{doc.rejection.reason}" if doc.rejection else "kept"] += 1
+                texts[doc.source].append(doc.text)
+            else:
+                fates[f"{doc.rejection.step}.{doc.rejection.reason}"] += 1
         return time.monotonic() - started, fates, texts

@@ -52,9 +52,12 @@ class CorpusStage(Stage):
     def sources(self) -> list[Source]:
         return list(self.source) if isinstance(self.source, list | tuple) else [self.source]
 
+    def _parts(self) -> list[Source | Step]:
+        return [*self.sources(), *self.steps]
+
     def files(self) -> list[Path]:
         """The sources' files, after a look at each source: a field that no row has stops the run before it begins."""
-        found = [path for part in (*self.sources(), *self.steps) for path in part.files()]
+        found = [path for part in self._parts() for path in part.files()]
         self.check()
         return list(dict.fromkeys(found))
 
