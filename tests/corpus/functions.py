@@ -51,9 +51,38 @@ def length_of(row: tuple) -> int:
     return row[2]
 
 
+def length_and_head(row: tuple) -> tuple[int, str]:
+    return row[2], row[0]
+
+
+def order_of(row: tuple) -> int:
+    return row[1]
+
+
+def bytes_of(row: tuple) -> bytes:
+    return row[1][:2]
+
+
+def halves(row: tuple) -> tuple[float, str]:
+    return row[2] / 2, row[3]
+
+
+def sum_halves(a: tuple, b: tuple) -> tuple[float, str]:
+    return a[0] + b[0], min(a[1], b[1])
+
+
+def least(row: tuple) -> tuple[int, str]:
+    return -row[1][0], row[0]
+
+
 def joined(rows: Iterator[tuple[Document, Any]]) -> Iterator[tuple[int, str, int]]:
     for doc, found in rows:
         yield doc.order, doc.text, -1 if found is None else found[0]
+
+
+def joined_rows(rows: Iterator[tuple[tuple, Any]]) -> Iterator[tuple[str, int, int]]:
+    for row, found in rows:
+        yield row[0], row[1], -1 if found is None else found[0]
 
 
 def frequent(rows: Iterator[tuple]) -> Iterator[tuple]:

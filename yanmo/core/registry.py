@@ -23,6 +23,7 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "engine": {
         "local": "yanmo.corpus.engines.local:LocalEngine",
+        "spark": "yanmo.corpus.engines.spark:SparkEngine",
     },
     "source": {
         "text": "yanmo.corpus.sources.text:TextSource",

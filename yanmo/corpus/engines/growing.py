@@ -7,6 +7,7 @@ there the file is synced and gets its name.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -40,9 +41,14 @@ class Growing:
 
     def __enter__(self) -> Growing:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.partial.is_file():
-            self._mend()
-        self.file = open(self.partial, "ab")
+        while True:  # a process that a killed parent left behind may write for another moment, and even finish
+            self.file = open(self.partial, "ab")
+            fcntl.flock(self.file, fcntl.LOCK_EX)
+            if self.partial.is_file() and os.path.samestat(os.fstat(self.file.fileno()), self.partial.stat()):
+                break
+            self.file.close()
+        self._mend()
+        self.file.seek(0, os.SEEK_END)
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

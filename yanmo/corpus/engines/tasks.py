@@ -230,7 +230,8 @@ class ReduceTask(Task):
     def _combined(self, found: list[pa.RecordBatch]) -> Iterator[Row]:
         if not found:
             return
-        table = pa.Table.from_batches(found).sort_by([(parts.SECTION, "ascending"), ("0", "ascending")]).drop_columns(parts.SECTION)
+        order = [(parts.SECTION, "ascending"), ("0", "ascending")]
+        table = pa.Table.from_batches(found).sort_by(order).drop_columns(parts.SECTION)
         found.clear()
         key: Key | None = None
         value: Any = None
