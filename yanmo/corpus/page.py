@@ -92,7 +92,7 @@ def _funnel(stats: dict[str, Any]) -> str:
     for name, count in stats["dropped"].items():
         step, _, reason = name.partition(".")
         steps.setdefault(step, []).append((reason, count))
-    for step in [*(s for s in stats["steps"] if s in steps), *(s for s in steps if s not in stats["steps"])]:
+    for step in [*(s for s in steps if s not in stats["steps"]), *(s for s in stats["steps"] if s in steps)]:  # sources first
         lines += [(f"− {step}: {reason}", count, "dropped") for reason, count in steps[step]]
         left -= sum(count for _, count in steps[step])
         lines.append((f"after {step} · 之后", left, ""))
