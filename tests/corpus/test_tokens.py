@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
@@ -11,12 +9,13 @@ import pytest
 from tests.corpus.corpora import ODD, texts, write_jsonl
 from yanmo.core.config import Place
 from yanmo.core.console import Console
-from yanmo.core.errors import CorruptError
+from yanmo.core.errors import CorruptError, RequestError
 from yanmo.core.execute import execute
 from yanmo.core.recipe import parse
 from yanmo.core.registry import create
 from yanmo.core.run import Run
 from yanmo.corpus import documents, tokens
+from yanmo.corpus.mixture import Mixing
 from yanmo.corpus.tokens import RowOrder, TokenShards, for_run
 
 QUIET = Console(quiet=True)
@@ -68,15 +67,87 @@ def test_every_document_is_its_border_and_its_tokens(folder, bodies, tokenizer):
     assert schema.names == ["id", "first", "count", "bytes", "source", "language"]
 
 
-def test_weights_repeat_and_thin_training_documents_only(folder, bodies, tokenizer):
-    made = corpus(folder, {"one": (bodies[:60], 1), "two": (bodies[60:120], 2), "less": (bodies[120:180], 0.25), "more": (bodies[180:], 1.5)})
-    shards = TokenShards.build(made, tokenizer, folder / "tokens", QUIET)
-    stats = {source["name"]: source["splits"] for source in json.loads((made / "stats.json").read_text())["sources"]}
-    for split, expected in (("train", {"one": (1, 1), "two": (2, 2), "less": (0.05, 0.5), "more": (1.1, 1.9)}), ("validation", {})):
-        for name in stats:
-            low, high = expected.get(name, (1, 1))
-            found = int((shards.split(split).documents["source"] == name).sum())
-            assert low <= found / stats[name][split]["documents"] <= high, (name, split)
+WEIGHTED = {"one": 1, "two": 2, "less": 0.25, "more": 1.5}
+
+
+@pytest.fixture
+def mixed(folder, bodies, tokenizer):
+    made = corpus(folder, {name: (bodies[50 * i : 50 * i + 50], weight) for i, (name, weight) in enumerate(WEIGHTED.items())})
+    return TokenShards.build(made, tokenizer, folder / "tokens", QUIET)
+
+
+def seen(split, order, context, epochs=1):
+    """How many tokens of each source rows of `context` show in so many epochs."""
+    amounts: dict[str, int] = dict.fromkeys(WEIGHTED, 0)
+    for epoch in range(epochs):
+        for row in order.rows(epoch, np.arange(order.count)).tolist():
+            owner = np.searchsorted(split.documents["first"], row * context, side="right") - 1
+            amounts[str(split.documents["source"][owner])] += min(context, len(split) - 1 - row * context)
+    return amounts
+
+
+def test_weights_show_rows_more_or_less_often_and_documents_stand_once(mixed):
+    split, held_out = mixed.split("train"), mixed.split("validation")
+    assert len(set(split.documents["id"].tolist())) == len(split.documents["id"])
+    sizes = {name: int(split.documents["count"][split.documents["source"] == name].sum()) for name in WEIGHTED}
+    order, context = split.order(8, 3), 8
+    amounts = seen(split, order, context, epochs=4)
+    for name, weight in WEIGHTED.items():
+        assert amounts[name] == pytest.approx(4 * weight * sizes[name], rel=0.02, abs=100), name
+    assert split.epoch_tokens() == pytest.approx(sum(weight * sizes[name] for name, weight in WEIGHTED.items()), abs=4)
+    assert order.count == pytest.approx(split.epoch_tokens() / context, rel=0.02)
+    assert isinstance(held_out.order(8, 3), RowOrder), "held-out text is never weighted"
+    assert held_out.weighted() is held_out.tokens
+
+
+def test_a_counted_model_reads_documents_as_often_as_they_weigh(mixed):
+    split = mixed.split("train")
+    stream = np.asarray(split.weighted())
+    borders = np.flatnonzero(stream == mixed.border)
+    counts: dict[str, int] = {}
+    for piece in np.split(stream, borders[1:]):
+        counts[piece.tobytes()] = counts.get(piece.tobytes(), 0) + 1
+    about = split.documents
+    for name, (low, high) in {"one": (1, 1), "two": (2, 2), "less": (0, 1), "more": (1, 2)}.items():
+        chosen = np.flatnonzero(about["source"] == name).tolist()
+        times = [counts.get(np.asarray(split.tokens[about["first"][i] : about["first"][i] + about["count"][i]]).tobytes(), 0) for i in chosen]
+        assert {low, high} == set(times), name
+        assert np.mean(times) == pytest.approx(WEIGHTED[name], abs=0.25)
+
+
+def test_a_mixture_takes_the_place_of_the_weights(mixed):
+    split = mixed.split("train")
+    alike = split.order(8, 3, Mixing(temperature=1000, max_repeats=100))
+    amounts = seen(split, alike, 8)
+    assert max(amounts.values()) - min(amounts.values()) <= 16
+    one = seen(split, split.order(8, 3, Mixing(weights={"one": 3, "two": 1}, max_repeats=100)), 8)
+    assert one["less"] == one["more"] == 0
+    assert one["one"] == pytest.approx(3 * one["two"], rel=0.02)
+    assert split.epoch_tokens(Mixing()) == len(split), "the sizes as they are"
+    for wrong, message in (({"three": 1}, "no source 'three'"), ({"one": 0, "two": 1e-300}, None)):
+        if message:
+            with pytest.raises(RequestError, match=message):
+                split.order(8, 3, Mixing(weights=wrong))
+        else:
+            assert seen(split, split.order(8, 3, Mixing(weights=wrong)), 8)["two"] > 0
+
+
+def test_packing_counts_what_rows_do_to_documents(mixed):
+    split, context = mixed.split("train"), 32
+    told = split.packing(context)
+    owners = np.repeat(np.arange(len(split.documents["first"])), split.documents["count"])
+    begun = np.repeat(split.documents["first"] // context, split.documents["count"])
+    behind = np.arange(len(split)) // context > begun
+    assert told["tokens"] == len(split)
+    assert told["tokens_behind_a_cut"] == int(behind.sum())
+    assert told["documents_cut"] == len(set(owners[behind].tolist()))
+    assert told["share_behind_a_cut"] == pytest.approx(behind.mean(), abs=1e-6)
+    assert told["dropped"] == told["share_dropped"] == 0
+    rows = [split.tokens[row * context : row * context + context + 1] for row in range(told["rows"])]
+    assert sum(len(row) - 1 for row in rows) == len(split) - 1, "every token but the first is a target once"
+    assert told["padding"] == sum(context + 1 - len(row) for row in rows)
+    whole = split.packing(10**6)
+    assert (whole["rows"], whole["documents_cut"], whole["documents_longer_than_a_row"]) == (1, 0, 0)
 
 
 def test_a_large_vocabulary_takes_four_bytes(folder, bodies):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from yanmo.core.data import Row
 from yanmo.core.errors import DataError
 from yanmo.core.registry import create
+from yanmo.corpus.mixture import Mixture
 from yanmo.objectives.base import Context
 from yanmo.train.batches import LabelledBatches, TokenBatches
 
@@ -137,3 +138,20 @@ def test_labelled_batches_go_on_from_any_cursor(labelled, supervised, epoch, ind
     assert items(second) == items(again)
     if index + 2 <= whole.count:  # both in one epoch
         assert not set(items(first)) & set(items(second))
+
+
+def test_rows_come_as_often_as_an_order_says_from_any_cursor(shards, causal):
+    split = shards.split("train")
+    count = TokenBatches(split, causal, CONTEXT, 1, 1, 0).count
+    order = Mixture((5, count - 5), (15, count - 5), 2)
+    batches = TokenBatches(split, causal, CONTEXT, 7, 3, 0, order)
+    assert batches.count == order.count == count + 10
+    whole, cursor = [], (0, 0)
+    while len(whole) < 2 * order.count:
+        made, cursor = batches.take(cursor, RNG)
+        whole += items(made)
+    first = Counter(whole[: order.count])
+    assert first == {row: 3 if row < 5 else 1 for row in range(count)}
+    at = order.count - 3
+    made, _ = TokenBatches(split, causal, CONTEXT, 7, 3, 0, order).take((0, at), RNG)
+    assert items(made) == whole[at : at + 7]

@@ -12,6 +12,7 @@ Counted models (n-gram) are fitted in one go; the others are trained by `yanmo.t
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -24,6 +25,7 @@ from yanmo.core.messages import text
 from yanmo.core.registry import create
 from yanmo.core.run import Run
 from yanmo.core.stage import Stage
+from yanmo.corpus.mixture import Mixing
 from yanmo.train.settings import Train
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class PretrainStage(Stage):
     model: Annotated[Any, PartOf("model")] = Field(default_factory=lambda: create("model", "transformer"))
     objective: Annotated[Any, PartOf("objective")] = Field(default_factory=lambda: create("objective", "causal"))
     train: Train = Train()
+    mixture: Mixing | None = None  # of the corpus's sources; None: as their weights say
 
     @property
     def weight(self) -> float:
@@ -77,17 +80,24 @@ class PretrainStage(Stage):
         shards = for_run(run, run.take("corpus"), run.take("tokenizer"))
         tokenizer = Tokenizer.load(run.take("tokenizer"))
         if self.model.counted:
-            return fit(run, folder, self.model, shards, tokenizer)
+            return fit(run, folder, self.model, shards.split("train").weighted(self.mixture), tokenizer)
         return train_language_model(run, folder, self, shards, tokenizer, started)
 
 
-def fit(run: Run, folder: Path, part: ModelPart, shards: TokenShards, tokenizer: Tokenizer) -> dict[str, str]:
-    """A counted model: one pass over the training tokens."""
+@dataclass(frozen=True)
+class Stream:
+    """What a counted model reads: each document as often as its source weighs."""
+
+    tokens: Any
+
+
+def fit(run: Run, folder: Path, part: ModelPart, tokens: Any, tokenizer: Tokenizer) -> dict[str, str]:
+    """A counted model: one pass over the training tokens, (N,) ids."""
     from yanmo.models.store import save
 
     total = getattr(part, "order", None)
     with run.console.bar(run.stage, total, "orders") as bar:
-        model = part.fit(shards.split("train"), tokenizer, folder, bar.advance)
+        model = part.fit(Stream(tokens), tokenizer, folder, bar.advance)
     save(folder / "model", model, tokenizer)
     return {"model": "model"}
 
@@ -111,8 +121,8 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, shards: T
                         text("raise the corpus's 'validation', or leave out 'patience' and 'validate_every'"))  # fmt: skip
     objective = stage.objective.bind(Context(tokenizer))
     minutes = run.minutes if stage.weight else None
-    case = planning.Case(stage.train, stage.model, tokenizer.size, len(split), stage.objective.context, None, minutes,
-                         started, prober(stage, objective, split, tokenizer, run), run.stage)  # fmt: skip
+    case = planning.Case(stage.train, stage.model, tokenizer.size, split.epoch_tokens(stage.mixture), stage.objective.context,
+                         None, minutes, started, prober(stage, objective, split, tokenizer, run), run.stage)  # fmt: skip
     plan = run.plan(folder, lambda: planning.decide(case))
     torch.set_num_threads(plan["threads"])
     device = torch.device(plan["device"])
@@ -121,7 +131,8 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, shards: T
     run.console.log(text("{stage}: {model}, {parameters} parameters, {steps} steps of {tokens} tokens, {precision}",
                          stage=run.stage, model=describe(plan["model"]), parameters=sum(p.numel() for p in model.parameters()),
                          steps=plan["steps"], tokens=plan["batch_tokens"], precision=plan["precision"]))  # fmt: skip
-    batches = TokenBatches(split, objective, plan["context"], plan["rows"], plan["micro_rows"], run.seed_for("rows"))
+    order = split.order(plan["context"], run.seed_for("rows"), stage.mixture)
+    batches = TokenBatches(split, objective, plan["context"], plan["rows"], plan["micro_rows"], 0, order)
     validate = language_validation(model, tokenizer, held_out, plan["validation_tokens"]) if len(held_out) else None
     if validate is None:
         run.console.warn(text("{stage}: the corpus has no validation text; the last weights are kept", stage=run.stage))
@@ -129,7 +140,8 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, shards: T
     state = train(job)
     model.to("cpu")
     save(folder / "model", model, tokenizer)
-    files.write_json(folder / "training.json", summary(plan, state, folder))
+    about = {**summary(plan, state, folder), "packing": split.packing(plan["context"])}
+    files.write_json(folder / "training.json", about)
     return {"model": "model", "training": "training.json"}
 
 

@@ -1,7 +1,8 @@
 """Which rows each step trains on.
 
-`TokenBatches` cuts a split's token stream into rows and takes them in the shuffled order of `RowOrder`, epoch after
-epoch; a batch goes on into the next epoch. `LabelledBatches` takes encoded examples, rows of similar length together.
+`TokenBatches` cuts a split's token stream into rows and takes them in a shuffled order (`RowOrder`, or `Mixture` where
+sources have weights), epoch after epoch; a batch goes on into the next epoch. `LabelledBatches` takes encoded examples,
+rows of similar length together.
 Both are functions of a cursor (epoch, index): to go on from any point costs no more than to begin.
 """
 
@@ -15,7 +16,8 @@ import torch
 from yanmo.core.data import Row
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text
-from yanmo.corpus.tokens import RowOrder, Split
+from yanmo.corpus.mixture import Mixture
+from yanmo.corpus.tokens import RowOrder, Split, row_count
 from yanmo.objectives.base import Batch, Objective
 
 Cursor = tuple[int, int]
@@ -24,16 +26,19 @@ Cursor = tuple[int, int]
 class TokenBatches:
     """`rows` rows of `context` + 1 tokens a step, in micro-batches of `micro` rows.
 
-    Row i is tokens [i·T, i·T + T]: each token of the split is a target once an epoch (the first one, a border, never).
+    Row i is tokens [i·T, i·T + T]: each token of the split is a target once an epoch (the first one, a border, never), unless
+    `order` (`Split.order`) shows some rows more often than others.
     """
 
-    def __init__(self, split: Split, objective: Objective, context: int, rows: int, micro: int, seed: int):
+    def __init__(self, split: Split, objective: Objective, context: int, rows: int, micro: int, seed: int,
+                 order: RowOrder | Mixture | None = None):  # fmt: skip
         self.split, self.objective, self.context = split, objective, context
         self.rows, self.micro = rows, min(micro, rows)
-        self.count = max(0, -(-(len(split.tokens) - 1) // context))
-        if self.count == 0:
+        count = row_count(len(split.tokens), context)
+        if count == 0:
             raise DataError("train", text("at least two tokens to train on"), str(len(split.tokens)))
-        self.order = RowOrder(self.count, seed)
+        self.order = order or RowOrder(count, seed)
+        self.count = self.order.count  # rows of an epoch
 
     def take(self, cursor: Cursor, rng: torch.Generator) -> tuple[list[Batch], Cursor]:
         epoch, index = cursor
