@@ -14,6 +14,7 @@ from yanmo.core.errors import RequestError
 from yanmo.core.files import read_json
 from yanmo.core.messages import text
 from yanmo.core.paths import locate
+from yanmo.corpus.compressed import opened
 
 COLUMNS = ("id", "text", "split", "source", "language", "file", "member", "start", "end", "meta")
 
@@ -52,10 +53,10 @@ def stats(corpus: Path) -> dict[str, Any]:
 
 
 def original(row: dict[str, Any]) -> bytes:
-    """The bytes that a document of a text or JSON lines source was read from: its file's, or its member's, [start, end)."""
-    import gzip
+    """The bytes that a document was read from: its file's, or its member's, [start, end), decompressed.
 
-    path = locate(row["file"])
-    with gzip.open(path) if row["member"] else open(path, "rb") as handle:
+    For every source whose origins are bytes: text, JSON lines, archives, dumps. Those of Parquet, CSV and the like are row
+    numbers. CorruptError where the file no longer has the member."""
+    with opened(locate(row["file"]), row["member"]) as handle:
         handle.seek(row["start"])
         return handle.read(row["end"] - row["start"])

@@ -19,7 +19,7 @@ from pydantic import Field, field_validator, model_validator
 
 from yanmo.core.config import Part, describe
 from yanmo.core.data import Document, Origin, Rejection, content_id
-from yanmo.core.errors import DataError, nearest
+from yanmo.core.errors import DataError, WorkError, nearest
 from yanmo.core.messages import text
 from yanmo.core.paths import expand, locate, written
 
@@ -43,10 +43,32 @@ class Shard:
     end: int
     size: int = 0  # bytes to read, about
     whole: bool = False  # the file is one document
+    stamp: tuple[int, int] = (-1, -1)  # the file's size and time of change (ns) when the shard was cut; filled in here
+
+    def __post_init__(self) -> None:
+        if self.stamp == (-1, -1):
+            object.__setattr__(self, "stamp", _stamp(self.path))
 
     @property
     def path(self) -> Path:
         return locate(self.file)
+
+    def check_unchanged(self) -> None:
+        """WorkError where the file is no longer as it was when the shard was cut: what was read is neither old nor new."""
+        now = _stamp(self.path)
+        if now != self.stamp:
+            sizes = text("{old} and then {new} bytes", old=self.stamp[0], new=now[0])
+            changed = text("it was written to") if now[0] == self.stamp[0] else text("none") if now[0] < 0 else sizes
+            raise WorkError(self.file, text("the file to stay as it is while it is read"), changed,
+                            text("run the same command again when nothing writes there"))  # fmt: skip
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
 
 
 class Source(Part):
@@ -99,8 +121,13 @@ class Source(Part):
         raise NotImplementedError
 
     def read(self, shard: Shard, after: int = 0) -> Iterator[Document]:
-        """What `documents` gives, from record number `after` on."""
-        return islice(self.documents(shard), after, None)
+        """What `documents` gives, from record number `after` on; WorkError where the file changed meanwhile."""
+        try:
+            yield from islice(self.documents(shard), after, None)
+        except FileNotFoundError:
+            shard.check_unchanged()
+            raise
+        shard.check_unchanged()
 
     def about(self) -> dict[str, Any]:
         """{"title", "licence", "language"}: from the settings, else from SOURCE beside the data, else None.
@@ -184,8 +211,10 @@ class Source(Part):
         return next((folder / name for folder in folders for name in ABOUT if (folder / name).is_file()), None)
 
 
-UNREADABLE = frozenset({"bad_json", "not_an_object", "bad_row", "bad_file", "bad_gzip", "truncated_gzip",
-                        "invalid_encoding", "line_too_long"})  # fmt: skip
+UNREADABLE = frozenset({"bad_json", "not_an_object", "bad_row", "bad_file", "bad_gzip", "truncated_gzip", "bad_bz2", "truncated_bz2",
+                        "bad_xz", "truncated_xz", "bad_zstd", "truncated_zstd", "bomb", "bad_archive", "truncated_archive",
+                        "no_text_inside", "encrypted", "bad_page", "page_without_end", "page_too_long", "no_pages",
+                        "invalid_encoding", "line_too_long", "bad_record", "truncated_record"})  # fmt: skip
 
 
 class RowSource(Source):

@@ -1,74 +1,75 @@
-"""JSON lines, plain or gzipped: one object a line, one of its fields the text.
+"""JSON lines, plain or compressed: one object a line, one of its fields the text.
 
 A plain file is read by byte ranges: a shard takes the lines that begin in it, so that one large file feeds every
-worker. A gzipped file is one shard, and its origins count decompressed bytes. A line that is not valid UTF-8, not JSON,
-not an object, or longer than `max_line_bytes` is quarantined with its number, and reading goes on behind it.
+worker. A compressed file is one shard, and its origins count decompressed bytes; behind a damaged gzip member or bz2
+stream reading goes on at the next sound one. A line that is not valid UTF-8, not JSON, not an object, or longer than
+`max_line_bytes` is quarantined with its number, and reading goes on behind it.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any, ClassVar, cast
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import IO, Any, ClassVar
 
 from pydantic import Field
 
 from yanmo.core.data import Document, Origin
 from yanmo.core.messages import text
+from yanmo.corpus import compressed
+from yanmo.corpus.compressed import Damage
+from yanmo.corpus.lines import Numbers, lines
 from yanmo.corpus.source import RowSource, Shard, written_shards
 
-BOM = b"\xef\xbb\xbf"
+ENDINGS = (".jsonl", ".json", ".ndjson")
+DEEPEST = 100  # brackets in brackets: what is written down of a row has to be read again
+LONG_NUMBER = re.compile(rb"[0-9]{19}")
+EXACT = float(1 << 62)  # a whole number above this may come from the faster parser as a float
 
 
 class JsonlSource(RowSource):
-    """JSON Lines, plain or gzipped: one object a line, one document an object."""
+    """JSON Lines, plain or compressed (gz, zst, bz2, xz): one object a line, one document an object."""
 
     type: str = "jsonl"
     max_line_bytes: int = Field(default=16 << 20, gt=0)
 
-    endings: ClassVar[tuple[str, ...]] = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz", ".ndjson.gz")
+    endings: ClassVar[tuple[str, ...]] = compressed.with_compressed(ENDINGS)
+    version: ClassVar[int] = 2
 
     def shards(self) -> list[Shard]:
-        found: list[Shard] = []
-        for _, file in self.located():
-            size = file.stat().st_size
-            zipped = file.suffix.lower() == ".gz"
-            found += written_shards(file, size, file.stem if zipped else None, cut=not zipped)
-        return found
+        return line_shards(self)
 
     def documents(self, shard: Shard) -> Iterator[Document]:
-        if shard.end == 0:
-            yield self.quarantined("", Origin(shard.file, shard.member, 0, 0), "empty_file")
-            return
-        path = shard.path
-        numbers = _Numbers(path, shard.start)
-        with _opened(path, zipped=bool(shard.member)) as handle:
-            position = shard.start
-            lines = _lines(handle, shard.start, None if shard.member else shard.end, self.max_line_bytes)
-            try:
-                for start, end, line in lines:
-                    number, position = numbers.next(), end
-                    origin = Origin(shard.file, shard.member, start, end)
-                    if line is None:
-                        yield self.quarantined("", origin, "line_too_long", end - start, line=numbers.of(number))
-                    elif line.strip():
-                        yield self._document(line, origin, numbers, number)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                reason = "truncated_gzip" if isinstance(error, EOFError) else "bad_gzip"
-                yield self.quarantined("", Origin(shard.file, shard.member, position, position), reason, str(error))
+        return line_documents(self, shard, self.rows)
 
-    def _document(self, line: bytes, origin: Origin, numbers: _Numbers, number: int) -> Document:
+    def rows(self, handle: IO[bytes], origin: Origin, numbers: Numbers) -> Iterator[Document]:
+        """The documents of the lines that begin in [start, end) of the origin's file or member (end -1: of all of it).
+
+        Of a damaged stream, those of the complete lines come before `Damage`, whose position is where the next began."""
+        position = origin.start
         try:
-            row = json.loads(line.decode("utf-8"), parse_constant=_no_number)
+            for start, end, line in lines(handle, origin.start, None if origin.end < 0 else origin.end, self.max_line_bytes):
+                number, position = numbers.next(), end
+                place = Origin(origin.file, origin.member, start, end)
+                if line is None:
+                    yield self.quarantined("", place, "line_too_long", end - start, line=numbers.of(number))
+                elif line.strip():
+                    yield self._document(line, place, numbers, number)
+        except Damage as damage:
+            damage.position = position
+            raise
+
+    def _document(self, line: bytes, origin: Origin, numbers: Numbers, number: int) -> Document:
+        try:
+            row = parsed(line)
         except UnicodeDecodeError as error:
             value = f"byte 0x{line[error.start]:02x} at {error.start}"
             return self.quarantined(line, origin, "invalid_encoding", value, line=numbers.of(number))
         except json.JSONDecodeError as error:
             return self.quarantined(line, origin, "bad_json", f"{error.msg} at {error.pos}", line=numbers.of(number))
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets nested without end
+        except ValueError as error:  # a number of thousands of digits; brackets nested without end
             return self.quarantined(line, origin, "bad_json", str(error), line=numbers.of(number))
         if not isinstance(row, dict):
             return self.quarantined(line, origin, "not_an_object", type(row).__name__, line=numbers.of(number))
@@ -77,66 +78,101 @@ class JsonlSource(RowSource):
             doc.meta["line"] = numbers.of(number)
         return doc
 
+    def check(self) -> None:
+        compressed.check([file for _, file in self.located()], self.type)
+        super().check()
+
     def expects(self) -> Any:
         return text("one JSON object a line")
 
 
-def _opened(path: Path, *, zipped: bool) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if zipped else open(path, "rb")
+def line_shards(source: RowSource) -> list[Shard]:
+    """Byte ranges of plain files; compressed ones whole."""
+    found: list[Shard] = []
+    for _, file in source.located():
+        packed = compressed.codec_of(file) is not None
+        found += written_shards(file, file.stat().st_size, file.stem if packed else None, cut=not packed)
+    return found
+
+
+def line_documents(
+    source: RowSource, shard: Shard, rows: Callable[[IO[bytes], Origin, Numbers], Iterator[Document]]
+) -> Iterator[Document]:
+    """What `rows` makes of a shard's lines, and of what can be read behind a damaged stream in it."""
+    nothing, member = True, shard.member
+    numbers = Numbers(shard.path, shard.start)
+    while shard.end:
+        origin = Origin(shard.file, member, shard.start, shard.end if member is None else -1)
+        try:
+            with compressed.opened(shard.path, member) as handle:
+                for doc in rows(handle, origin, numbers):
+                    nothing = False
+                    yield doc
+            break
+        except Damage as damage:
+            nothing, following = False, compressed.resume(shard.path, damage)
+            place = Origin(shard.file, member, damage.position, damage.position)
+            yield source.quarantined("", place, damage.reason, damage.value(following))
+        if following is None:
+            return
+        member, numbers = following, Numbers(None)
+    if nothing and (shard.member is not None or shard.end == 0):
+        yield source.quarantined("", Origin(shard.file, shard.member, 0, 0), "empty_file")
+
+
+# ------------------------------------------------------------------------------------------------ one line
+
+
+def parsed(line: bytes) -> Any:
+    """The line's value. UnicodeDecodeError, json.JSONDecodeError or ValueError where it is none.
+
+    orjson, where it is installed, reads what it agrees with `json` about; the rest, and all errors, are `json`'s."""
+    fast = _orjson()
+    row, done = None, False
+    if fast is not None:
+        try:
+            row = fast(line)
+            done = not _doubtful(row, line)
+        except ValueError:
+            pass
+    if not done:
+        try:
+            row = json.loads(line.decode("utf-8"), parse_constant=_no_number)
+        except RecursionError:
+            raise ValueError(f"nested deeper than {DEEPEST}") from None
+    if line.count(b"[") + line.count(b"{") > DEEPEST and _deeper(row, DEEPEST):
+        raise ValueError(f"nested deeper than {DEEPEST}")
+    return row
+
+
+@cache
+def _orjson() -> Callable[[bytes], Any] | None:
+    try:
+        from orjson import loads
+    except ImportError:
+        return None
+    return loads
 
 
 def _no_number(name: str) -> None:
     """NaN and Infinity, which JSON does not have but Python's writer leaves behind, are read as null."""
 
 
-class _Numbers:
-    """Line numbers within the file. Those before a shard are counted only when the first bad line asks for them."""
-
-    def __init__(self, path: Path, start: int):
-        self.path, self.start, self.seen, self.before = path, start, 0, 0 if start == 0 else -1
-
-    def next(self) -> int:
-        self.seen += 1
-        return self.seen
-
-    def of(self, number: int) -> int:
-        if self.before < 0:
-            self.before, last, left = 0, b"\n", self.start
-            with open(self.path, "rb") as handle:
-                while left > 0 and (chunk := handle.read(min(left, 1 << 20))):
-                    self.before, last, left = self.before + chunk.count(b"\n"), chunk[-1:], left - len(chunk)
-            self.before += last != b"\n"  # the line that began before the shard belongs to the one before
-        return self.before + number
+def _doubtful(row: Any, line: bytes) -> bool:
+    """Whether a number too large for 64 bits may have become a float."""
+    for value in row.values() if type(row) is dict else (row,):
+        kind = type(value)
+        if kind is float:
+            if not -EXACT < value < EXACT:
+                return True
+        elif kind is dict or kind is list:
+            return LONG_NUMBER.search(line) is not None
+    return False
 
 
-def _lines(handle: IO[bytes], start: int, end: int | None, limit: int) -> Iterator[tuple[int, int, bytes | None]]:
-    """(first byte, byte behind the last, content without line end) of each line that begins in [start, end).
-
-    The content is None for a line above `limit` bytes, which is passed over without being held."""
-    position = start
-    if start > 0:
-        handle.seek(start - 1)
-        position = start - 1 + _skip(handle)
-    while end is None or position < end:
-        line = handle.readline(limit + 2)
-        if not line:
-            return
-        begin, position = position, position + len(line)
-        if len(line) == limit + 2 and not line.endswith(b"\n"):
-            position += _skip(handle)
-            yield begin, position, None
-            continue
-        if begin == 0 and line.startswith(BOM):
-            begin, line = len(BOM), line[len(BOM) :]
-        content = line.rstrip(b"\r\n")
-        yield begin, begin + len(content), content if len(content) <= limit else None
-
-
-def _skip(handle: IO[bytes]) -> int:
-    """Reads to the end of the line; how many bytes that were."""
-    skipped = 0
-    while chunk := handle.readline(1 << 20):
-        skipped += len(chunk)
-        if chunk.endswith(b"\n"):
-            break
-    return skipped
+def _deeper(value: Any, left: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    if left == 0:
+        return True
+    return any(_deeper(item, left - 1) for item in (value.values() if isinstance(value, dict) else value))

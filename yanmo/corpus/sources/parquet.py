@@ -42,8 +42,8 @@ class ParquetSource(RowSource):
                         chosen.append(group)
                     first += file.metadata.row_group(group).num_rows
                 for batch in file.iter_batches(BATCH_ROWS, row_groups=chosen, use_threads=False):
-                    for row in _rows(batch):
-                        yield self._row(row, Origin(shard.file, None, number, number + 1))
+                    for row in rows(batch):
+                        yield self.row(row, Origin(shard.file, None, number, number + 1))
                         number += 1
         except (pyarrow.ArrowException, OSError) as error:
             if number >= shard.end or (isinstance(error, OSError) and error.errno):
@@ -51,7 +51,8 @@ class ParquetSource(RowSource):
             why = str(error).splitlines()[0]
             yield self.quarantined("", Origin(shard.file, None, number, shard.end), "bad_file", why)
 
-    def _row(self, row: dict[str, Any] | UnicodeDecodeError, origin: Origin) -> Document:
+    def row(self, row: dict[str, Any] | UnicodeDecodeError, origin: Origin) -> Document:
+        """The document of a row, or of the error that stands for one."""
         if isinstance(row, UnicodeDecodeError):
             value = f"byte 0x{row.object[row.start]:02x} at {row.start}"
             return self.quarantined(bytes(row.object), origin, "invalid_encoding", value)
@@ -97,7 +98,7 @@ def _unreadable(path: Path) -> tuple[str, str | None]:
     return "empty_file", None
 
 
-def _rows(batch: pyarrow.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
+def rows(batch: pyarrow.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
     """The batch's rows; the error itself in place of a row whose bytes are not what the column declares."""
     try:
         yield from batch.to_pylist()

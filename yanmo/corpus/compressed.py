@@ -1,0 +1,461 @@
+"""Files and members opened as the bytes they stand for, so that an origin always leads back to its text.
+
+    opened(path, None)              the file as it lies on the disk
+    opened(path, "a.jsonl")         the whole of a.jsonl.gz, .bz2, .xz or .zst, decompressed, all its streams in turn
+    opened(path, "@1234")           the same from the gzip member (bz2 stream, zstd frame) at compressed byte 1234 on
+    opened(path, "folder/a.txt")    a member of a tar (also a compressed one) or zip; one that is compressed itself too
+    opened(path, "b.tar.xz!a.txt")  a member of a tar inside a tar
+
+A stream that was cut off or damaged gives what came out before the damage and then raises `Damage`, with the place. A
+file of several streams can be read on behind the damaged one (`resume`). No more than STEP bytes are decompressed at a
+time, and a stream that grows out of all proportion is given up: a bomb costs neither memory nor time.
+"""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, cast
+
+from yanmo.core.errors import CorruptError
+from yanmo.core.extras import needed
+from yanmo.core.messages import text
+from yanmo.corpus import members
+
+CHUNK = 64 << 10  # compressed bytes read at a time
+STEP = 32 << 10  # bytes decompressed at a time: as much, at most, is lost in front of damage
+RATIO = 250  # times its size that a stream may grow (text: 3 to 10; the same line again and again: 100), once it gave
+FREE = 64 << 20  # this many bytes
+SOUND = 1 << 20  # bytes that a stream found behind damage has to give to be taken for one, unless it ends well before
+XZ_MEMORY = 256 << 20  # what `xz -9` asks for is 65 MiB
+ZSTD_WINDOW = 128 << 20
+
+
+class Damage(Exception):
+    """A stream that ends too early or stops making sense.
+
+    `reason` is 'truncated_FORMAT', 'bad_FORMAT' or 'bomb'; `stream` the compressed byte at which the damaged gzip member
+    (bz2 stream …) begins, `near` the last compressed byte that was looked at; `position` how many bytes came out of the
+    whole before."""
+
+    def __init__(self, reason: str, why: str, stream: int, near: int, position: int, source: object = None):
+        super().__init__(reason, why)
+        self.reason, self.why, self.stream, self.near, self.position, self.source = reason, why, stream, near, position, source
+
+    def value(self, following: str | None = None) -> str:
+        """What a record says of it; `following` is the member at which reading goes on."""
+        on = f"; reading goes on at {following[1:]}" if following else ""
+        return f"{self.why}, in the stream at compressed byte {self.stream}, before byte {self.near}{on}"
+
+
+# ------------------------------------------------------------------------------------------------ formats
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A compressed format: `decoder()` gives an object with `decompress(data, max_length)`, `eof`, `needs_input` and
+    `unused_data`, as those of bz2 and lzma have; `errors` is what it raises on damage."""
+
+    name: str
+    endings: tuple[str, ...]
+    magic: re.Pattern[bytes]
+    decoder: Callable[[], Any]
+    errors: Callable[[], tuple[type[Exception], ...]]
+
+
+class _Inflate:
+    """zlib's decompressor of one gzip member, with the interface of the others."""
+
+    def __init__(self) -> None:
+        self._zlib, self._left, self.needs_input = zlib.decompressobj(31), b"", True
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        out = self._zlib.decompress(self._left + data, max_length)
+        self._left = self._zlib.unconsumed_tail
+        self.needs_input = not self._left and len(out) < max_length
+        return out
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+
+class _Zstd:
+    """One zstd frame. The library sets no limit to what comes out, so little is put in at a time."""
+
+    FEED = 1 << 10
+
+    def __init__(self) -> None:
+        zstandard = needed("zstandard", "corpus", ".zst")
+        self._frame = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
+        self._in, self._at, self._out, self._given = b"", 0, b"", 0
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        if data:
+            self._in, self._at = self._in[self._at :] + data, 0
+        pieces, size = [self._out[self._given : self._given + max_length]], 0
+        self._given += len(pieces[0])
+        size = len(pieces[0])
+        while size < max_length and self._at < len(self._in) and not self._frame.eof:
+            self._out = self._frame.decompress(self._in[self._at : self._at + self.FEED])
+            self._at, self._given = min(self._at + self.FEED, len(self._in)), min(len(self._out), max_length - size)
+            pieces.append(self._out[: self._given])
+            size += self._given
+        return b"".join(pieces)
+
+    @property
+    def eof(self) -> bool:
+        return self._frame.eof and self._given == len(self._out)
+
+    @property
+    def needs_input(self) -> bool:
+        return self._at == len(self._in) and self._given == len(self._out)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._frame.unused_data + self._in[self._at :]
+
+
+@cache
+def _igzip() -> Any:
+    """The faster library where it is installed; what comes out is the same."""
+    try:
+        from isal import igzip_lib
+    except ImportError:
+        return None
+    return igzip_lib
+
+
+def _gzip_decoder() -> Any:
+    library = _igzip()
+    return _Inflate() if library is None else library.IgzipDecompressor(flag=library.DECOMP_GZIP)
+
+
+def _gzip_errors() -> tuple[type[Exception], ...]:
+    library = _igzip()
+    return (zlib.error,) if library is None else (zlib.error, library.IsalError)
+
+
+CODECS = (
+    Codec("gzip", (".gz", ".tgz"), re.compile(rb"\x1f\x8b\x08[\x00-\x1f]"), _gzip_decoder, _gzip_errors),
+    Codec("bz2", (".bz2", ".tbz2", ".tbz"), re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), bz2.BZ2Decompressor,
+          lambda: (OSError, ValueError)),
+    Codec("xz", (".xz", ".txz"), re.compile(rb"\xfd7zXZ\x00"),
+          lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY), lambda: (lzma.LZMAError,)),
+    Codec("zstd", (".zst", ".tzst"), re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), _Zstd,
+          lambda: (needed("zstandard", "corpus", ".zst").ZstdError,)),
+)  # fmt: skip
+ENDINGS = (".gz", ".zst", ".bz2", ".xz")
+MAGIC = 10  # bytes that say which format it is
+
+
+def codec_of(name: str | Path) -> Codec | None:
+    """The format that a file's name says it is compressed in."""
+    lower = str(name).lower()
+    return next((codec for codec in CODECS if lower.endswith(codec.endings)), None)
+
+
+def with_compressed(endings: tuple[str, ...]) -> tuple[str, ...]:
+    """The endings, and each of them with that of a compressed format behind it."""
+    return (*endings, *(ending + packed for ending in endings for packed in ENDINGS))
+
+
+def check(paths: list[Path], where: str) -> None:
+    """RequestError where a library that one of the files takes is not installed."""
+    if any((codec := codec_of(path)) is not None and codec.name == "zstd" for path in paths):
+        needed("zstandard", "corpus", where)
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+class Stream(io.BufferedReader):
+    """Bytes from a raw reader that may be damaged: what there is comes first, the next call raises."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self._checked(super().read(size), size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        return self._checked(super().read1(size), size)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        return self._checked(super().readline(size), size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = super().readinto(buffer)
+        if not count and len(buffer):
+            self._checked(b"", 1)
+        return count
+
+    def _checked(self, data: bytes, size: int | None) -> bytes:
+        if not data and size != 0:
+            damage = cast(Any, self.raw).damage
+            if damage is not None:
+                raise damage
+        return data
+
+
+class _Forward(io.RawIOBase):
+    """A raw reader that goes forward; going back starts again. Subclasses give `_next` and `_restart`."""
+
+    damage: Damage | None = None
+
+    def __init__(self) -> None:
+        self._given, self._rest = 0, b""
+
+    def _next(self, wanted: int) -> bytes:
+        """Some more bytes; none at the end, or where `damage` was set."""
+        raise NotImplementedError
+
+    def _restart(self) -> None:
+        raise NotImplementedError
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._given
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._rest or self._next(len(buffer))
+        count = min(len(data), len(buffer))
+        buffer[:count] = data if count == len(data) else data[:count]
+        self._rest = data[count:]
+        self._given += count
+        return count
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        if whence == 1:
+            offset += self._given
+        elif whence == 2:
+            raise io.UnsupportedOperation("the end of a compressed stream is not known before it was read")
+        if offset < self._given:
+            self._restart()
+            self._given, self._rest, self.damage = 0, b"", None
+        while self._given < offset:
+            data = self._rest or self._next(offset - self._given)
+            if not data:
+                break
+            taken = min(len(data), offset - self._given)
+            self._rest = data[taken:]
+            self._given += taken
+        return self._given
+
+
+class _Decoded(_Forward):
+    """The streams of a compressed file from compressed byte `first` on, one behind the other."""
+
+    def __init__(self, handle: IO[bytes], codec: Codec, first: int = 0, ratio: float = RATIO):
+        super().__init__()
+        self._handle, self._codec, self._first, self._ratio = handle, codec, first, ratio
+        self._errors = codec.errors()
+        self._restart()
+
+    def _restart(self) -> None:
+        self._handle.seek(self._first)
+        self.stream = self._fed = self._first
+        self._produced = self.finished = 0
+        self._input, self._decoder = b"", None
+
+    def _read(self) -> bytes:
+        try:
+            data = self._handle.read(CHUNK)
+        except Damage as damage:  # of what this lies in
+            self.damage = damage
+            return b""
+        self._fed += len(data)
+        return data
+
+    def _next(self, wanted: int) -> bytes:
+        while self.damage is None:
+            if self._decoder is None and not self._begin():
+                break
+            decoder: Any = self._decoder
+            data = b""
+            if decoder.needs_input:
+                data, self._input = self._input or self._read(), b""
+                if not data:
+                    if self.damage is None:
+                        self._damaged(f"truncated_{self._codec.name}", "it ends before its end")
+                    break
+            try:
+                out = decoder.decompress(data, STEP)
+            except self._errors as error:
+                self._damaged(f"bad_{self._codec.name}", " ".join(str(error).split()) or type(error).__name__)
+                break
+            if decoder.eof:
+                self._input, self._decoder = decoder.unused_data, None
+                self.finished += 1
+            self._produced += len(out)
+            if self._produced > FREE and self._produced > self._ratio * max(self._fed - self._first, 1):
+                self._damaged("bomb", f"more than {self._ratio:g} times its size")
+                break
+            if out:
+                return out
+        return b""
+
+    def _begin(self) -> bool:
+        """Gets ready for the next stream; False at the end of the file."""
+        while True:
+            if self.finished:
+                self._input = self._input.lstrip(b"\0")  # padding between streams
+            if len(self._input) >= MAGIC:
+                break
+            more = self._read()
+            self._input += more
+            if not more:
+                break
+        if self.damage is not None:
+            return False
+        if not self._input:
+            if not self.finished:
+                self._damaged(f"truncated_{self._codec.name}", "it is empty")
+            return False
+        self.stream = self._fed - len(self._input)
+        if not self._codec.magic.match(self._input):
+            name = self._codec.name
+            self._damaged(f"bad_{name}", f"no {name} begins here")
+            return False
+        self._decoder = self._codec.decoder()
+        return True
+
+    def _damaged(self, reason: str, why: str) -> None:
+        self.damage = Damage(reason, why, self.stream, self._fed, self._given, self)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._handle.close()
+        super().close()
+
+
+class _Slice(_Forward):
+    """`size` bytes of a handle, from where it stands; with `owned`, closing this closes it."""
+
+    def __init__(self, handle: IO[bytes], size: int, *, owned: bool = False):
+        super().__init__()
+        self._handle, self._size, self._owned, self._taken = handle, size, owned, 0
+        self._begin = handle.tell()
+
+    def _restart(self) -> None:
+        self._handle.seek(self._begin)
+        self._taken = 0
+
+    def _next(self, wanted: int) -> bytes:
+        left = self._size - self._taken
+        if left <= 0 or self.damage is not None:
+            return b""
+        try:
+            data = self._handle.read(min(wanted, left))
+        except Damage as damage:  # of what this lies in
+            self.damage = damage
+            return b""
+        except members.UNZIPPING as error:
+            self._damaged("bad_archive", " ".join(str(error).split()))
+            return b""
+        self._taken += len(data)
+        if not data:
+            self._damaged("truncated_archive", "the archive ends inside it")
+        return data
+
+    def _damaged(self, reason: str, why: str) -> None:
+        self.damage = Damage(reason, why, self._begin, self._begin + self._taken, self._given, self)
+
+    def close(self) -> None:
+        if self._owned and not self.closed:
+            self._handle.close()
+        super().close()
+
+
+def decoded(handle: IO[bytes], codec: Codec, first: int = 0, ratio: float = RATIO) -> Stream:
+    """The decompressed bytes of a handle, which closes with it."""
+    return Stream(_Decoded(handle, codec, first, ratio), CHUNK)
+
+
+def part(handle: IO[bytes], size: int, *, owned: bool = False) -> Stream:
+    """The next `size` bytes of a handle; `Damage` where it ends before."""
+    return Stream(_Slice(handle, size, owned=owned), CHUNK)
+
+
+def opened(path: Path, member: str | None = None) -> IO[bytes]:
+    """The bytes that `member` of the file stands for (see above); seekable, forward at no cost but reading."""
+    if member is None:
+        return open(path, "rb")
+    codec = codec_of(path)
+    stream = re.fullmatch(r"@(\d+)", member)
+    if codec is not None and (stream or member == path.stem):
+        return decoded(open(path, "rb"), codec, int(stream[1]) if stream else 0)
+    if path.suffix.lower() == ".zip":
+        zipped, size = members.zip_member(path, member)
+        return _unpacked(part(zipped, size, owned=True), member)
+    handle = open(path, "rb") if codec is None else decoded(open(path, "rb"), codec)
+    try:
+        return _tar_member(handle, path, member)
+    except BaseException:
+        handle.close()
+        raise
+
+
+def _tar_member(handle: IO[bytes], path: Path, name: str) -> IO[bytes]:
+    outer = [name[: at.start()] for at in re.finditer("!", name)]
+    for entry in members.tar_members(handle):
+        if entry.name == name:
+            return _unpacked(part(handle, entry.size, owned=True), name)
+        if entry.name in outer:
+            inner = _unpacked(part(handle, entry.size, owned=True), entry.name)
+            return _tar_member(inner, path, name[len(entry.name) + 1 :])
+    raise CorruptError(str(path), text("a member '{name}'", name=name), text("none"))
+
+
+def _unpacked(handle: IO[bytes], name: str) -> IO[bytes]:
+    codec = codec_of(name)
+    return handle if codec is None else decoded(handle, codec)
+
+
+# ------------------------------------------------------------------------------------------------ behind damage
+
+
+def resume(path: Path, damage: Damage) -> str | None:
+    """The member ('@N') at which the next sound stream behind a damaged one begins; None where there is none.
+
+    Of a file that is one stream, and of a bomb, there is nothing more to read."""
+    codec = codec_of(path)
+    if codec is None or damage.reason == "bomb" or not isinstance(damage.source, _Decoded):
+        return None
+    with open(path, "rb") as handle:
+        place = damage.stream + 1
+        while True:
+            handle.seek(place)
+            block = handle.read(SOUND)
+            for found in codec.magic.finditer(block):
+                if _sound(path, codec, place + found.start()):
+                    return f"@{place + found.start()}"
+            if len(block) < SOUND:
+                return None
+            place += len(block) - MAGIC  # a beginning across two blocks; one seen twice is merely tried twice
+
+
+def _sound(path: Path, codec: Codec, first: int) -> bool:
+    """Whether a stream really begins there: its checksum is right, or a good deal of it comes out."""
+    with open(path, "rb") as handle:
+        raw, given = _Decoded(handle, codec, first), 0
+        while given < SOUND and not raw.finished:
+            out = raw._next(STEP)
+            given += len(out)
+            if not out:
+                break
+        cut_off = raw.damage is not None and raw.damage.reason.startswith("truncated")
+        return raw.finished > 0 or given >= SOUND or (cut_off and given >= 2 * STEP)
