@@ -14,13 +14,15 @@ from functools import cache
 from yanmo.core.extras import needed
 from yanmo.corpus.pii.span import Span
 
+EDGE, END = r"(?<![0-9A-Za-z_])(?<![0-9][.-])", r"(?![0-9A-Za-z_]|[.-][0-9])"
 MONTH_DAY = "(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
 RESIDENT = re.compile(
-    rf"(?<![0-9A-Za-z_])(?<![0-9][.-])[1-9][0-9]{{5}}(?P<gap>[ -]?)(?:18|19|20)[0-9]{{2}}{MONTH_DAY}(?P=gap)[0-9]{{3}}[0-9Xx](?![0-9A-Za-z_]|[.-][0-9])"
+    rf"{EDGE}[1-9][0-9]{{5}}(?P<gap>[ -]?)(?:18|19|20)[0-9]{{2}}{MONTH_DAY}(?P=gap)[0-9]{{3}}[0-9Xx]{END}"
 )
-OLD = re.compile(rf"(?<![0-9A-Za-z_])(?<![0-9][.-])[1-9][0-9]{{5}}[0-9]{{2}}{MONTH_DAY}[0-9]{{3}}(?![0-9A-Za-z_]|[.-][0-9])")
+OLD = re.compile(rf"{EDGE}[1-9][0-9]{{5}}[0-9]{{2}}{MONTH_DAY}[0-9]{{3}}{END}")
 OLD_BEFORE = re.compile(
-    r"(?:身份证|身份證|身分證|证件号|證件號|公民身份|居民证|(?:id|identity|identification) ?(?:card|number|no))[^0-9\n]{0,16}$", re.IGNORECASE
+    r"(?:身份证|身份證|身分證|证件号|證件號|公民身份|居民证|(?:id|identity|identification) ?(?:card|number|no))[^0-9\n]{0,16}$",
+    re.IGNORECASE,
 )
 EARLIEST, LATEST = date(1850, 1, 1), date(2060, 1, 1)
 PLACES = frozenset({"810000", "820000", "830000"})  # residence permits of people of Hong Kong, Macao and Taiwan
@@ -57,9 +59,9 @@ def known_region(code: str) -> bool:
 
 
 LETTERS = "0-9A-HJ-NPQRTUWXY"
-CREDIT_CODE = re.compile(rf"(?<![0-9A-Za-z_])(?<![0-9][.-])[1-9][1-9][0-9]{{6}}[{LETTERS}]{{10}}(?![0-9A-Za-z_]|[.-][0-9])")
-AUTHORITIES = frozenset("11 12 13 19 21 29 31 32 33 34 35 39 41 49 51 52 53 54 55 59 61 62 69 71 72 79 81 89 91 92 93".split())
-PROVINCES = frozenset("10 11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82".split())
+CREDIT_CODE = re.compile(rf"{EDGE}[1-9][1-9][0-9]{{6}}[{LETTERS}]{{10}}{END}")
+AUTHORITY = re.compile("1[1239]|2[19]|3[1-59]|4[19]|5[1-59]|6[129]|7[129]|8[19]|9[123]")  # and what it registers
+PROVINCE = re.compile("1[0-5]|2[123]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[12]")
 
 
 def organisations(text: str, start: int, end: int) -> Iterator[Span]:
@@ -67,5 +69,5 @@ def organisations(text: str, start: int, end: int) -> Iterator[Span]:
     uscc = needed("stdnum.cn.uscc", "corpus", "pii")
     for match in CREDIT_CODE.finditer(text, start, end):
         code = match.group()
-        if code[:2] in AUTHORITIES and code[2:4] in PROVINCES and uscc.is_valid(code):
+        if AUTHORITY.match(code) and PROVINCE.match(code, 2) and uscc.is_valid(code):
             yield Span(match.start(), match.end(), "uscc", code)

@@ -17,11 +17,15 @@ LOCAL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+'~-" 
 LONGEST_LOCAL, LONGEST_DOMAIN = 64, 253  # RFC 5321
 DOMAIN = re.compile(f"[A-Za-z0-9.\\-{LETTERS}]{{1,{LONGEST_DOMAIN}}}")
 OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-LITERAL = re.compile(rf"\[(?:{OCTET}(?:\.{OCTET}){{3}}|IPv6:[0-9A-Fa-f:.]{{2,45}})\]|{OCTET}(?:\.{OCTET}){{3}}(?![0-9A-Za-z]|\.[0-9])")
+QUAD = rf"{OCTET}(?:\.{OCTET}){{3}}"
+LITERAL = re.compile(rf"\[(?:{QUAD}|IPv6:[0-9A-Fa-f:.]{{2,45}})\]|{QUAD}(?![0-9A-Za-z]|\.[0-9])")
 LABEL = re.compile(f"[A-Za-z0-9{LETTERS}](?:[A-Za-z0-9{LETTERS}-]{{0,61}}[A-Za-z0-9{LETTERS}])?")
 TOP = re.compile(f"[A-Za-z{LETTERS}]{{2,24}}|xn--[A-Za-z0-9-]{{2,59}}")
-FILE_ENDINGS = frozenset(("png jpg jpeg gif svg webp bmp ico css js jsx tsx json html htm php asp aspx pdf txt xml yml yaml toml "
-                          "mp3 mp4 avi mov gz tar rar exe dll jar docx xlsx pptx csv tsv log lock local").split())  # fmt: skip
+FILE_ENDING = re.compile(  # what follows the last dot of a file's name, or of a name in a local network
+    "png|jpe?g|gif|svg|webp|bmp|ico|css|jsx?|tsx|json|html?|php|aspx?|pdf|txt|xml|ya?ml|toml|mp[34]|avi|mov|gz|tar|rar|exe|dll|jar|"
+    "docx|xlsx|pptx|csv|tsv|log|lock|local",
+    re.IGNORECASE,
+)
 PSEUDONYM = re.compile(r"user_[0-9a-f]{12}@example\.com")  # what pseudonyms.py writes
 SPELT = re.compile(
     r"(?<![A-Za-z0-9._%+-])(?P<local>[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}) ?[\[({<（［【] ?at ?[\])}>）］】] ?"
@@ -90,7 +94,7 @@ def _domain_length(run: str) -> int:
         labels.pop()
     if len(labels) > 2 and labels[-1].istitle() and labels[-2].islower() and TOP.fullmatch(labels[-2]):
         labels.pop()  # "…@example.com.Then": the next sentence
-    if len(labels) < 2 or labels[-1].lower() in FILE_ENDINGS:
+    if len(labels) < 2 or FILE_ENDING.fullmatch(labels[-1]):
         return 0
     return len(".".join(labels))
 
@@ -143,7 +147,9 @@ def looks_random(value: str) -> bool:
     return len(value) >= 16 and any(c.isdigit() for c in value) and any(c.isalpha() for c in value) and len(set(value)) >= 8
 
 
-IPV4 = re.compile(rf"(?<![0-9A-Za-z_])(?<![0-9]\.)(?:{OCTET}\.){{3}}{OCTET}(?![0-9A-Za-z_])(?!\.[0-9]|\.(?:tar|t?gz|zip|exe|jar|deb|rpm|whl|dll|so)\b)")  # fmt: skip
+IPV4 = re.compile(
+    rf"(?<![0-9A-Za-z_])(?<![0-9]\.){QUAD}(?![0-9A-Za-z_])(?!\.[0-9]|\.(?:tar|t?gz|zip|exe|jar|deb|rpm|whl|dll|so)\b)", re.ASCII
+)
 IPV6 = re.compile(r"(?<![0-9A-Za-z:.])[23][0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,7}[0-9A-Fa-f]{0,4}(?![0-9A-Za-z:])")
 # Not routed in public (IANA special-purpose registries), multicast and reserved space included. Written down, for the
 # standard library's answer differs between versions of Python.
@@ -153,7 +159,8 @@ SPECIAL_V4 = tuple(map(IPv4Network, (
 SPECIAL_V6 = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
 VERSION = re.compile(
     r"(?:\b(?:versions?|ver|v|release|build|firmware|driver|kernel|update|patch|revision|rev|sections?|sec|chapters?|clauses?|articles?|"
-    r"paragraph|figure|fig|table|rule|oid|since|upgrade to|updated to)\b|§|版本?|[第章节條条款表图項项])\.?[ :#(]{0,3}(?:no\.? ?|number ?|is ?|of ?|to ?|号|號|是|为|為)?[ :]?$|"
+    r"paragraph|figure|fig|table|rule|oid|since|upgrade to|updated to)\b|§|版本?|[第章节條条款表图項项])"
+    r"\.?[ :#(]{0,3}(?:no\.? ?|number ?|is ?|of ?|to ?|号|號|是|为|為)?[ :]?$|"
     r"[A-Za-z][/-]$",
     re.IGNORECASE | re.ASCII,
 )

@@ -13,8 +13,8 @@ RUN = re.compile(r"[0-9]+(?:[ -][0-9]+)*")
 GROUP = re.compile("[0-9]+")
 # How card numbers are written: at a stretch, or in groups with one and the same separator.
 # The longer ones are tried first.
-SHAPES = ((4, 4, 4, 4, 3), (4, 4, 4, 4, 2), (4, 4, 4, 4, 1), (6, 13), (6, 12), (6, 10), (4, 4, 4, 4), (8, 8), (4, 6, 5), (4, 6, 4),
-          (4, 4, 4, 2), (19,), (18,), (17,), (16,), (15,), (14,))  # fmt: skip
+SHAPES = ((4, 4, 4, 4, 3), (4, 4, 4, 4, 2), (4, 4, 4, 4, 1), (6, 13), (6, 12), (6, 10), (4, 4, 4, 4), (8, 8), (4, 6, 5),
+          (4, 6, 4), (4, 4, 4, 2), (19,), (18,), (17,), (16,), (15,), (14,))  # fmt: skip
 # Issuers (ISO/IEC 7812) by their first digits, with the lengths they issue.
 CREDIT = re.compile(
     r"4[0-9]{15}(?:[0-9]{3})?|"  # Visa

@@ -49,17 +49,16 @@ def _plausible(text: str, match: re.Match[str]) -> bool:
     letters, digits = match["letters"], match["digits"]
     if digits.startswith("000"):  # as pseudonyms begin
         return False
-    if not letters and (DATE.fullmatch(digits) or MONEY.search(text, max(0, match.start("digits") - 5), match.start("digits"))):
-        return False
-    return True
+    begin = match.start("digits")
+    return bool(letters) or not (DATE.fullmatch(digits) or MONEY.search(text, max(0, begin - 5), begin))
 
 
 def _checked(match: re.Match[str]) -> bool:
     """Whether all check digits of a machine-readable zone's second line are right."""
     composite = (match["number"] + match["a"] + match["birth"] + match["b"] + match["expiry"] + match["c"] + match["personal"]
                  + match["d"])  # fmt: skip
-    personal = match["d"] == "<" and not match["personal"].strip("<") or match["d"] == check_digit(match["personal"])
-    return bool(personal) and all(
+    unused = match["d"] == "<" and not match["personal"].strip("<")
+    return (unused or match["d"] == check_digit(match["personal"])) and all(
         check_digit(field) == digit
         for field, digit in ((match["number"], match["a"]), (match["birth"], match["b"]), (match["expiry"], match["c"]),
                              (composite, match["e"]))

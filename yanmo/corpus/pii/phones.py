@@ -16,7 +16,8 @@ from yanmo.corpus.pii.span import Span
 
 ABOUT = re.compile(
     r"(?P<yes>\b(?:tel|telephones?|phones?|ph|call(?:ed|ing)?|fax|mobiles?|mob|cell|whatsapp|text|sms|contact|dial|ring|hotline|helpline|"
-    r"reach (?:me|us|him|her|them))\b|\b[tmpf]:|电话|電話|手机|手機|联系|聯繫|聯絡|传真|傳真|热线|熱線|拨打|撥打|致电|致電|座机|座機|微信|短信|号码|號碼|[☎☏📞📱])|"
+    r"reach (?:me|us|him|her|them))\b|\b[tmpf]:|"
+    r"电话|電話|手机|手機|联系|聯繫|聯絡|传真|傳真|热线|熱線|拨打|撥打|致电|致電|座机|座機|微信|短信|号码|號碼|[☎☏📞📱])|"
     r"(?P<no>\b(?:isbn|issn|doi|pmid|arxiv|ean|upc|sku|imei|serial|invoice|orders?|id|ids|pp|vol|vols|account|acct|patent|part|lot|rfc|"
     r"tracking)\b|№|§|[$€£¥￥]|书号|書號|刊号|刊號|编号|編號|订单|訂單|单号|單號|批号|批號|流水号|运单|账号|帐号|准考证|学号|工号|车牌|邮编|群号)",
     re.IGNORECASE | re.ASCII,
@@ -24,29 +25,34 @@ ABOUT = re.compile(
 REACH = 40  # characters before a number that may say what it is
 EXTENSION = r"(?:[ ,]{0,2}(?:x|ext\.?|extension|转|轉|分机|分機) ?[:.#]? ?[0-9]{1,6}(?![0-9]))?"
 EDGE = r"(?<![0-9A-Za-z_+])(?<![0-9][-.:,])"
-END = r"(?![0-9A-Za-z_])(?![-.:][0-9])"
+END = r"(?![0-9A-Za-z_])(?![-.:][0-9])(?!\)?\.(?:jpe?g|png|gif|svg|webp|pdf|html?)\b)"  # nor a file's name
 APART = r"(?! [0-9])"  # not the first groups of a longer row of them
 
 MOBILE = re.compile(
     rf"(?<![0-9A-Za-z_])(?<![0-9][-.:])(?:\(?(?:\+|00)?86\)?[ -]{{0,2}})?(?<!\+)"
-    rf"(?P<number>1[3-9][0-9](?P<gap>[ -]?)[0-9]{{4}}(?P=gap)[0-9]{{4}}|1[3-9][0-9]{{2}}(?P<gap4>[ -])[0-9]{{3}}(?P=gap4)[0-9]{{4}}){END}"
+    rf"(?P<number>1[3-9][0-9](?P<gap>[ -]?)[0-9]{{4}}(?P=gap)[0-9]{{4}}|"
+    rf"1[3-9][0-9]{{2}}(?P<gap4>[ -])[0-9]{{3}}(?P=gap4)[0-9]{{4}}){END}"
 )
 AREA = "0(?:10|2[0-9]|[3-9][0-9]{2})"
 LANDLINE = re.compile(
-    rf"{EDGE}(?<![0-9] )(?:\(?(?:\+|00)86\)?[ -]{{0,2}})?(?P<number>(?:\({AREA}\)[ -]?|{AREA}(?P<gap>[ -]?))[2-8][0-9]{{2,3}}[ -]?[0-9]{{4}})"
-    rf"(?:-[0-9]{{1,5}}(?![0-9])|{EXTENSION}){END}{APART}"
+    rf"{EDGE}(?:\(?(?:\+|00)86\)?[ -]{{0,2}})?"
+    rf"(?P<number>(?:\({AREA}\)[ -]?|{AREA}(?P<gap>[ -]?))[2-8][0-9]{{2,3}}[ -]?[0-9]{{4}})"
+    rf"(?:-[0-9]{{1,5}}(?![0-9])|{EXTENSION}){END}"
 )
 SERVICE = re.compile(rf"{EDGE}(?P<number>[48]00-(?:[0-9]{{3}}-?[0-9]{{4}}|[0-9]{{4}}-?[0-9]{{3}})){EXTENSION}{END}")
 
 AMERICAN = re.compile(
     rf"{EDGE}(?<![0-9]/)(?:\+?1[ .-]?)?(?P<area>\([2-9][0-9]{{2}}\) ?-? ?|[2-9][0-9]{{2}}(?P<one>[ ./-]?))"
-    rf"[0-9]{{3}}(?P<two>[ .-]?)[0-9]{{4}}{EXTENSION}{END}{APART}",
+    rf"[0-9]{{3}}(?P<two>[ .-]?)[0-9]{{4}}{EXTENSION}{END}",
     re.IGNORECASE,
 )
 LOCAL = re.compile(rf"{EDGE}(?<![0-9] )[2-9][0-9]{{2}}-[0-9]{{4}}{EXTENSION}{END}{APART}", re.IGNORECASE)
-INTERNATIONAL = re.compile(rf"(?<![0-9A-Za-z_+])(?P<open>\()?(?:\+|00(?=[1-9]))(?P<rest> ?\(?[1-9](?:[ .()/-]{{0,3}}[0-9]){{6,14}})(?![0-9])")
-TRUNK = re.compile(rf"{EDGE}(?<![0-9] )(?<![0-9]/)\(?0[1-9](?:[ ./()-]{{0,2}}[0-9]){{7,10}}(?![0-9A-Za-z_])(?![-./:][0-9]){APART}")
-NATIONAL = re.compile(rf"{EDGE}(?<![0-9] )(?<![0-9]/)[1-9](?:[ .-]?[0-9]){{6,11}}(?![0-9A-Za-z_])(?![-./:][0-9]){APART}")
+INTERNATIONAL = re.compile(
+    r"(?<![0-9A-Za-z_+])(?P<open>\()?(?:\+|00(?=[1-9]))(?P<rest> ?\(?[1-9](?:[ .()/-]{0,3}[0-9]){6,14})(?![0-9])"
+)
+ALONE_BEFORE, ALONE_BEHIND = rf"{EDGE}(?<![0-9][ /])", rf"(?![0-9A-Za-z_])(?![-./:][0-9]){APART}"
+TRUNK = re.compile(rf"{ALONE_BEFORE}\(?0[1-9](?:[ ./()-]{{0,2}}[0-9]){{7,10}}{ALONE_BEHIND}")
+NATIONAL = re.compile(rf"{ALONE_BEFORE}[1-9](?:[ .-]?[0-9]){{6,11}}{ALONE_BEHIND}")
 DIGIT, NOT_DIGIT = re.compile("[0-9]"), re.compile("[^0-9]+")
 # Kept free for fiction by the regulators, or taken for it by everybody: no plan holds them, yet they look like the rest.
 FICTION = re.compile(r"\+1 555[0-9]{7}|\+44 (?:7700900|1632960)[0-9]{3}")
@@ -71,10 +77,10 @@ def phones(text: str, start: int, end: int, regions: Sequence[str]) -> Iterator[
 def about(text: str, start: int) -> int:
     """1 where the words before `start` speak of a telephone, -1 where of some other number, else 0; the nearest word wins."""
     line = text.rfind("\n", max(0, start - REACH), start) + 1 or max(0, start - REACH)
-    last = None
-    for last in ABOUT.finditer(text, line, start):
-        pass
-    return 0 if last is None else 1 if last["yes"] else -1
+    said = 0
+    for match in ABOUT.finditer(text, line, start):
+        said = 1 if match["yes"] else -1
+    return said
 
 
 def digits_of(text: str) -> str:
@@ -88,7 +94,8 @@ def real(code: int, national: str) -> bool:
         return True
     if code == 86 and re.fullmatch("1[3-9][0-9]{9}", national):
         return True
-    number = library.PhoneNumber(country_code=code, national_number=int(national or 0), italian_leading_zero=national.startswith("0") or None)
+    zero = national.startswith("0") or None
+    number = library.PhoneNumber(country_code=code, national_number=int(national or 0), italian_leading_zero=zero)
     return bool(library.is_valid_number(number))
 
 
@@ -101,12 +108,22 @@ def _chinese(text: str, start: int, end: int) -> Iterator[Span]:
         if about(text, match.start()) >= 0 and not in_address(text, match.start()):
             yield Span(match.start(), match.end(), "phone", "+86 " + digits_of(match["number"]))
     for match in LANDLINE.finditer(text, start, end):
+        if " " in match["number"] and _in_a_row(text, match):
+            continue
         at_a_stretch = match["gap"] == ""
         if about(text, match.start()) >= at_a_stretch:
             yield Span(match.start(), match.end(), "phone", "+86 " + digits_of(match["number"])[1:])
     for match in SERVICE.finditer(text, start, end):
         if about(text, match.start()) >= 0:
             yield Span(match.start(), match.end(), "phone", "+86 " + digits_of(match["number"]))
+
+
+def _in_a_row(text: str, match: re.Match[str]) -> bool:
+    """Whether more groups of digits stand on either side: a row of a table, or a longer number."""
+    return IN_A_ROW.match(text, match.end()) is not None or NEIGHBOUR.search(text, max(0, match.start() - 3), match.start()) is not None
+
+
+IN_A_ROW, NEIGHBOUR = re.compile(" {1,2}[0-9]"), re.compile("[0-9] {1,2}$")
 
 
 def _american(text: str, start: int, end: int) -> Iterator[Span]:
@@ -118,7 +135,7 @@ def _american(text: str, start: int, end: int) -> Iterator[Span]:
                 if said < 1:
                     continue
             elif one == " " and two == " ":
-                if said < 1 and NEIGHBOUR.search(text, max(0, match.start() - 3), match.start()):
+                if _in_a_row(text, match):
                     continue
             elif one != two and (one, two) not in ((" ", "-"), ("/", "-"), ("-", "")):
                 continue
@@ -130,8 +147,9 @@ def _american(text: str, start: int, end: int) -> Iterator[Span]:
             yield Span(match.start(), match.end(), "phone", "+1 " + digits_of(match.group())[:7])
 
 
-NEIGHBOUR = re.compile("[0-9] {1,2}$")
-CLOSE = re.compile(r"(?:[:.]|\b(?:call|at|dial|phone|ring|is|on|to|text|number|fax)) ?$|[\u3400-\u9fff:]$", re.IGNORECASE | re.ASCII)
+CLOSE = re.compile(
+    r"(?:[:.]|\b(?:call|at|dial|phone|ring|is|on|to|text|number|fax)) ?$|[\u3400-\u9fff:]$", re.IGNORECASE | re.ASCII
+)
 EXTENSION_AT_END = re.compile(EXTENSION + "$", re.IGNORECASE)
 DATED = re.compile(r"[(]?[0-3]?[0-9][./-][0-3]?[0-9][./-](?:[12][0-9])?[0-9]{2}(?![0-9])")
 

@@ -27,7 +27,8 @@ SECRET = (
     r"\bGOCSPX-|\b[spr]k-[A-Za-z0-9_-]{16}|\b[spr]k_(?:live|test)_|\bhf_[A-Za-z0-9]{8}|\bnpm_[A-Za-z0-9]{8}|\bpypi-[A-Za-z0-9]{8}|"
     r"\bSG\.[A-Za-z0-9_-]{8}|\bdop_v1_|:AA[A-Za-z0-9_-]{8}|-----BEGIN|\beyJ[A-Za-z0-9]|[Bb]earer [A-Za-z0-9]{8}|"
     r"(?i:pass(?:word|wd|phrase)|\bpwd|api[ _-]?key|secret|token|access[ _-]?key|auth[ _-]?key|private[ _-]?key|credential)"
-    r"(?i:[ _-]?(?:key|id|access|token))*[\"'`*]{0,3}(?: ?[:=：＝]| is )|(?:密码|密碼|口令|密钥|密鑰|秘钥|令牌)[\"'`*]{0,3} ?(?:[:=：＝是为為]| is )"
+    r"(?i:[ _-]?(?:key|id|access|token))*[\"'`*]{0,3}(?: ?[:=：＝]| is )|"
+    r"(?:密码|密碼|口令|密钥|密鑰|秘钥|令牌)[\"'`*]{0,3} ?(?:[:=：＝是为為]| is )"
 )
 NUMBER_KINDS = frozenset({"iban", "resident_id", "uscc", "credit_card", "bank_card", "passport", "phone"})
 # Runs of digits that can only be dates, years, or date and hour.

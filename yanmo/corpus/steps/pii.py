@@ -27,7 +27,8 @@ from yanmo.corpus.step import Edit
 Action = Literal["mask", "pseudonym", "drop", "keep"]
 ROUNDS = 6  # taking one thing out may bring another within reach of the word that names it
 # Where a mask will stand: it must not be taken for what it hides.
-PLACES = ("https://{}@example.org/", "https://example.org/?password={0}&token={0}", "password: {}", "passport no. {}", "tel. {}", "{}")
+PLACES = ("https://{}@example.org/", "https://example.org/?password={0}&token={0}", "password: {}", "passport no. {}", "tel. {}",
+          "{}")  # fmt: skip
 
 
 class Pii(Edit):
@@ -54,7 +55,8 @@ class Pii(Edit):
     def _known(self) -> Self:
         for kind in (*self.kinds, *self.actions):
             if kind not in KINDS:
-                raise ValueError(str(text("known kinds of personal data, not '{kind}'", kind=kind)) + f" - {nearest(kind, KINDS)}")
+                known = text("known kinds of personal data, not '{kind}'", kind=kind)
+                raise ValueError(f"{known} - {nearest(kind, KINDS)}")
         missing = [kind for kind in self.actions if kind not in self.kinds]
         if missing:
             raise ValueError(str(text("'{kind}' among the kinds that are looked for", kind=missing[0])))
@@ -78,14 +80,16 @@ class Pii(Edit):
         known = needed("phonenumbers", "corpus", self.type).SUPPORTED_REGIONS
         for region in self.regions:
             if region not in known:
-                raise RecipeError(f"{self.type}.regions", text("two-letter codes of countries"), repr(region), nearest(region, known))
+                expected = text("two-letter codes of countries")
+                raise RecipeError(f"{self.type}.regions", expected, repr(region), nearest(region, known))
         self._key()
         found = self._scanner()
         for kind in self.kinds:
             mask = self._mask(kind)
             for place in PLACES:
                 if any(span.value in mask or mask in span.value for span in found.find(place.format(mask))):
-                    raise RecipeError(f"{self.type}.template", text("a mask that is not taken for personal data itself"), repr(mask))
+                    expected = text("a mask that is not taken for personal data itself")
+                    raise RecipeError(f"{self.type}.template", expected, repr(mask))
 
     def rows(self, docs: Iterator[Document]) -> Iterator[Document]:
         found = self._scanner()
