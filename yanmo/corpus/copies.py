@@ -1,17 +1,19 @@
 """Pieces of text that stand in several places: which of them are cut, and the cutting.
 
-A place is a row (key, id, order, start, length, total): a piece with the hash `key` stands in the document (id, order) at
+A place is a row (key, rank, order, start, length, total): a piece with the hash `key` stands in the document `order` at
 [start, start + length), in whatever unit the step counts, and the document has `total` of them. Of equal pieces the one
 in the document with the smallest (content id, order) stays, within a document the first; a copy that overlaps the one
-that stays is no other place. A document that would keep less than a given share is dropped, and what it held counts no
-more: the choice is made once again without it, so that no text is lost that was cut only in favour of one that is gone.
+that stays is no other place. `rank` is the head of the id as a number.
+
+A document that would keep less than a given share is dropped, and what it held counts no more: the choice is made once
+again without it, so that no text is lost that was cut only in favour of one that is gone.
 
 Texts stay where they are. Hashes, ids and numbers travel, and a document gets its verdict as one small value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -23,8 +25,8 @@ from yanmo.core.data import Document, Rejection
 from yanmo.corpus.dataset import Dataset
 from yanmo.corpus.steps.shingles import WORD, classes
 
-Place = tuple[bytes, str, int, int, int, int]  # key, id, order, start, length, total
-First = tuple[str, int, int, int]  # id, order, start, how many places there are
+Place = tuple[bytes, int, int, int, int, int]  # key, rank, order, start, length, total
+First = tuple[int, int, int, int]  # rank, order, start, how many places there are
 Verdict = tuple[bytes, int, float]  # spans to cut, total, share left where the document is dropped, else -1
 Spans = NDArray[np.int64]  # (n, 2): start, end; sorted, apart from each other
 
@@ -34,10 +36,12 @@ def verdicts(places: Dataset, min_left: float) -> Dataset:
     places = places.persist()
     firsts = places.group(key=key_of, value=place_of, reduce=earlier).map(repeated)
     found = places.join(firsts, key=key_of).map(several).persist()
-    lost = combined(found.map(cuts)).map(partial(dropped, min_left))
-    marked = found.join(lost, key=order_of).map(mark).persist()
-    again = marked.group(key=key_unless_lost, value=place_of, reduce=earlier)
-    return combined(marked.join(again, key=key_unless_lost).map(cuts_again))
+    chosen = combined(found.map(cuts)).persist()
+    lost = dict(chosen.map(partial(dropped, min_left)).collect())
+    if not lost:
+        return chosen
+    again = found.group(key=partial(key_if_open, lost), value=place_of, reduce=earlier)
+    return combined(found.join(again, key=partial(key_if_open, lost)).map(partial(cuts_again, lost)))
 
 
 def combined(rows: Dataset) -> Dataset:
@@ -48,6 +52,11 @@ def combined(rows: Dataset) -> Dataset:
 # ------------------------------------------------------------------------------------------------ rows
 
 
+def rank_of(doc: Document) -> int:
+    """The first 64 bits of the content id as a signed number, in the same order."""
+    return int(doc.id[:16], 16) - (1 << 63)
+
+
 def key_of(row: tuple) -> Any:
     return row[0]
 
@@ -56,12 +65,9 @@ def second_of(row: tuple) -> Any:
     return row[1]
 
 
-def order_of(row: tuple) -> int:
-    return row[2]
-
-
-def key_unless_lost(row: tuple) -> bytes | None:
-    return row[0] if row[6] < 0 else None
+def key_if_open(lost: Mapping[int, float], row: tuple) -> bytes | None:
+    """The key of a place whose first one is in a document that is dropped, unless its own document is."""
+    return row[0] if row[6] in lost and row[2] not in lost else None
 
 
 def place_of(row: tuple) -> First:
@@ -100,15 +106,14 @@ def dropped(min_left: float, rows: Iterator[tuple[int, Verdict]]) -> Iterator[tu
             yield order, (total - removed) / total
 
 
-def mark(rows: Iterator[tuple[tuple, float | None]]) -> Iterator[tuple]:
-    return ((*row[:6], -1.0 if share is None else share) for row, share in rows)
-
-
-def cuts_again(rows: Iterator[tuple[tuple, First | None]]) -> Iterator[tuple[int, int, int, int, float]]:
-    for (_, _, order, start, length, total, share), first in rows:
-        if first is None:
-            yield order, 0, 0, total, share
-        elif is_copy(order, start, length, first[1], first[2]):
+def cuts_again(lost: Mapping[int, float], rows: Iterator[tuple[tuple, First | None]]) -> Iterator[tuple[int, int, int, int, float]]:
+    for (_, _, order, start, length, total, first_order, first_start), again in rows:
+        if order in lost:
+            yield order, 0, 0, total, lost[order]
+            continue
+        if again is not None:
+            first_order, first_start = again[1], again[2]
+        if is_copy(order, start, length, first_order, first_start):
             yield order, start, length, total, -1.0
 
 

@@ -18,7 +18,7 @@ import xxhash
 from pydantic import Field
 
 from yanmo.core.data import Document, Rejection, content_id
-from yanmo.corpus.copies import Place, Verdict, cut_document, unpacked, verdicts
+from yanmo.corpus.copies import Place, Verdict, cut_document, rank_of, unpacked, verdicts
 from yanmo.corpus.dataset import Dataset
 from yanmo.corpus.step import Step
 
@@ -59,11 +59,11 @@ class ExactDedup(Step):
             if doc.rejection is not None:
                 continue
             found = units(doc.text, self.unit)
-            total = sum(len(body) for _, body in found)
+            total, rank = sum(len(body) for _, body in found), rank_of(doc)
             for start, body in found:
                 if len(body) >= self.min_chars:
                     key = xxhash.xxh3_128_digest(body.encode("utf-8", "surrogatepass"))
-                    yield key, doc.id, doc.order, start, len(body), total
+                    yield key, rank, doc.order, start, len(body), total
 
     def cut(self, rows: Iterator[tuple[Document, Verdict | None]]) -> Iterator[Document]:
         for doc, verdict in rows:

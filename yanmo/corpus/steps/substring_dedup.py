@@ -9,7 +9,7 @@ passage stays where it stands first, a longer repetition is cut as a whole, noth
 everything; here it is found whatever the size:
 
     marks     a hash for about every thirteenth token, by winnowing: equal passages share one      (hash, order, place)
-    passages  only where a mark occurs twice: 128-bit hashes of the runs around it        (hash, id, order, place)
+    passages  only where a mark occurs twice: 128-bit hashes of the runs around it        (hash, rank of the id, order, place)
     verdicts  the runs that have an earlier equal one, as spans                                     (order, spans)
 
 Hashes and numbers travel, texts do not. Equal 128-bit hashes are taken for equal runs.
@@ -25,7 +25,7 @@ import numpy as np
 from pydantic import Field
 
 from yanmo.core.data import Document
-from yanmo.corpus.copies import Place, Verdict, cut_document, key_of, second_of, unpacked, verdicts
+from yanmo.corpus.copies import Place, Verdict, cut_document, key_of, rank_of, second_of, unpacked, verdicts
 from yanmo.corpus.dataset import Dataset
 from yanmo.corpus.step import Step
 from yanmo.corpus.winnowing import marks, passages, tokens
@@ -66,9 +66,10 @@ class SubstringDedup(Step):
             chosen, _ = marks(split, self.min_length)
             runs = np.flatnonzero(np.isin(chosen, np.frombuffer(found, "<i8")))
             keys = passages(split, self.min_length)[runs].astype("<u8").tobytes()
+            rank, total = rank_of(doc), split.starts.size
             for number, start in enumerate(runs.tolist()):
                 key = keys[16 * number : 16 * number + 16]
-                yield key, doc.id, doc.order, start, self.min_length, split.starts.size
+                yield key, rank, doc.order, start, self.min_length, total
 
     def cut(self, rows: Iterator[tuple[Document, Verdict | None]]) -> Iterator[Document]:
         for doc, verdict in rows:
