@@ -11,7 +11,6 @@ definition's.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -29,7 +28,6 @@ CHINESE: dict[str, Any] = {
     "dup_para_frac": None, "dup_para_char_frac": None, "dup_line_frac": 0.287, "dup_line_char_frac": None,
     "top_n_grams": {2: 0.256, 3: 0.201, 4: 0.171}, "dup_n_grams": {5: 0.198, 6: 0.182, 7: 0.167, 8: 0.154, 9: 0.14, 10: 0.127},
 }  # fmt: skip
-PARAGRAPHS = re.compile(r"\n{2,}")
 
 
 class GopherRepetition(LanguageFilter):
@@ -55,7 +53,7 @@ class GopherRepetition(LanguageFilter):
         if not text:
             return Rejection(self.type, "empty", None)
         language = self.spoken(doc)
-        for name, parts in (("para", PARAGRAPHS.split(text.strip())), ("line", lines_of(text))):
+        for name, parts in (("para", paragraphs_of(text)), ("line", lines_of(text))):
             count, characters = duplicates(parts)
             for field, value in ((f"dup_{name}_frac", count / len(parts)), (f"dup_{name}_char_frac", characters / len(text))):
                 limit = self.threshold(field, language)
@@ -78,6 +76,11 @@ class GopherRepetition(LanguageFilter):
         return None
 
 
+def paragraphs_of(text: str) -> list[str]:
+    """What stands between two or more line feeds, in the text without the blanks around it."""
+    return [part for piece in text.strip().split("\n\n") if (part := piece.lstrip("\n"))] or [""]
+
+
 def lines_of(text: str) -> list[str]:
     """What stands between line feeds, however many; an empty one before a first and behind a last one."""
     lines = [line for line in text.split("\n") if line]
@@ -95,13 +98,15 @@ def duplicates(parts: list[str]) -> tuple[int, int]:
 def top_characters(words: Words, hashes: Hashes, length: int) -> int:
     """Characters of the most frequent n-gram, its blanks counted, times its frequency; of several the first in the text."""
     ordered = np.sort(hashes)
-    begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    counts = np.diff(begins, append=len(ordered))
+    edges = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+    edges = np.concatenate([[0], edges, [len(ordered)]])
+    counts = edges[1:] - edges[:-1]
     most = int(counts.max())
     if most == 1:
         place = 0
     else:
-        place = int(np.isin(hashes, ordered[begins[counts == most]]).argmax())
+        frequent = ordered[edges[:-1][counts == most]]
+        place = int((hashes == frequent[0] if len(frequent) == 1 else np.isin(hashes, frequent)).argmax())
     reach = words.reach
     return (int(reach[place + length] - reach[place]) + length - 1) * most
 

@@ -99,9 +99,9 @@ def minima(hashes: Hashes, count: int, seed: int) -> NDArray[np.uint32] | None:
     a, b = permutations(count, seed)
     lowest = np.full(count, np.iinfo(np.uint64).max, np.uint64)
     for start in range(0, hashes.size, CHUNK):
-        permuted = hashes[start : start + CHUNK, None] * a
-        permuted += b
-        np.minimum(lowest, permuted.min(axis=0), out=lowest)
+        permuted = a[:, None] * hashes[start : start + CHUNK]
+        permuted += b[:, None]
+        np.minimum(lowest, permuted.min(axis=1), out=lowest)
     return (lowest >> np.uint64(32)).astype("<u4")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ UNSPACED = (
 WORD, CHARACTER = 1, 2
 SHIFT, FIRST, SECOND = np.uint64(33), np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-LONGEST = 64  # characters of a word that take part in its hash each with a factor of their own; later ones repeat them
+LONGEST = 64  # a power of two: characters of a word that take part in its hash each with a factor of their own; later ones repeat them
 
 
 @cache
@@ -73,21 +74,34 @@ def factors(count: int, purpose: int) -> Hashes:
     return mixed(start * GOLDEN) | np.uint64(1)
 
 
+@cache
+def ascii_letters() -> Hashes:
+    return mixed(np.arange(128, dtype=np.uint64) * GOLDEN)
+
+
 def tokens(text: str) -> Hashes:
     """The hash of each token of `text`, in order."""
-    text = (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    if text.isascii():
+        points: NDArray[Any] = np.frombuffer(text.lower().encode("ascii"), np.uint8)
+    else:
+        text = unicodedata.normalize("NFKC", text).lower()
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     kind = classes()[points]
     inside = np.flatnonzero(kind)
     if inside.size == 0:
         return np.zeros(0, np.uint64)
-    kind = kind[inside]
-    apart = np.diff(inside) > 1  # something between this character and the one before
+    points = points[inside]
     begins = np.ones(inside.size, bool)
-    begins[1:] = apart | (kind[1:] == CHARACTER) | (kind[:-1] == CHARACTER)
+    begins[1:] = inside[1:] != inside[:-1] + 1  # something between this character and the one before
+    if points.itemsize > 1:
+        alone = kind[inside] == CHARACTER
+        begins[1:] |= alone[1:] | alone[:-1]
+        letters = mixed(points.astype(np.uint64) * GOLDEN)
+    else:
+        letters = ascii_letters()[points]
     starts = np.flatnonzero(begins)
-    place = np.arange(inside.size) - np.repeat(starts, np.diff(np.append(starts, inside.size)))
-    letters = mixed(points[inside].astype(np.uint64) * GOLDEN) * factors(LONGEST, 1)[place % LONGEST]
+    place = np.arange(inside.size) - np.repeat(starts, np.diff(starts, append=inside.size))
+    letters *= factors(LONGEST, 1)[place & (LONGEST - 1)]
     return mixed(np.add.reduceat(letters, starts))
 
 
