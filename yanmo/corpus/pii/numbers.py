@@ -15,6 +15,7 @@ GROUP = re.compile("[0-9]+")
 # The longer ones are tried first.
 SHAPES = ((4, 4, 4, 4, 3), (4, 4, 4, 4, 2), (4, 4, 4, 4, 1), (6, 13), (6, 12), (6, 10), (4, 4, 4, 4), (8, 8), (4, 6, 5),
           (4, 6, 4), (4, 4, 4, 2), (19,), (18,), (17,), (16,), (15,), (14,))  # fmt: skip
+SHAPES_FROM = {size: tuple(shape for shape in SHAPES if shape[0] == size) for size in range(4, 20)}  # by their first group
 # Issuers (ISO/IEC 7812) by their first digits, with the lengths they issue.
 CREDIT = re.compile(
     r"4[0-9]{15}(?:[0-9]{3})?|"  # Visa
@@ -50,7 +51,7 @@ def cards(text: str, start: int, end: int) -> Iterator[Span]:
 
 def _card(text: str, groups: list[tuple[int, int]], first: int) -> tuple[Span | None, int]:
     """The card that begins with group `first`, and how many groups it takes."""
-    for shape in SHAPES:
+    for shape in SHAPES_FROM.get(groups[first][1] - groups[first][0], ()):
         last = first + len(shape) - 1
         if last >= len(groups) or any(groups[first + i][1] - groups[first + i][0] != size for i, size in enumerate(shape)):
             continue

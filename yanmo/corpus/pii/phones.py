@@ -51,8 +51,8 @@ INTERNATIONAL = re.compile(
     r"(?<![0-9A-Za-z_+])(?P<open>\()?(?:\+|00(?=[1-9]))(?P<rest> ?\(?[1-9](?:[ .()/-]{0,3}[0-9]){6,14})(?![0-9])"
 )
 ALONE_BEFORE, ALONE_BEHIND = rf"{EDGE}(?<![0-9][ /])", rf"(?![0-9A-Za-z_])(?![-./:][0-9]){APART}"
-TRUNK = re.compile(rf"{ALONE_BEFORE}\(?0[1-9](?:[ ./()-]{{0,2}}[0-9]){{7,10}}{ALONE_BEHIND}")
-NATIONAL = re.compile(rf"{ALONE_BEFORE}[1-9](?:[ .-]?[0-9]){{6,11}}{ALONE_BEHIND}")
+TRUNK = re.compile(rf"{ALONE_BEFORE}\(?0[ -]?[1-9](?:[ ./()-]{{0,2}}[0-9]){{6,10}}{ALONE_BEHIND}")
+NATIONAL = re.compile(rf"{ALONE_BEFORE}\(?[1-9](?:[ .()-]{{0,2}}[0-9]){{6,11}}{ALONE_BEHIND}")
 DIGIT, NOT_DIGIT = re.compile("[0-9]"), re.compile("[^0-9]+")
 # Kept free for fiction by the regulators, or taken for it by everybody: no plan holds them, yet they look like the rest.
 FICTION = re.compile(r"\+1 555[0-9]{7}|\+44 (?:7700900|1632960)[0-9]{3}")
@@ -120,7 +120,8 @@ def _chinese(text: str, start: int, end: int) -> Iterator[Span]:
 
 def _in_a_row(text: str, match: re.Match[str]) -> bool:
     """Whether more groups of digits stand on either side: a row of a table, or a longer number."""
-    return IN_A_ROW.match(text, match.end()) is not None or NEIGHBOUR.search(text, max(0, match.start() - 3), match.start()) is not None
+    behind = IN_A_ROW.match(text, match.end())
+    return bool(behind or NEIGHBOUR.search(text, max(0, match.start() - 3), match.start()))
 
 
 IN_A_ROW, NEIGHBOUR = re.compile(" {1,2}[0-9]"), re.compile("[0-9] {1,2}$")

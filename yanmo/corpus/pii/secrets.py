@@ -43,7 +43,10 @@ TELEGRAM = re.compile("[0-9]{8,10}$")
 
 def secrets(text: str, places: Iterable[int]) -> Iterator[Span]:
     """The secrets that begin, or whose naming word begins, at one of `places`."""
+    done = 0
     for place in places:
+        if place < done:  # inside a private key
+            continue
         if text[place] == ":":
             number = TELEGRAM.search(text, max(0, place - 11), place)
             place = number.start() if number else place
@@ -54,10 +57,8 @@ def secrets(text: str, places: Iterable[int]) -> Iterator[Span]:
             continue
         match = PRIVATE.match(text, place)
         if match is not None:
-            closing = PRIVATE_END.search(text, match.end(), match.end() + LONGEST_BLOCK)
-            body = BODY.match(text, match.end(), match.end() + LONGEST_BLOCK)
-            end = closing.end() if closing else match.end() + len(body.group().rstrip()) if body else match.end()
-            yield Span(place, end, "api_key", "".join(text[place:end].split()))
+            done = _block_end(text, match.end())
+            yield Span(place, done, "api_key", "".join(text[place:done].split()))
             continue
         match = SAID.match(text, place)
         if match is not None:
@@ -65,6 +66,18 @@ def secrets(text: str, places: Iterable[int]) -> Iterator[Span]:
             value = match[name].rstrip(".,!?")
             if not value.lower().startswith(REPLACED) and _secret(value, match["password"] is not None):
                 yield Span(match.start(name), match.start(name) + len(value), "api_key", value)
+
+
+def _block_end(text: str, start: int) -> int:
+    """Where the private key ends whose first line ends at `start`: at its last line, or where what looks like one stops."""
+    limit = min(len(text), start + LONGEST_BLOCK)
+    another = text.find("-----BEGIN", start, limit)
+    limit = another if another >= 0 else limit
+    closing = PRIVATE_END.search(text, start, limit)
+    if closing:
+        return closing.end()
+    body = BODY.match(text, start, limit)
+    return start + len(body.group().rstrip()) if body else start
 
 
 def _secret(value: str, password: bool) -> bool:
