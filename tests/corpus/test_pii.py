@@ -259,6 +259,12 @@ def test_counts_of_two_steps_are_joined_and_the_users_own_field_is_no_count():
     assert doc.meta["pii"] == {"email": 1}
 
 
+def test_other_fields_of_the_row_where_asked():
+    [doc] = step(fields=["author", "n"]).rows(iter([document("clean", author="jane@example.com", n=3, url="http://8.8.4.4/")]))
+    assert doc.text == "clean"
+    assert doc.meta == {"author": "<EMAIL>", "n": 3, "url": "http://8.8.4.4/", "pii": {"email": 1}}
+
+
 def test_dropped_documents_are_nobodys_business():
     doc = document("a@example.com")
     doc.rejection = Rejection("length", "too_short", 3)

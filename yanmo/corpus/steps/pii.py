@@ -35,16 +35,18 @@ class Pii(Edit):
     """Finds personal data and masks it, replaces it by pseudonyms, or drops the document.
 
     `action`: for every kind ('mask', 'pseudonym', 'drop', 'keep': counts only); `actions`: for single kinds;
-    `kinds`: what is looked for (default: all); `regions`: countries whose telephone numbers are known without their code;
-    `template`: what a mask looks like; `seed`, and `secret` or the bytes of `secret_file`: the key of the pseudonyms, without
-    which nobody can tell whose they are; the recipe is kept with the run, so a secret is better in a file.
-    The counts go to `meta["pii"]`. Among the kinds in `actions` with drop, the first of `KINDS` is the reason.
+    `kinds`: what is looked for (default: all); `fields`: the row's other fields that are treated like the text;
+    `regions`: countries whose telephone numbers are known without their code; `template`: what a mask looks like;
+    `seed`, and `secret` or the bytes of `secret_file`: the key of the pseudonyms, without which nobody can tell whose they
+    are. The recipe is kept with the run, so a secret is better in a file.
+    The counts go to `meta["pii"]`. A document is dropped with the first of the kinds found that are to be dropped.
     """
 
     type: str = "pii"
     action: Action = "mask"
     actions: dict[str, Action] = Field(default_factory=dict)
     kinds: list[str] = Field(default_factory=lambda: list(KINDS))
+    fields: list[str] = Field(default_factory=list)
     regions: list[str] = Field(default_factory=lambda: ["US", "GB", "CN"])
     template: str = "<{kind}>"
     seed: int = Field(default=0, ge=0, lt=2**64)
@@ -95,22 +97,26 @@ class Pii(Edit):
         found = self._scanner()
         suspects = found.suspects
         for doc in docs:
-            if doc.rejection is None and suspects(doc.text):
+            if doc.rejection is None and (self.fields or suspects(doc.text)):
                 self._redact(doc, found)
             yield doc
 
     def edit(self, text: str) -> str:
         """The text without what is to be masked or replaced."""
-        found = self._scanner()
-        return self._without(text, found)[0] if found.suspects(text) else text
+        return self._without(text, self._scanner())[0]
 
     def _redact(self, doc: Document, found: Scanner) -> None:
         after, counts = self._without(doc.text, found)
+        changed: dict[str, str] = {}
+        for name in self.fields:
+            if isinstance(doc.meta.get(name), str):
+                changed[name], more = self._without(doc.meta[name], found)
+                counts += more
         if not counts:
             return
         before = doc.meta.get("pii")
         merged = {**(before if isinstance(before, dict) else {}), **counts}
-        doc.meta = {**doc.meta, "pii": {kind: merged[kind] for kind in sorted(merged)}}
+        doc.meta = {**doc.meta, **changed, "pii": {kind: merged[kind] for kind in sorted(merged)}}
         doc.text = after
         reason = next((kind for kind in KINDS if kind in counts and self._action(kind) == "drop"), None)
         if reason is not None:
@@ -125,7 +131,7 @@ class Pii(Edit):
         pseudonyms are given once, for what the text held as it was."""
         counts: Counter[str] = Counter()
         for round_ in range(ROUNDS):
-            spans = found.find(body) if round_ else found.look(body)
+            spans = found.find(body)
             if round_:
                 spans = [span for span in spans if self._action(span.kind) in ("mask", "drop")]
             counts.update(span.kind for span in spans)
