@@ -6,9 +6,11 @@
     opened(path, "folder/a.txt")    a member of a tar (also a compressed one) or zip; one that is compressed itself too
     opened(path, "b.tar.xz!a.txt")  a member of a tar inside a tar
 
-A stream that was cut off or damaged gives what came out before the damage and then raises `Damage`, with the place. A
-file of several streams can be read on behind the damaged one (`resume`). No more than STEP bytes are decompressed at a
-time, and a stream that grows out of all proportion is given up: a bomb costs neither memory nor time.
+A stream that was cut off gives all that came out of it and then raises `Damage`, with the place. One that is damaged does
+too, but for the last HELD bytes: a decompressor often goes on over damage, putting out what nobody wrote, until a check
+fails. So of a stream no longer than that, nothing is given before its checksum was found right. A file of several streams
+can be read on behind the damaged one (`resume`). No more than STEP bytes are decompressed at a time, and a stream that
+grows out of all proportion is given up: a bomb costs neither memory nor time.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import io
 import lzma
 import re
 import zlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -30,10 +33,11 @@ from yanmo.core.messages import text
 from yanmo.corpus import members
 
 CHUNK = 64 << 10  # compressed bytes read at a time
-STEP = 32 << 10  # bytes decompressed at a time: as much, at most, is lost in front of damage
+STEP = 32 << 10  # bytes decompressed at a time
+HELD = 1 << 20  # bytes kept back until as many more came out, or the end of their stream: more than a block of bz2
 RATIO = 250  # times its size that a stream may grow (text: 3 to 10; the same line again and again: 100), once it gave
 FREE = 64 << 20  # this many bytes
-SOUND = 1 << 20  # bytes that a stream found behind damage has to give to be taken for one, unless it ends well before
+LOOKED_AT = 1 << 20  # compressed bytes that are searched at a time for the next stream
 XZ_MEMORY = 256 << 20  # what `xz -9` asks for is 65 MiB
 ZSTD_WINDOW = 128 << 20
 
@@ -42,17 +46,19 @@ class Damage(Exception):
     """A stream that ends too early or stops making sense.
 
     `reason` is 'truncated_FORMAT', 'bad_FORMAT' or 'bomb'; `stream` the compressed byte at which the damaged gzip member
-    (bz2 stream …) begins, `near` the last compressed byte that was looked at; `position` how many bytes came out of the
-    whole before."""
+    (bz2 stream …) begins, `near` the last compressed byte that was looked at; `position` how many bytes of the whole were
+    given before, `unchecked` of them from the damaged stream."""
 
-    def __init__(self, reason: str, why: str, stream: int, near: int, position: int, source: object = None):
+    def __init__(self, reason: str, why: str, stream: int, near: int, position: int, source: object = None, unchecked: int = 0):
         super().__init__(reason, why)
-        self.reason, self.why, self.stream, self.near, self.position, self.source = reason, why, stream, near, position, source
+        self.reason, self.why, self.stream, self.near, self.position = reason, why, stream, near, position
+        self.source, self.unchecked = source, unchecked
 
     def value(self, following: str | None = None) -> str:
         """What a record says of it; `following` is the member at which reading goes on."""
+        given = f"; {self.unchecked} bytes of it were given before that was known" if self.unchecked else ""
         on = f"; reading goes on at {following[1:]}" if following else ""
-        return f"{self.why}, in the stream at compressed byte {self.stream}, before byte {self.near}{on}"
+        return f"{self.why}, in the stream at compressed byte {self.stream}, before byte {self.near}{given}{on}"
 
 
 # ------------------------------------------------------------------------------------------------ formats
@@ -268,8 +274,9 @@ class _Decoded(_Forward):
     def _restart(self) -> None:
         self._handle.seek(self._first)
         self.stream = self._fed = self._first
-        self._produced = self.finished = 0
+        self._produced = self._released = self._checked = self.finished = 0
         self._input, self._decoder = b"", None
+        self._held: deque[bytes] = deque()
 
     def _read(self) -> bytes:
         try:
@@ -282,31 +289,44 @@ class _Decoded(_Forward):
 
     def _next(self, wanted: int) -> bytes:
         while self.damage is None:
-            if self._decoder is None and not self._begin():
-                break
-            decoder: Any = self._decoder
-            data = b""
-            if decoder.needs_input:
-                data, self._input = self._input or self._read(), b""
-                if not data:
-                    if self.damage is None:
-                        self._damaged(f"truncated_{self._codec.name}", "it ends before its end")
+            if self._decoder is None:
+                if self._held:
                     break
-            try:
-                out = decoder.decompress(data, STEP)
-            except self._errors as error:
-                self._damaged(f"bad_{self._codec.name}", " ".join(str(error).split()) or type(error).__name__)
+                if not self._begin():
+                    break
+            self._decode()
+            if self._produced - self._released > HELD:
                 break
-            if decoder.eof:
-                self._input, self._decoder = decoder.unused_data, None
-                self.finished += 1
+        if not self._held:
+            return b""
+        data = self._held.popleft()
+        self._released += len(data)
+        return data
+
+    def _decode(self) -> None:
+        """One step of the stream at hand: some bytes more to hold, its end, or damage."""
+        decoder: Any = self._decoder
+        data = b""
+        if decoder.needs_input:
+            data, self._input = self._input or self._read(), b""
+            if not data:
+                if self.damage is None:
+                    self._damaged(f"truncated_{self._codec.name}", "it ends before its end")
+                return
+        try:
+            out = decoder.decompress(data, STEP)
+        except self._errors as error:
+            self._damaged(f"bad_{self._codec.name}", " ".join(str(error).split()) or type(error).__name__)
+            return
+        if out:
+            self._held.append(out)
             self._produced += len(out)
-            if self._produced > FREE and self._produced > self._ratio * max(self._fed - self._first, 1):
-                self._damaged("bomb", f"more than {self._ratio:g} times its size")
-                break
-            if out:
-                return out
-        return b""
+        if self._produced > FREE and self._produced > self._ratio * max(self._fed - self._first, 1):
+            self._damaged("bomb", f"more than {self._ratio:g} times its size")
+        elif decoder.eof:
+            self._input, self._decoder = decoder.unused_data, None
+            self._checked = self._produced
+            self.finished += 1
 
     def _begin(self) -> bool:
         """Gets ready for the next stream; False at the end of the file."""
@@ -334,7 +354,10 @@ class _Decoded(_Forward):
         return True
 
     def _damaged(self, reason: str, why: str) -> None:
-        self.damage = Damage(reason, why, self.stream, self._fed, self._given, self)
+        if not reason.startswith("truncated"):
+            self._held.clear()
+            self._produced = self._released
+        self.damage = Damage(reason, why, self.stream, self._fed, self._produced, self, self._produced - self._checked)
 
     def close(self) -> None:
         if not self.closed:
@@ -401,7 +424,8 @@ def opened(path: Path, member: str | None = None) -> IO[bytes]:
     if path.suffix.lower() == ".zip":
         zipped, size = members.zip_member(path, member)
         return _unpacked(part(zipped, size, owned=True), member)
-    handle = open(path, "rb") if codec is None else decoded(open(path, "rb"), codec)
+    file: IO[bytes] = open(path, "rb")  # noqa: SIM115 (what is returned closes it)
+    handle = file if codec is None else decoded(file, codec)
     try:
         return _tar_member(handle, path, member)
     except BaseException:
@@ -439,23 +463,19 @@ def resume(path: Path, damage: Damage) -> str | None:
         place = damage.stream + 1
         while True:
             handle.seek(place)
-            block = handle.read(SOUND)
+            block = handle.read(LOOKED_AT)
             for found in codec.magic.finditer(block):
                 if _sound(path, codec, place + found.start()):
                     return f"@{place + found.start()}"
-            if len(block) < SOUND:
+            if len(block) < LOOKED_AT:
                 return None
             place += len(block) - MAGIC  # a beginning across two blocks; one seen twice is merely tried twice
 
 
 def _sound(path: Path, codec: Codec, first: int) -> bool:
-    """Whether a stream really begins there: its checksum is right, or a good deal of it comes out."""
+    """Whether a stream really begins there: its checksum is right, or it is cut off or longer than HELD, and bytes come out."""
     with open(path, "rb") as handle:
         raw, given = _Decoded(handle, codec, first), 0
-        while given < SOUND and not raw.finished:
-            out = raw._next(STEP)
+        while given < STEP and not raw.finished and (out := raw._next(STEP)):
             given += len(out)
-            if not out:
-                break
-        cut_off = raw.damage is not None and raw.damage.reason.startswith("truncated")
-        return raw.finished > 0 or given >= SOUND or (cut_off and given >= 2 * STEP)
+        return raw.finished > 0 or given >= STEP

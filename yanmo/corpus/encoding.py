@@ -1,8 +1,8 @@
 """Which encoding a file of plain text is in, told from its bytes, or not told at all.
 
 A byte order mark decides; else UTF-8, where the bytes are valid as such; else that one of GB18030 (GBK and GB2312 are
-parts of it), Big5, Shift-JIS and Windows-1252 (Latin-1) in which the bytes are not only valid, but text. For the first
-three that is told by the characters that make up the better part of any text: of running Chinese the few hundred commonest
+parts of it), Big5, Shift-JIS, EUC-JP and Windows-1252 (Latin-1) in which the bytes are not only valid, but text. For the first
+four that is told by the characters that make up the better part of any text: of running Chinese the few hundred commonest
 are more than half, while bytes read in the wrong one of these encodings give characters from all over the table. For
 Windows-1252 letters beyond ASCII stand in words among plain ones. Detectors by byte statistics err on short texts, and
 what these hold differs between their versions; a corpus must not. What fits nothing (a picture, another encoding) is left.
@@ -56,7 +56,7 @@ LATIN = re.compile(  # a character beyond ASCII that is where Western text has s
 
 LETTERS = re.compile(f"[{WORD}{LETTER}]")
 
-CONFIDENT = 0.2  # share of the commonest among a text's ideographs and punctuation: prose .5, verse .35, a wrong reading .03
+CONFIDENT = 0.25  # share of the commonest among a text's ideographs and punctuation: prose .5, verse .35, a wrong reading .03
 TWICE = 2.0  # by how much the best reading has to be better than the next
 
 
@@ -85,7 +85,7 @@ def of(data: bytes, *, cut: bool = False) -> Encoding | None:
     broken = page.count("\ufffd")
     if _beyond(page) - broken > 8 * broken:
         return Encoding("utf-8")  # with damage, which is found again where the text is read
-    (best, name), (second, _), _ = sorted((_score(data, family, cut) for family in FAMILIES), reverse=True)
+    (best, name), (second, _), *_ = sorted((_score(data, family, cut) for family in FAMILIES), reverse=True)
     if best >= CONFIDENT and best >= TWICE * second:
         return Encoding(name)
     if best < CONFIDENT and _western(data):
@@ -137,7 +137,8 @@ def _decoded(data: bytes, name: str, cut: bool) -> str | None:
 
 
 # What is tried for each family, the narrower first: they differ in rare characters.
-FAMILIES = (("gb18030",), ("big5", "cp950", "big5hkscs"), ("shift_jis", "cp932"))
+FAMILIES = (("gb18030",), ("big5", "cp950", "big5hkscs"), ("shift_jis", "cp932"), ("euc_jp",))
+JAPANESE = ("shift_jis", "cp932", "euc_jp")
 
 
 def _score(data: bytes, family: tuple[str, ...], cut: bool) -> tuple[float, str]:
@@ -153,7 +154,7 @@ def _score(data: bytes, family: tuple[str, ...], cut: bool) -> tuple[float, str]
     beyond = _beyond(text)
     if not kana + ideographs or 10 * len(ODD.findall(text)) > beyond or 2 * (kana + ideographs + marks) < beyond:
         return 0.0, name
-    if name in ("shift_jis", "cp932"):
+    if name in JAPANESE:
         return (kana + len(KANJI.findall(text))) / (kana + ideographs) * (kana > 0), name
     if 5 * kana > ideographs:
         return 0.0, name  # Japanese, in an encoding whose kana lie where those of this one do

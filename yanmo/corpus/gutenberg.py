@@ -17,7 +17,8 @@ START = re.compile(
     re.I | re.M,
 )
 END = re.compile(
-    rb"^[ \t]*(?:\*{3}[ ]?END OF (?:THE |THIS )?PROJECT GUTENBERG|End of (?:the |this )?Project Gutenberg(?:'s|\xe2\x80\x99s|\x92s|[ \t]))",
+    rb"^[ \t]*(?:\*{3}[ ]?END OF (?:THE |THIS )?PROJECT GUTENBERG"
+    rb"|End of (?:the |this )?Project Gutenberg(?:'s|\xe2\x80\x99s|\x92s|[ \t]))",
     re.I | re.M,
 )
 BLANK = re.compile(rb"(?:[ \t\r]*\n)*")
@@ -25,13 +26,11 @@ BLANK = re.compile(rb"(?:[ \t\r]*\n)*")
 
 def begins(front: bytes) -> int | None:
     """The byte at which the book begins, `front` being the file's first REACH bytes; None where it has no such header."""
-    found = None
-    for found in START.finditer(front):
-        pass
-    if found is None:
+    ends = [found.end() for found in START.finditer(front)]
+    if not ends:
         return None
-    blank = BLANK.match(front, found.end())
-    return blank.end() if blank else found.end()
+    blank = BLANK.match(front, ends[-1])
+    return blank.end() if blank else ends[-1]
 
 
 def ends(tail: bytes) -> int | None:

@@ -30,7 +30,7 @@ UNZIPPING = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplemen
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file in a tar: its header begins at byte `start`, its `size` bytes at `data`. The second of a name is 'name#2'."""
+    """A file in a tar: its header begins at byte `start`, its `size` bytes at `data`. The second 'a.txt' is 'a#2.txt'."""
 
     name: str
     start: int
@@ -44,11 +44,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Bytes [start, end) of a tar in which no header could be read."""
+    """Bytes [start, end) of a tar in which no header could be read, or `truncated`: where it ends without an end."""
 
     start: int
     end: int
     why: str
+    truncated: bool = False
 
 
 def shown(name: str) -> str:
@@ -61,7 +62,7 @@ class Names:
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
-        self._again: dict[str, int] = {}
+        self.again: dict[str, int] = {}
 
     def of(self, name: str) -> str:
         name = shown(name)
@@ -69,8 +70,9 @@ class Names:
         if key not in self._seen:
             self._seen.add(key)
             return name
-        self._again[name] = self._again.get(name, 1) + 1
-        return f"{name}#{self._again[name]}"
+        self.again[name] = number = self.again.get(name, 1) + 1
+        dot = name.find(".", name.rfind("/") + 2)
+        return f"{name}#{number}" if dot < 0 else f"{name[:dot]}#{number}{name[dot:]}"
 
 
 def tar_members(handle: IO[bytes]) -> Iterator[Entry]:
@@ -79,12 +81,13 @@ def tar_members(handle: IO[bytes]) -> Iterator[Entry]:
 
 
 def tar_entries(handle: IO[bytes], first: int = 0, end: int | None = None, names: Names | None = None) -> Iterator[Entry | Gap]:
-    """The files, and the gaps, whose headers begin in [first, end); the handle stands at the bytes of each file as it is
-    given, and may then be read from, forward."""
+    """The files, and the gaps, whose headers begin in [first, end), `end` None being that of the tar; the handle stands at
+    the bytes of each file as it is given, and may then be read from, forward. A tar ends in blocks of zeros."""
     names = names or Names()
     place = begin = first
     extended: dict[str, str] = {}
     gap: int | None = None
+    ended = False
     while end is None or begin < end:
         if handle.tell() != place:
             handle.seek(place)
@@ -101,20 +104,24 @@ def tar_entries(handle: IO[bytes], first: int = 0, end: int | None = None, names
                 info = None
         if info is None:
             empty = not block.strip(b"\0")
+            last = len(block) < BLOCK
+            if gap is not None and (empty or last):
+                yield Gap(gap, place + len(block) * last, "no header")
+                gap = None
+            elif last and not (ended and empty):
+                yield Gap(place, place + len(block), "no end", truncated=True)
+            if last:
+                return
+            ended = empty
             if not empty and gap is None:
                 gap = place
-            if gap is not None and (empty or len(block) < BLOCK):
-                yield Gap(gap, place + len(block) * (not empty), "no header")
-                gap = None
-            if len(block) < BLOCK:
-                return
             place += BLOCK
             begin, extended = place, {}
             continue
         if gap is not None:
             yield Gap(gap, place, "no header")
             gap = None
-        data = place + BLOCK
+        data, ended = place + BLOCK, False
         place = data if info.type in NOT_FILES else data + -(-info.size // BLOCK) * BLOCK
         if info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
             content = handle.read(min(info.size, LONG))

@@ -28,7 +28,7 @@ class PairSource(Source):
             body.encode("utf-8")
         except UnicodeEncodeError as error:
             return self.quarantined(raw, origin, "lone_surrogate", error.start, **meta)
-        said = {**spoken, **self.languages}
+        said = spoken | {str(name): tag for name, tag in self.languages.items()}
         meta = {"source": source, "target": target, **({"languages": said} if said else {}), **meta}
         if self.side in said:
             meta["language"] = said[self.side].replace("_", "-").partition("-")[0].lower()

@@ -211,10 +211,10 @@ class Source(Part):
         return next((folder / name for folder in folders for name in ABOUT if (folder / name).is_file()), None)
 
 
-UNREADABLE = frozenset({"bad_json", "not_an_object", "bad_row", "bad_file", "bad_gzip", "truncated_gzip", "bad_bz2", "truncated_bz2",
-                        "bad_xz", "truncated_xz", "bad_zstd", "truncated_zstd", "bomb", "bad_archive", "truncated_archive",
-                        "no_text_inside", "encrypted", "bad_page", "page_without_end", "page_too_long", "no_pages",
-                        "invalid_encoding", "line_too_long", "bad_record", "truncated_record"})  # fmt: skip
+UNREADABLE = frozenset({"bad_json", "not_an_object", "bad_row", "bad_file", "bad_gzip", "truncated_gzip", "bad_bz2",
+                        "truncated_bz2", "bad_xz", "truncated_xz", "bad_zstd", "truncated_zstd", "bomb", "bad_archive",
+                        "truncated_archive", "no_text_inside", "encrypted", "bad_page", "page_without_end", "page_too_long",
+                        "no_pages", "invalid_encoding", "line_too_long", "bad_record", "truncated_record"})  # fmt: skip
 
 
 class RowSource(Source):

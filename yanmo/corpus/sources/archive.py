@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import translate
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -23,7 +24,7 @@ from yanmo.core.paths import written
 from yanmo.corpus import compressed, members, source
 from yanmo.corpus.compressed import FREE, RATIO, Damage, codec_of, decoded, part, with_compressed
 from yanmo.corpus.lines import Numbers
-from yanmo.corpus.members import Entry, Gap
+from yanmo.corpus.members import Gap
 from yanmo.corpus.source import RowSource, Shard
 from yanmo.corpus.sources import jsonl
 from yanmo.corpus.sources import text as texts
@@ -71,6 +72,7 @@ class ArchiveSource(RowSource):
 def _shards(path: Path) -> list[Shard]:
     """Ranges of members: by the bytes of their headers in a plain tar, by their number in a zip. `whole`: all of them."""
     name, size = written(path), path.stat().st_size
+    places: Sequence[int]
     if codec_of(path) is not None or size < 2 * source.SHARD_BYTES:
         return [Shard(name, None, 0, size, size, whole=True)]
     if path.suffix.lower() == ".zip":
@@ -81,9 +83,10 @@ def _shards(path: Path) -> list[Shard]:
         places = range(len(sizes) + 1)
     else:
         with open(path, "rb") as handle:
-            found = list(members.tar_entries(handle))
-        if any(isinstance(entry, Entry) and entry.name.rpartition("#")[2].isdecimal() for entry in found):
-            found = []  # perhaps a name that is there twice: whoever counts them has to read from the start
+            names = members.Names()
+            found = list(members.tar_entries(handle, names=names))
+        if names.again:
+            found = []  # whoever tells the second of a name from the first has to read from the start
         sizes, places = [entry.end - entry.start for entry in found], [*(entry.start for entry in found), size]
     cuts, held = [0], 0
     for index, length in enumerate(sizes):
@@ -95,7 +98,9 @@ def _shards(path: Path) -> list[Shard]:
         return [Shard(name, None, 0, size, size, whole=True)]
     cuts.append(len(sizes))
     ends = [places[cut] for cut in cuts]
-    return [Shard(name, None, 0 if i == 0 else ends[i], ends[i + 1], sum(sizes[cuts[i] : cuts[i + 1]])) for i in range(len(cuts) - 1)]
+    ends[0] = 0
+    held_by = [sum(sizes[first:last]) for first, last in pairwise(cuts)]
+    return [Shard(name, None, first, last, held) for (first, last), held in zip(pairwise(ends), held_by)]
 
 
 class _Reading:
@@ -104,7 +109,7 @@ class _Reading:
     def __init__(self, archive: ArchiveSource, shard: Shard):
         self.source, self.shard, self.given, self.passed = archive, shard, False, list[str]()
         self.chosen = re.compile(translate(archive.members)) if archive.members is not None else None
-        shared = {"path": archive.path, "name": archive.name}
+        shared: dict[str, Any] = {"path": archive.path, "name": archive.name}
         self.text = texts.TextSource(**shared, encoding=archive.encoding, gutenberg=archive.gutenberg)
         self.lines = jsonl.JsonlSource(**shared, fields=archive.fields, max_line_bytes=archive.max_line_bytes)
 
@@ -145,7 +150,7 @@ class _Reading:
         path, shard = self.shard.path, self.shard
         codec = codec_of(path)
         with open(path, "rb") as file, file if codec is None else decoded(file, codec) as handle:
-            first, end = (0, None) if shard.whole else (shard.start, shard.end)
+            first, end = (0, None) if shard.whole else (shard.start, shard.end if shard.end < shard.stamp[0] else None)
             try:
                 yield from self._entries(handle, "", first, end)
             except Damage as damage:
@@ -153,12 +158,18 @@ class _Reading:
 
     def _entries(self, handle: IO[bytes], prefix: str, first: int = 0, end: int | None = None) -> Iterator[Document]:
         """The documents of a tar's members; `prefix`: the name of the tar within which it lies, and '!'."""
+        said = False  # that it is cut off, of the member that is
         for entry in members.tar_entries(handle, first, end):
-            if isinstance(entry, Gap):
+            if not isinstance(entry, Gap):
+                if self._wanted(entry.name, nested=not prefix):
+                    with part(handle, entry.size) as member:
+                        for doc in self._member(prefix + entry.name, member, nested=not prefix):
+                            said = doc.rejection is not None and doc.rejection.reason == "truncated_archive"
+                            yield doc
+            elif not entry.truncated:
                 yield self._quarantined(prefix[:-1] or None, entry.start, "bad_archive", f"{entry.why} up to {entry.end}")
-            elif self._wanted(entry.name, nested=not prefix):
-                with part(handle, entry.size) as member:
-                    yield from self._member(prefix + entry.name, member, nested=not prefix)
+            elif not said:
+                yield self._quarantined(prefix[:-1] or None, entry.start, "truncated_archive", entry.why)
 
     def _wanted(self, name: str, nested: bool) -> bool:
         """Whether a member of that name is text, or may hold some."""

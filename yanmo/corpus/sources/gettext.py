@@ -143,7 +143,8 @@ def _compiled(data: bytes) -> tuple[str, list[Message]]:
     order = "<" if data[:4] == b"\xde\x12\x04\x95" else ">"
     try:
         revision, count, sources, targets = struct.unpack_from(f"{order}4I", data, 4)
-        tables = [np.frombuffer(data, f"{order}u4", 2 * count, place).reshape(-1, 2).astype(np.int64) for place in (sources, targets)]
+        tables = [np.frombuffer(data, f"{order}u4", 2 * count, place).reshape(-1, 2).astype(np.int64)
+                  for place in (sources, targets)]  # fmt: skip
     except (struct.error, ValueError):
         raise _Unreadable("bad_file", "it ends inside its tables") from None
     if revision >> 16 > 1 or any((table.sum(1) > len(data)).any() for table in tables):

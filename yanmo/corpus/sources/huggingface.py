@@ -23,7 +23,7 @@ from yanmo.corpus.source import SPLITS, Shard
 from yanmo.corpus.sources import parquet
 from yanmo.corpus.sources.parquet import BATCH_ROWS, ParquetSource
 
-KNOWN = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "test": "test"}
+KNOWN = {"train": "train", "test": "test"} | dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
 ABOUT = ("dataset_dict.json", "state.json", "dataset_info.json")
 
 
@@ -91,7 +91,8 @@ def _dataset(folder: Path) -> list[Path]:
     """The files of one dataset, in their order. DataError where one is missing."""
     found = []
     if _json(folder / "state.json", "_indices_data_files", optional=True):
-        raise DataError(str(folder), text("rows as they are"), text("a list of chosen rows, as old versions of 'datasets' wrote it"),
+        raise DataError(str(folder), text("rows as they are"),
+                        text("a list of chosen rows, as old versions of 'datasets' wrote it"),
                         text("load it and save it again with a present version"))  # fmt: skip
     for entry in _json(folder / "state.json", "_data_files"):
         file = folder / str(entry["filename"] if isinstance(entry, dict) else entry)

@@ -21,7 +21,7 @@ from yanmo.core.messages import text
 from yanmo.corpus import compressed
 from yanmo.corpus.compressed import Damage
 from yanmo.corpus.lines import Numbers, lines
-from yanmo.corpus.source import RowSource, Shard, written_shards
+from yanmo.corpus.source import RowSource, Shard, Source, written_shards
 
 ENDINGS = (".jsonl", ".json", ".ndjson")
 DEEPEST = 100  # brackets in brackets: what is written down of a row has to be read again
@@ -86,7 +86,7 @@ class JsonlSource(RowSource):
         return text("one JSON object a line")
 
 
-def line_shards(source: RowSource) -> list[Shard]:
+def line_shards(source: Source) -> list[Shard]:
     """Byte ranges of plain files; compressed ones whole."""
     found: list[Shard] = []
     for _, file in source.located():
@@ -96,7 +96,7 @@ def line_shards(source: RowSource) -> list[Shard]:
 
 
 def line_documents(
-    source: RowSource, shard: Shard, rows: Callable[[IO[bytes], Origin, Numbers], Iterator[Document]]
+    source: Source, shard: Shard, rows: Callable[[IO[bytes], Origin, Numbers], Iterator[Document]]
 ) -> Iterator[Document]:
     """What `rows` makes of a shard's lines, and of what can be read behind a damaged stream in it."""
     nothing, member = True, shard.member

@@ -36,9 +36,9 @@ ENDINGS = (".txt", ".text", ".md", ".markdown", ".rst")
 class TextSource(Source):
     """Plain text, Markdown, reStructuredText, also compressed: one document a file, or a block of one.
 
-    `encoding`: 'auto' tells it for each file: UTF-8, UTF-16 and UTF-32 with a mark, GB18030, Big5, Shift-JIS, Windows-1252;
-    a file that is in none of them is quarantined. `blocks`: None cuts files where there are fewer than 20 of them; true or
-    false settle it. `gutenberg`: leaves Project Gutenberg's headers and footers out."""
+    `encoding`: 'auto' tells it for each file: UTF-8, UTF-16 and UTF-32 with a mark, GB18030, Big5, Shift-JIS, EUC-JP,
+    Windows-1252; a file that is in none of them is quarantined. `blocks`: None cuts files where there are fewer than 20 of
+    them; true or false settle it. `gutenberg`: leaves Project Gutenberg's headers and footers out."""
 
     type: str = "text"
     encoding: str = "auto"

@@ -19,6 +19,8 @@ from yanmo.corpus.parallel import PairSource
 from yanmo.corpus.source import Shard
 from yanmo.corpus.sources.jsonl import line_documents, line_shards
 
+Column = Literal["source", "target", "context"]
+
 
 class TsvSource(PairSource):
     """Pairs of sentences in tab-separated lines, plain or compressed: one document a pair.
@@ -28,7 +30,7 @@ class TsvSource(PairSource):
     other. `languages`: {source: en, target: zh}, for the meta."""
 
     type: str = "tsv"
-    columns: dict[Literal["source", "target", "context"], int] = Field(default_factory=lambda: {"source": 0, "target": 1})
+    columns: dict[Column, int] = Field(default={"source": 0, "target": 1})
     header: bool = False
     max_line_bytes: int = Field(default=16 << 20, gt=0)
 
