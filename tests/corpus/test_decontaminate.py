@@ -10,7 +10,11 @@ import pyarrow.parquet as parquet
 import pytest
 
 from tests.corpus.corpora import chinese, english, run, small_shards, write_jsonl
+from yanmo.core.config import Place
+from yanmo.core.console import Console
 from yanmo.core.errors import DataError, RecipeError
+from yanmo.core.execute import execute
+from yanmo.core.recipe import parse
 from yanmo.core.registry import create
 from yanmo.corpus import grams
 from yanmo.corpus.grams import words
@@ -217,3 +221,20 @@ def test_recall_leaves_out_documents_that_hold_an_item(folder, evaluation):
     assert report["innocent"] == 0.5
     assert report["planted"]["verbatim"] == {"grams": {"planted": 2, "found": 2, "recall": 1.0}, "whole": {"planted": 2, "found": 2, "recall": 1.0}}
     assert recall(create("step", step([evaluation])), [QUESTION])["planted"]["verbatim"] == {}
+
+
+def test_a_run_measures_its_recall_in_the_documents_it_kept(folder, evaluation):
+    rng = random.Random(2)
+    write_jsonl(folder / "a.jsonl", [{"text": english(rng, 90) if i % 2 else chinese(rng, 150)} for i in range(30)] + [{"text": f"{english(rng, 20)} {QUESTION}"}])
+    stage = {"source": {"type": "jsonl", "path": "a.jsonl"}, "steps": [step(evaluation)], "engine": {"type": "local", "workers": 1}}
+    execute(parse({"name": "x", "stages": [{"corpus": stage}]}, Place()), folder / "run", console=Console(quiet=True))
+    (told,) = json.loads((folder / "run" / "corpus" / "decontamination.json").read_text())
+    assert told["against"] == ["items.jsonl"]
+    assert told["innocent"] == 1
+    assert told["coverage"]["items.jsonl"]["too_short"] == ["5"]
+    assert told["planted"]["verbatim"] == {"grams": {"planted": 2, "found": 2, "recall": 1.0}, "whole": {"planted": 2, "found": 2, "recall": 1.0}}
+    stats = json.loads((folder / "run" / "corpus" / "stats.json").read_text())
+    assert stats["dropped"] == {"decontaminate.contaminated": 1}
+    manifest = json.loads((folder / "run" / "corpus" / "manifest.json").read_text())
+    assert manifest["outputs"]["decontamination"] == "decontamination.json"
+    assert any(entry["path"] == "items.jsonl" for entry in manifest["sources"]), "a changed set is a changed corpus"

@@ -12,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.corpus.corpora import ENGLISH, ODD, run, small_shards, write_jsonl
+from yanmo.core.console import Console
+from yanmo.core.registry import create
 from yanmo.corpus import winnowing
 from yanmo.corpus.copies import cut
+from yanmo.corpus.step import apply
 from yanmo.corpus.winnowing import blocks, lowest, marks, passages, tokens
 
 SOURCE = {"type": "jsonl", "path": "a.jsonl"}
@@ -248,3 +251,28 @@ def test_documents_below_the_length_and_rejected_ones_take_no_part(folder):
     assert docs[0].text == body
     equal = made(folder, [body, body], step(20), "equal")
     assert [doc.rejection and (doc.rejection.reason, doc.rejection.value) for doc in equal] == [None, ("too_little_left", 0.0)]
+
+
+@pytest.mark.slow
+def test_lines_passages_and_items_are_cut_alike_on_spark(folder, monkeypatch):
+    rng = random.Random(5)
+    shared = [text_of(rng, script, 30) for script in ("en", "zh") for _ in range(4)]
+    bodies = []
+    for number in range(60):
+        script = "en" if number % 2 else "zh"
+        running = f"{text_of(rng, script, 25)} {rng.choice(shared)} {text_of(rng, script, 25)}"
+        parts = [running, rng.choice(["a line that comes often enough", "常常出现的一行文字，它有足够的长度，可以去重"])]
+        bodies.append("\n".join(rng.sample(parts, 2)) if number % 7 else f"{shared[number % 3]}\n短")
+    write_jsonl(folder / "a.jsonl", [{"text": body} for body in bodies])
+    write_jsonl(folder / "items.jsonl", [{"text": text_of(random.Random(5), "en", 30)}])
+    steps = [{"type": "exact_dedup", "unit": "line"}, {"type": "exact_dedup", "unit": "paragraph"}, step(20, 0.3), {"type": "decontaminate", "against": "items.jsonl", "action": "cut"}]
+    small_shards(monkeypatch, 4000)
+    found = []
+    for engine in ({"type": "local", "workers": 1}, {"type": "spark", "master": "local[2]"}):
+        with create("engine", engine).session(folder / engine["type"], Console(quiet=True)) as session:
+            found.append(list(apply([create("step", one) for one in steps], session.read([create("source", SOURCE)])).collect()))
+    local, spark = found
+    assert local == spark
+    assert sum("substring_dedup" in doc.meta.get("cut", {}) for doc in local) > 5
+    assert sum("exact_dedup" in doc.meta.get("cut", {}) for doc in local) > 5
+    assert {doc.rejection.reason for doc in local if doc.rejection} == {"contaminated", "too_little_left"}

@@ -27,6 +27,7 @@ from yanmo.corpus.steps.shingles import WORD, classes
 
 Place = tuple[bytes, int, int, int, int, int]  # key, rank, order, start, length, total
 First = tuple[int, int, int, int]  # rank, order, start, how many places there are
+Cut = tuple[int, int, int, int, float]  # order, start, length, total, share left where the document is dropped, else -1
 Verdict = tuple[bytes, int, float]  # spans to cut, total, share left where the document is dropped, else -1
 Spans = NDArray[np.int64]  # (n, 2): start, end; sorted, apart from each other
 
@@ -92,7 +93,7 @@ def is_copy(order: int, start: int, length: int, first_order: int, first_start: 
     return order != first_order or start >= first_start + length
 
 
-def cuts(rows: Iterator[tuple]) -> Iterator[tuple[int, int, int, int, float]]:
+def cuts(rows: Iterator[tuple]) -> Iterator[Cut]:
     for _, _, order, start, length, total, first_order, first_start in rows:
         if is_copy(order, start, length, first_order, first_start):
             yield order, start, length, total, -1.0
@@ -106,7 +107,7 @@ def dropped(min_left: float, rows: Iterator[tuple[int, Verdict]]) -> Iterator[tu
             yield order, (total - removed) / total
 
 
-def cuts_again(lost: Mapping[int, float], rows: Iterator[tuple[tuple, First | None]]) -> Iterator[tuple[int, int, int, int, float]]:
+def cuts_again(lost: Mapping[int, float], rows: Iterator[tuple[tuple, First | None]]) -> Iterator[Cut]:
     for (_, _, order, start, length, total, first_order, first_start), again in rows:
         if order in lost:
             yield order, 0, 0, total, lost[order]
@@ -117,7 +118,7 @@ def cuts_again(lost: Mapping[int, float], rows: Iterator[tuple[tuple, First | No
             yield order, start, length, total, -1.0
 
 
-def gathered(rows: Iterator[tuple[int, int, int, int, float]]) -> Iterator[tuple[int, Verdict]]:
+def gathered(rows: Iterator[Cut]) -> Iterator[tuple[int, Verdict]]:
     """The rows of a document, which follow each other, as one."""
     for order, found in groupby(rows, key=key_of):
         held = list(found)

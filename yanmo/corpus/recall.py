@@ -9,18 +9,30 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
+from yanmo.corpus import documents
 from yanmo.corpus.grams import words
-
-if TYPE_CHECKING:
-    from yanmo.corpus.steps.decontaminate import Decontaminate
+from yanmo.corpus.step import Step
+from yanmo.corpus.steps.decontaminate import Decontaminate
 
 PUNCTUATION = re.compile(r"[^\w\s]|_")
 BLANKS = re.compile(r"[^\S\n]+")
+HOSTS = 500  # documents that items are planted into
 EVERY = 20  # characters between the line ends put into a text without blanks
+
+
+def measured(steps: Sequence[Step], corpus: Path) -> list[dict[str, Any]]:
+    """`recall` of each `decontaminate` step, in the first documents of the finished corpus; none where none wants it."""
+    chosen = [step for step in steps if isinstance(step, Decontaminate) and step.inject]
+    if not chosen:
+        return []
+    texts = [row["text"] for row in islice(documents.iterate(corpus, columns=("text",)), HOSTS)]
+    return [{"against": [part.title for part in step.against], **recall(step, texts, step.inject)} for step in chosen]
 
 
 def recall(step: Decontaminate, texts: Iterable[str], items: int = 200, seed: int = 0) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class CorpusStage(Stage):
         from yanmo.corpus import writer
         from yanmo.corpus.account import unbroken
         from yanmo.corpus.page import with_cost
+        from yanmo.corpus.recall import measured
 
         sources, work = self.sources(), folder / PARTS
         begun = files.read_json(folder / BEGUN)["sources"]
@@ -93,11 +94,15 @@ class CorpusStage(Stage):
             raise DataError(run.stage, text("at least one document that is kept"),
                             text("{count} read, all dropped or quarantined ({reasons})", count=stats["in"], reasons=shown),
                             text("loosen the steps, or see that fields and encoding fit the data"))  # fmt: skip
+        decontamination = measured(self.steps, folder)
+        if decontamination:
+            files.write_json(folder / "decontamination.json", decontamination)
         if not self.keep_parts:
             files.remove(work)
         cost, card = meter.read(), folder / "corpus.html"
         files.write_json(folder / "cost.json", cost)  # neither it nor the card that shows it is an output: see Stage.run
         files.write_text(card, with_cost(card.read_text(encoding="utf-8"), cost))
         run.console.log(text("corpus: {read} read, {kept} kept", read=stats["in"], kept=stats["kept"]))
-        names = {"corpus": "documents", "stats": "stats.json", "dropped": "dropped", "quarantined": "quarantined"}
+        names = {"corpus": "documents", "stats": "stats.json", "dropped": "dropped", "quarantined": "quarantined",
+                 "decontamination": "decontamination.json"}  # fmt: skip
         return {name: place for name, place in names.items() if (folder / place).exists()}

@@ -4,7 +4,7 @@ A document that shares a gram with an item (13 words of English, 26 characters o
 blanks aside) is dropped, with the set and the item as the value; or what it shares is cut out. Thirteen words are what
 GPT-3's authors took, and few sentences have them in common by chance. Items below a gram are looked for as a whole from
 `shortest` words on; those below that are not covered, and `coverage` names them. How much is found of items that were
-copied with small changes is measured, not believed: `yanmo.corpus.recall`.
+copied with small changes is measured, not believed (`yanmo.corpus.recall`), and stands in decontamination.json.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Decontaminate(RowStep):
 
     `against`: the sets, each a path or `{path, fields, type, name}`; `words`, `characters`: how much a document has to share
     with an item, in spaced and in unspaced scripts; `shortest`: items of fewer words are not looked for; `action`: 'drop' the
-    document or 'cut' what it shares, and drop it where less than `min_left` of it is left."""
+    document or 'cut' what it shares, and drop it where less than `min_left` of it is left; `inject`: how many items are planted
+    into documents that were kept, to measure how many are found (decontamination.json)."""
 
     type: str = "decontaminate"
     against: list[EvaluationSet] = Field(min_length=1)
@@ -41,6 +42,7 @@ class Decontaminate(RowStep):
     shortest: int = Field(default=8, ge=1, le=100)
     action: Literal["drop", "cut"] = "drop"
     min_left: float = Field(default=0.2, ge=0, le=1)
+    inject: int = Field(default=100, ge=0)
 
     @field_validator("against", mode="before")
     @classmethod
