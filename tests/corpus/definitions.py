@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 
 from yanmo.corpus.english import split
 from yanmo.corpus.words import CHINESE, SYMBOLS, TERMINALS
 
 
-def words(text: str) -> list[str]:
+def cutter(text: str) -> Callable[[str], list[str]]:
+    """What cuts the pieces of this text: those with Chinese characters go to jieba, all where these are the most of it."""
     import rjieba
 
-    found = []
-    for piece in text.split():
-        found += rjieba.cut(piece) if CHINESE.search(piece) else split(piece)
-    return found
+    chinese = [piece for piece in text.split() if CHINESE.search(piece)]
+    most = len("".join(chinese)) > len("".join(text.split())) / 2
+    return lambda piece: rjieba.cut(piece) if most or CHINESE.search(piece) else split(piece)
+
+
+def words(text: str) -> list[str]:
+    cut = cutter(text)
+    return [word for piece in text.split() for word in cut(piece)]
 
 
 # ------------------------------------------------------------------------------------------------ sentences
@@ -30,11 +36,11 @@ def is_mark(word: str) -> bool:
 
 def spaced_words(text: str) -> list[tuple[int, str]]:
     """(place, word), with the runs of blanks that are words of their own: all but a single space behind a word."""
-    found = []
+    found, cut = [], cutter(text)
     for match in re.finditer(r"\s+|\S+", text):
         body, start = match.group(), match.start()
         if not body.isspace():
-            for word in words(body):
+            for word in cut(body):
                 found.append((start, word))
                 start += len(word)
         else:

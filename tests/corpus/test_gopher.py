@@ -86,8 +86,9 @@ def test_a_rule_is_turned_off_by_null_and_the_language_chosen():
 
 @pytest.mark.parametrize(("settings_", "message"), [
     ({"type": "gopher_quality", "min_doc_words": -1}, "min_doc_words"), ({"type": "gopher_quality", "language": "fr"}, "language"),
-    ({"type": "gopher_repetition", "dup_line_frac": "much"}, "dup_line_frac"), ({"type": "gopher_repetition", "top_n_grams": {0: 0.1}}, "top_n_grams"),
-    ({"type": "gopher_repetition", "dup_lines": 1}, "did you mean"),
+    ({"type": "gopher_repetition", "dup_line_frac": "much"}, "dup_line_frac: expected a number, got .much."), ({"type": "gopher_repetition", "top_n_grams": {0: 0.1}}, "top_n_grams"),
+    ({"type": "gopher_repetition", "dup_lines": 1}, "did you mean"), ({"type": "gopher_quality", "stop_words": "the"}, "stop_words: expected a list"),
+    ({"type": "fineweb_quality", "line_punct_ratio": float("nan")}, "line_punct_ratio: expected a number"), ({"type": "gopher_repetition", "dup_n_grams": {5: -1}}, "at least 0"),
 ])  # fmt: skip
 def test_wrong_settings_name_their_key(settings_, message):
     with pytest.raises(RecipeError, match=message):

@@ -91,6 +91,7 @@ def test_chinese_words_are_those_of_jieba():
 def test_scripts_in_one_text_are_cut_each_by_its_own():
     assert listed("I don't know 研墨写字。 It's 三国演义 (sic).") == [
         "I", "do", "n't", "know", "研墨", "写字", "。", "It", "'s", "三国演义", "(", "sic", ")", "."]  # fmt: skip
+    assert listed("研墨写字，研磨写字， don't.") == ["研墨", "写字", "，", "研磨", "写字", "，", "don", "'", "t", "."], "jieba cuts a Chinese text whole"
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

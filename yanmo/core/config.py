@@ -88,6 +88,9 @@ class Place:
         return f"{place}: {self.key}" if self.key else place
 
 
+CHOICES = frozenset(("float", "int", "str", "bool"))  # how pydantic names the choices of a union in a mistake's place
+
+
 def build(cls: type[Settings], data: Any, place: Place | None = None) -> Any:
     """`data` (a mapping) as an instance of `cls`; raises RecipeError naming the dotted key of the first mistake."""
     place = place or Place()
@@ -123,7 +126,7 @@ def build(cls: type[Settings], data: Any, place: Place | None = None) -> Any:
         first = error.errors(include_url=False)[0]
         spot = place
         for step in first["loc"]:
-            if isinstance(step, int) or (isinstance(step, str) and step.isidentifier() and "-" not in step):
+            if isinstance(step, int) or (step.isidentifier() and step not in CHOICES):
                 spot = spot.at(step)
         raise RecipeError(str(spot), _expected(first), describe(first["input"])) from None
 

@@ -3,11 +3,12 @@
     found = words_of(doc)        kept with the document until its text changes
     found.count · lengths · hashes · flags · starts · ends · grams(n, blank) · spans(n)
 
-What stands between two blanks is cut by itself: by jieba where it holds a Chinese character, else by `english.py`; so a
-text of both scripts is cut by both, and the words are those that the published filters were tuned with. Marks of
-punctuation are words. Natural text repeats itself: what stands between two blanks is looked up in a table of the process
-and cut only when it is new, and what filters ask of a word (is it a mark, has it a letter) is worked out once for each
-such piece. The table is bounded, and its state changes nothing but the speed.
+What stands between two blanks is cut by itself: by jieba where it holds a Chinese character or most of the text is Chinese,
+else by `english.py`. The words are those that the published filters were tuned with; marks of punctuation are words.
+
+Natural text repeats itself: what stands between two blanks is looked up in a table of the process and cut only when it is
+new, and what filters ask of a word (is it a mark, has it a letter) is worked out once for each such piece. The table is
+bounded, and its state changes nothing but the speed.
 
 A word's hash is its polynomial in 64 bits (Karp and Rabin 1987), so that the hash of words set one behind the other
 follows from theirs, with or without a blank between: n-grams are counted without being joined.
@@ -136,35 +137,48 @@ class Table:
 
     def places(self, text: str) -> Places:
         """The places of the text's words in this table, in order."""
+        whole = mostly_chinese(text[:BLOCK])
         if len(text) <= BLOCK:
-            return self._places(text)
+            return self._places(text, whole)
         found: list[Places] = []
         start = 0
         while blank := BLANKS.search(text, start + BLOCK):  # a book of many megabytes, so that its pieces are never all in memory
-            found.append(self._places(text[start : blank.start()]))
+            found.append(self._places(text[start : blank.start()], whole))
             start = blank.end()
-        return np.concatenate([*found, self._places(text[start:])])
+        return np.concatenate([*found, self._places(text[start:], whole)])
 
-    def _places(self, text: str) -> Places:
+    def _places(self, text: str, whole: bool) -> Places:
         pieces = text.split()
-        if text.isascii() or CHINESE.search(text) is None:
+        if not whole and (text.isascii() or CHINESE.search(text) is None):
             rows = np.fromiter(map(self.pieces.__getitem__, pieces), np.int32, len(pieces))
         else:
-            rows = np.array(self._mixed(pieces), np.int32)
+            rows = np.array(self._mixed(pieces, whole), np.int32)
         first, size = self.first[rows], self.size[rows]
         last = np.cumsum(size)
         if len(rows) == 0 or last[-1] == len(rows):
             return first
         return (np.repeat(first - last + size, size) + np.arange(last[-1])).astype(np.int32)
 
-    def _mixed(self, pieces: list[str]) -> list[int]:
+    def _mixed(self, pieces: list[str], whole: bool) -> list[int]:
         cut, rows = _jieba(), list[int]()
         for piece in pieces:
-            if piece.isascii() or CHINESE.search(piece) is None:
+            if not whole and not has_chinese(piece):
                 rows.append(self.pieces[piece])
             else:
                 rows.extend(map(self.words.__getitem__, cut(piece)))
         return rows
+
+
+def has_chinese(text: str) -> bool:
+    return not text.isascii() and CHINESE.search(text) is not None
+
+
+def mostly_chinese(text: str) -> bool:
+    """Whether most of the characters stand in pieces with Chinese ones: jieba then cuts the whole text."""
+    if not has_chinese(text):
+        return False
+    pieces = text.split()
+    return 2 * sum(len(piece) for piece in pieces if has_chinese(piece)) > sum(map(len, pieces))
 
 
 def _itself(word: str) -> list[str]:
@@ -203,7 +217,7 @@ def flags(word: str) -> int:
             found |= TERMINAL
         if any(map(str.isdecimal, word)):
             found |= NUMBER
-    if not word.isascii() and CHINESE.search(word):
+    if has_chinese(word):
         found |= HAN
     return found
 
@@ -308,14 +322,11 @@ def hashes_of(words: Iterable[str]) -> Hashes:
 
 def language_of(doc: Document) -> Literal["en", "zh"]:
     """By the document's tag where a step or its source gave one (every tag but Chinese means the rules for English), else
-    by whether most of its words with letters are Chinese."""
+    by whether most of the text is Chinese."""
     tag = doc.meta.get("language")
     if isinstance(tag, str) and tag:
         return "zh" if re.split("[-_]", tag.lower(), maxsplit=1)[0] in CHINESE_TAGS else "en"
-    if doc.text.isascii() or CHINESE.search(doc.text) is None:
-        return "en"
-    found = words_of(doc)
-    return "zh" if 2 * found.having(HAN) > found.having(LETTER) else "en"
+    return "zh" if mostly_chinese(doc.text[:BLOCK]) else "en"
 
 
 # ------------------------------------------------------------------------------------------------ sentences

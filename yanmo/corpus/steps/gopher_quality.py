@@ -44,7 +44,7 @@ class GopherQuality(LanguageFilter):
     max_ellipsis_lines_ratio: Ratio = "language"
     min_alpha_words_ratio: Ratio = "language"
     min_stop_words: Count = "language"
-    stop_words: tuple[str, ...] | Literal["language"] = "language"
+    stop_words: list[str] | Literal["language"] = "language"
 
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"en": ENGLISH, "zh": CHINESE}
 
@@ -87,7 +87,7 @@ class GopherQuality(LanguageFilter):
 
         wanted = self.threshold("min_stop_words", language)
         if wanted:
-            found = words.known(stop_hashes(self.threshold("stop_words", language)))
+            found = words.known(stop_hashes(tuple(self.threshold("stop_words", language))))
             if found < wanted:
                 return self._because("enough_stop_words", found)
         return None

@@ -3,6 +3,10 @@
 A token is a word where words are spaced, and a single character in Chinese, Japanese, Thai and the other scripts that
 do not space them, so that English is compared by five words, Chinese by five characters, and mixed text by both. Case,
 width (NFKC) and punctuation do not count. Everything is done on arrays of code points: no Python object per word.
+
+These are not the words of `words.py`, and are no cheaper to derive from them than from the text: a contraction is two words
+there and its letters tokens here, punctuation is left out, and Chinese goes by characters, which do not depend on a dictionary.
+Nor would it save a pass: what a step compares is read back from disk, where only the texts are.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ UNSPACED = (
 WORD, CHARACTER = 1, 2
 SHIFT, FIRST, SECOND = np.uint64(33), np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-LONGEST = 64  # a power of two: characters of a word that take part in its hash each with a factor of their own; later ones repeat them
+LONGEST = 64  # a power of two: characters of a word whose place counts in its hash; later ones repeat them
 
 
 @cache

@@ -3,19 +3,20 @@ own language. `language` as the value of a threshold means just that; null turns
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import field_validator
 
 from yanmo.core.data import Document
+from yanmo.core.messages import text
 from yanmo.corpus import words
 from yanmo.corpus.step import Filter
 
-Ratio = Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["language"] | None
-Count = Annotated[int, Field(ge=0)] | Literal["language"] | None
-Ratios = dict[Annotated[int, Field(ge=1, le=100)], Annotated[float, Field(ge=0, allow_inf_nan=False)]] | Literal["language"]
-"""Words in an n-gram: threshold."""
+Ratio = float | Literal["language"] | None
+Count = int | Literal["language"] | None
+Ratios = dict[int, float] | Literal["language"]  # words of an n-gram: threshold
 
 
 class LanguageFilter(Filter):
@@ -24,6 +25,17 @@ class LanguageFilter(Filter):
     language: Literal["en", "zh"] | None = None
 
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]]  # language → field → value
+
+    @field_validator("*")
+    @classmethod
+    def _in_range(cls, value: Any) -> Any:
+        for length in value if isinstance(value, dict) else ():
+            if length < 1:
+                raise ValueError(str(text("a number of at least {limit}", limit=1)))
+        for number in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(number, int | float) and not 0 <= number < math.inf:
+                raise ValueError(str(text("a number of at least {limit}", limit=0)))
+        return value
 
     def check(self) -> None:
         words.check(self.type)
