@@ -47,6 +47,8 @@ TARGET_BYTES = 64 << 20  # of the input of a group, a join or a sort, to a parti
 NOWHERE = Path()
 POLL = 0.5  # seconds
 
+Side = tuple[Callable[..., Any], list[Any]]  # how tasks give their rows, and the tasks
+
 
 class SparkWork(LocalSession):
     """`start` gives a running Spark; it is asked for when there is something to do."""
@@ -74,7 +76,7 @@ class SparkWork(LocalSession):
         right = [SpillTask(NOWHERE, scan, first_of, second_of, None, size=scan.size) for scan in self._scans(plan.other)]
         left = [PlaceTask(NOWHERE, scan, plan.key, i, size=scan.size) for i, scan in enumerate(self._scans(plan.child))]
         give = Give(self._targets([*right, *left]))
-        sides = [(give.pairs, right), (give.places, left)]
+        sides: list[Side] = [(give.pairs, right), (give.places, left)]
         return self._shuffled(text("corpus: matches"), sides, give.targets, folder, match)
 
     def _sort(self, plan: dataset.Sort, folder: Path) -> list[Path]:
@@ -107,7 +109,7 @@ class SparkWork(LocalSession):
             self._there([task.output for task in pending])
         return [task.output for task in tasks]
 
-    def _shuffled(self, what: Text, sides: list[tuple[Callable[..., Any], list[Any]]], targets: int | None, folder: Path,
+    def _shuffled(self, what: Text, sides: list[Side], targets: int | None, folder: Path,
                   write: Callable[..., int], reduce: Any = None) -> list[Path]:  # fmt: skip
         """What the tasks of all sides give, shuffled (`targets` None: into ranges), sorted, and written by `write`."""
         sides = [(give, tasks) for give, tasks in sides if tasks]

@@ -33,7 +33,7 @@ class TaskReader(DataSourceReader):
         """Called on the driver, in a process of its own."""
         return [TaskPartition(packed) for packed in pickle.loads(Path(self.tasks).read_bytes())]
 
-    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:  # type: ignore[override]
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         assert isinstance(partition, TaskPartition)
         with partition.packed.opened() as (give, number, task):
             yield from give(number, task)

@@ -14,17 +14,18 @@ import pickle
 import re
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from yanmo.core.data import Document
-from yanmo.corpus.dataset import Row
+from yanmo.corpus.dataset import Key, Row
 from yanmo.corpus.engines import parts
 from yanmo.corpus.engines.tasks import SECTIONS, PlaceTask, SortTask, SpillTask, Task
 from yanmo.corpus.engines.worker import portable
@@ -37,6 +38,9 @@ BATCH_ROWS, BATCH_BYTES = 5000, 4 << 20
 MARK, END = "yanmo-error:", ":"
 RIGHT = -1  # the partition of a join's right side, which comes before every left one
 ITSELF = -1  # the target of rows that are shuffled into ranges: the partition where they arrive
+
+HALF = 1 << 63
+HEADS = {kind: [bytes((section,)) + kind for section in range(SECTIONS)] for kind in (b"b", b"s", b"i")}
 
 Shuffled = tuple[int, bytes, int, int, bytes]
 
@@ -99,8 +103,27 @@ class ExecutorError(Exception):
 # ------------------------------------------------------------------------------------------------ keys as bytes
 
 
+def keyed(sections: Sequence[int], keys: Sequence[Key]) -> list[bytes]:
+    """Keys of one kind as bytes that sort by section and then as the keys do: what the files of the local engine do."""
+    match keys[0]:
+        case bytes():
+            return [head + key for head, key in zip(map(HEADS[b"b"].__getitem__, sections), keys)]  # type: ignore[operator]
+        case str():  # code points and their UTF-8 sort alike
+            return [head + key.encode() for head, key in zip(map(HEADS[b"s"].__getitem__, sections), keys)]  # type: ignore[union-attr]
+        case int():
+            heads = map(HEADS[b"i"].__getitem__, sections)
+            return [head + (key + HALF).to_bytes(8, "big") for head, key in zip(heads, keys)]  # type: ignore[operator]
+    raise TypeError(f"keys are int, str or bytes, not {type(keys[0]).__name__}: {keys[0]!r:.80}")
+
+
+def key_of(data: bytes) -> Key:
+    """The key that `keyed` wrote."""
+    kind, rest = data[1:2], data[2:]
+    return rest if kind == b"b" else rest.decode() if kind == b"s" else int.from_bytes(rest, "big") - HALF
+
+
 def sortable(key: Any) -> bytes:
-    """Bytes that compare as keys of one kind do: numbers, strings, bytes, or tuples of these."""
+    """Bytes that compare as the keys of a sort do: numbers, strings, bytes, or tuples of these."""
     if isinstance(key, str):
         return b"s" + key.encode()  # code points and their UTF-8 sort alike
     if isinstance(key, bytes):
@@ -110,7 +133,7 @@ def sortable(key: Any) -> bytes:
         bits = struct.unpack(">Q", struct.pack(">d", near))[0]
         bits = bits ^ 0xFFFFFFFFFFFFFFFF if bits >> 63 else bits | 1 << 63
         rest = int(key) - int(near) if isinstance(key, int) else 0  # of an integer that no float is
-        return b"n" + bits.to_bytes(8, "big") + (rest + (1 << 63)).to_bytes(8, "big")
+        return b"n" + bits.to_bytes(8, "big") + (rest + HALF).to_bytes(8, "big")
     if isinstance(key, tuple):
         return b"t" + b"".join(sortable(item).replace(b"\0", b"\0\xff") + b"\0\0" for item in key)
     raise TypeError(f"keys are int, float, str, bytes or tuples of these, not {type(key).__name__}: {key!r:.80}")
@@ -128,19 +151,23 @@ class Give:
     def pairs(self, number: int, task: SpillTask) -> Iterator[pa.RecordBatch]:
         """A group's (key, value), or the right side of a join."""
         partition = RIGHT if task.reduce is None else number
-        return _batches((*self._key(section, pair[0]), partition, index, pickle.dumps(pair, 5))
-                        for index, (section, pair) in enumerate(task.pairs()))  # fmt: skip
+        for first, sections, rows in _chunks(task.pairs()):
+            keys, values = zip(*rows)
+            packed = [pickle.dumps(value, 5) for value in values]
+            yield self._batch(sections, keys, [partition] * len(rows), range(first, first + len(rows)), packed)
 
     def places(self, number: int, task: PlaceTask) -> Iterator[pa.RecordBatch]:
-        return _batches((*self._key(section, key), partition, index, b"") for section, (key, partition, index) in task.pairs())
+        for _, sections, rows in _chunks(task.pairs()):
+            keys, partitions, indices = zip(*rows)
+            yield self._batch(sections, keys, partitions, indices, [b""] * len(rows))
 
     def rows(self, number: int, task: SortTask) -> Iterator[pa.RecordBatch]:
         return _batches((ITSELF, sortable(task.key(row)), number, index, pickle.dumps(_bare(row), 5))
                         for index, row in enumerate(task.scan.rows()))  # fmt: skip
 
-    def _key(self, section: int, key: Any) -> tuple[int, bytes]:
-        """A section comes before its keys, as in the files of the local engine."""
-        return section * self.targets // SECTIONS, bytes((section,)) + sortable(key)
+    def _batch(self, sections: Sequence[int], keys: Sequence[Key], *others: Sequence[Any]) -> pa.RecordBatch:
+        targets = np.array(sections, np.int64) * self.targets // SECTIONS
+        return _batch(targets.astype(np.int32), keyed(sections, keys), *others)
 
 
 def made(number: int, task: Task) -> Iterator[pa.RecordBatch]:
@@ -163,14 +190,23 @@ def _batches(rows: Iterable[Shuffled]) -> Iterator[pa.RecordBatch]:
         held.append(row)
         size += len(row[4])
         if len(held) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield _batch(held)
+            yield _batch(*zip(*held))
             held, size = [], 0
     if held:
-        yield _batch(held)
+        yield _batch(*zip(*held))
 
 
-def _batch(rows: list[Shuffled]) -> pa.RecordBatch:
-    arrays = [pa.array(column, field.type) for column, field in zip(zip(*rows), SHUFFLED)]
+def _chunks(pairs: Iterator[tuple[int, Row]]) -> Iterator[tuple[int, Sequence[int], Sequence[Row]]]:
+    """(number of the first, sections, rows) of so many pairs at a time."""
+    first = 0
+    while held := list(islice(pairs, BATCH_ROWS)):
+        sections, rows = zip(*held)
+        yield first, sections, rows
+        first += len(held)
+
+
+def _batch(*found: Any) -> pa.RecordBatch:
+    arrays = [pa.array(column, field.type) for column, field in zip(found, SHUFFLED)]
     return pa.RecordBatch.from_arrays(arrays, schema=SHUFFLED)
 
 
@@ -203,7 +239,8 @@ def _arrived_in() -> int:
 
 def _unpacked(batches: Iterator[pa.RecordBatch]) -> Iterator[Shuffled]:
     for batch in batches:
-        yield from zip(*(batch.column(name).to_pylist() for name in SHUFFLED.names))
+        found = [batch.column(name) for name in SHUFFLED.names]
+        yield from zip(*(c.to_numpy().tolist() if pa.types.is_integer(c.type) else c.to_pylist() for c in found))
 
 
 def combine(path: Path, rows: Iterator[Shuffled], reduce: Callable[[Any, Any], Any]) -> int:
@@ -212,16 +249,16 @@ def combine(path: Path, rows: Iterator[Shuffled], reduce: Callable[[Any, Any], A
 
 
 def _combined(rows: Iterator[Shuffled], reduce: Callable[[Any, Any], Any]) -> Iterator[Row]:
-    current, key, value = None, None, None
-    for _, packed_key, _, _, packed in rows:
-        if packed_key == current:
-            value = reduce(value, pickle.loads(packed)[1])
+    current, value = None, None
+    for _, key, _, _, packed in rows:
+        if key == current:
+            value = reduce(value, pickle.loads(packed))
             continue
         if current is not None:
-            yield key, value
-        current, (key, value) = packed_key, pickle.loads(packed)
+            yield key_of(current), value
+        current, value = key, pickle.loads(packed)
     if current is not None:
-        yield key, value
+        yield key_of(current), value
 
 
 def match(path: Path, rows: Iterator[Shuffled], _: Any) -> int:
@@ -233,9 +270,8 @@ def _matched(rows: Iterator[Shuffled]) -> Iterator[tuple[int, Row]]:
     known, value = None, None
     for _, key, partition, index, packed in rows:
         if partition == RIGHT:
-            name, value = pickle.loads(packed)
-            assert key != known, f"a join needs each key once on its right side, {name!r} is there twice"
-            known = key
+            assert key != known, f"a join needs each key once on its right side, {key_of(key)!r} is there twice"
+            known, value = key, pickle.loads(packed)
         elif key == known:
             yield partition, (partition, index, value)
 
