@@ -71,9 +71,10 @@ CASES = [
     ("* a\n** b\n# c\n;d\n: e\n:::f", "a\nb\nc\nd\ne\nf"),
     ("a\nb\n\n\n\nc", "a\nb\n\nc"),
     ("== A ==\ntext\n=== B ===\n== C ==\n=== D ===\nmore\n==E==", "A\n\ntext\n\nC\n\nD\n\nmore"),
-    ("= = =\n==\na == b\n== c", "=\n\n==\na == b\n== c"),
+    ("= = =\n==\na == b\n== c", "=\n\na == b\n== c"),
     ("== References ==\na\n=== sub ===\nb\n== Next ==\nc\n=== 参考文献 ===\nd\n=== 其他 ===\ne", "Next\n\nc\n\n其他\n\ne"),
     ("a ({{x}}) b (; c) d (e, ) f() （{{x}}；{{y}}） g（，h） i , j .", "a b (c) d (e) f() g（h） i, j."),
+    ("it is:\n:<math>x</math>,\nwhere ( {{IPA|x}} y) ; z\n…… !", "it is:\nwhere (y); z\n…… !"),
     ("", ""),
     (" \n\t\n", ""),
 ]  # fmt: skip

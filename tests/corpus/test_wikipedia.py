@@ -473,3 +473,25 @@ def test_damage_in_streams_that_pages_run_across(folder):
     for doc in (after[0], after[-1]):
         assert rest[doc.origin.start : doc.origin.end].decode() in content.decode()
         assert doc.meta["title"].encode() in rest[doc.origin.start : doc.origin.end]
+
+
+@pytest.mark.parametrize("form", ["bz2", "multistream"])
+def test_nothing_damaged_is_ever_given(folder, form, monkeypatch):
+    """The decoder puts a block out before it checks it: what a flipped bit made of it must not come through."""
+    pages = many(500)
+    path = write(folder, form, pages)
+    if form == "multistream":
+        multistream(path, pages, each=250, index=False)
+    data, texts = path.read_bytes(), [doc.text for doc in read(source(path))]
+    monkeypatch.setattr(wiki_dump, "STEP", 4 << 10)
+    rng = random.Random(3)
+    for _ in range(12):
+        damaged = bytearray(data)
+        damaged[rng.randrange(400, len(data) - 100)] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        if rng.random() < 0.5:
+            monkeypatch.setattr(wiki_dump, "sound", lambda path: False)
+        docs = read(source(path))
+        assert fates(docs).count("kept") < 500
+        assert set(fates(docs)) <= {"kept", "quarantine.bad_bz2", "quarantine.truncated_bz2"}
+        assert {doc.text for doc in kept(docs)} <= set(texts)

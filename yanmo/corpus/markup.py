@@ -292,12 +292,12 @@ def _vanishes(target: str, removed: frozenset[str], *, labelled: bool) -> bool:
 # ------------------------------------------------------------------------------------------------ what is left over
 
 # Each begins with what is rare, so that the search is quick: behind it comes what stands before.
-RUNS = re.compile(r"[ \t]{2,}+|\t")
+RUNS = re.compile("  ++")
 EMPTY = re.compile(r"[(（](?<=[^!-\x7f].)[ ,;:，；：、/·\u3000]*+[)）]")  # not the 'f()' of a program
-OPENING = re.compile(r"([(（]) ?[,;，；、][ ,;，；、]*+")
+OPENING = re.compile(r"([(（])[ ,;，；、]++")
 ENDS = re.compile(r"[)）](?<=[ ,;，；、].)")
 ENDING = re.compile(r"[ ,;，；、]{1,4}+(?=[)）])")
-LOOSE = re.compile(r" (?=[,.](?:\s|\Z))")
+LOOSE = re.compile(r" (?=[,.;](?:\s|\Z))")
 
 
 def _tidy(text: str) -> str:
@@ -308,6 +308,8 @@ def _tidy(text: str) -> str:
         text = OPENING.sub(r"\1", EMPTY.sub("", text))
         if ENDS.search(text):
             text = ENDING.sub("", text)
-    if "  " in text or "\t" in text:
+    if "\t" in text:
+        text = text.replace("\t", " ")
+    if "  " in text:
         text = RUNS.sub(" ", text)
-    return LOOSE.sub("", text) if " ," in text or " ." in text else text
+    return LOOSE.sub("", text) if " ," in text or " ." in text or " ;" in text else text

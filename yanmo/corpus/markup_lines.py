@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def lines(text: str, sections: frozenset[str]) -> str:
     """Paragraphs and headings divided by a blank line, list items by a line end.
@@ -41,6 +43,8 @@ def lines(text: str, sections: frozenset[str]) -> str:
                 continue
             if not line:
                 continue
+        if len(line) < 8 and RESIDUE.fullmatch(line):
+            continue
         if waiting:
             for _, title in waiting:
                 out += ["", title]
@@ -54,6 +58,7 @@ def lines(text: str, sections: frozenset[str]) -> str:
 
 
 MARKS = frozenset("*#:;|!{-")
+RESIDUE = re.compile(r"[ ,.;:+=()（），。；：、-]+")  # what stood around a formula that had a line to itself
 
 
 def _heading(line: str) -> tuple[int, str]:

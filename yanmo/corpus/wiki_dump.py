@@ -14,6 +14,7 @@ from __future__ import annotations
 import bz2
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,7 +24,8 @@ from typing import IO, Any, NamedTuple, cast
 
 from yanmo.corpus.compressed import FREE, RATIO, Damage, opened, resume
 
-CHUNK = 1 << 20  # decompressed bytes in hand at a time
+CHUNK = 1 << 20  # bytes read at a time
+STEP = 128 << 10  # bytes decompressed at a time
 READ = 256 << 10  # compressed bytes read at a time
 HEAD = 4 << 20  # bytes in which a dump's head ends
 FIRST = 16 << 20  # decompressed bytes within which the first stream of a multistream dump ends
@@ -113,12 +115,32 @@ def plain(path: Path, start: int) -> Iterator[bytes]:
 
 
 class Stream:
-    """One bz2 stream, from compressed byte `start` of a handle on. `end`: the byte behind it, once it was read whole."""
+    """One bz2 stream, from compressed byte `start` of a handle on. `end`: the byte behind it, once it was read whole.
+
+    The decoder puts out a block before it looks at the block's checksum. So as many bytes as a block can have are held back
+    until more came out, and are not given at all where damage is found. Of a stream that is cut off all is given."""
 
     def __init__(self, handle: IO[bytes], start: int):
-        self.handle, self.start, self.end = handle, start, -1
+        self.handle, self.start, self.end, self.block = handle, start, -1, 900_000
 
     def __iter__(self) -> Iterator[bytes]:
+        held: deque[bytes] = deque()
+        holding = 0
+        try:
+            for out in self.unchecked():
+                held.append(out)
+                holding += len(out)
+                while holding - len(held[0]) >= self.block:
+                    holding -= len(held[0])
+                    yield held.popleft()
+        except Damage as damage:
+            if damage.reason == "truncated_bz2":
+                yield from held
+            raise
+        yield from held
+
+    def unchecked(self, step: int = STEP) -> Iterator[bytes]:
+        """What comes out, as it comes."""
         self.handle.seek(self.start)
         decoder = bz2.BZ2Decompressor()
         fed = given = 0
@@ -126,11 +148,13 @@ class Stream:
             data = b""
             if decoder.needs_input:
                 data = self.handle.read(READ)
+                if not fed and data[3:4].isdigit():
+                    self.block = int(data[3:4]) * 100_000
                 fed += len(data)
                 if not data:
                     raise Damage("truncated_bz2", "it ends before its end", self.start, self.start + fed, given)
             try:
-                out = decoder.decompress(data, CHUNK)
+                out = decoder.decompress(data, step)
             except (OSError, ValueError) as error:
                 raise Damage("bad_bz2", str(error), self.start, self.start + fed, given) from None
             given += len(out)
@@ -139,6 +163,13 @@ class Stream:
             if out:
                 yield out
         self.end = self.start + fed - len(decoder.unused_data)
+
+    def first(self) -> bytes:
+        """Its first bytes, up to 1000; none where it is damaged from the start."""
+        try:
+            return next(self.unchecked(1000), b"")
+        except Damage:
+            return b""
 
 
 def stream_pages(path: Path, start: int, end: int, limit: int) -> Iterator[Piece]:
@@ -166,34 +197,39 @@ def stream_pages(path: Path, start: int, end: int, limit: int) -> Iterator[Piece
 def whole_pages(path: Path, limit: int) -> Iterator[Piece]:
     """The pages of a .bz2 or .gz read as one. Behind damage, where the file has more streams, reading goes on with the next
     one that can be read, whose place is then the member."""
-    chunks = whole_bz2(path) if path.suffix.lower() == ".bz2" else whole(path, path.stem)
+    zipped = path.suffix.lower() == ".gz"
+    size = path.stat().st_size
+    chunks = whole_gzip(path, path.stem) if zipped else whole_bz2(path)
     member: str | None = None
     while True:
         damage: Damage | None = None
         for piece in pages(chunks, 0, None, limit):
             damage = piece.damage
             yield piece._replace(member=member)
-        member = resume(path, damage) if damage else None
+        if damage is None or damage.reason == "bomb":
+            return
+        following = None if zipped else border(path, damage.stream + 1, size)
+        member = resume(path, damage) if zipped else following if following is None else f"@{following}"
         if member is None:
             return
-        chunks = whole(path, member)
+        chunks = whole_gzip(path, member) if zipped else bz2_streams(path, int(member[1:]))
 
 
-def whole(path: Path, member: str) -> Iterator[bytes]:
+def whole_gzip(path: Path, member: str) -> Iterator[bytes]:
     with opened(path, member) as handle:
         while chunk := handle.read(CHUNK):
             yield chunk
 
 
 def whole_bz2(path: Path) -> Iterator[bytes]:
-    """The decompressed bytes of all streams. rapidgzip decodes blocks side by side; whatever it makes of a damaged file, the
-    standard library goes on behind what came out, and it knows damage when it sees it."""
+    """The decompressed bytes of all streams. rapidgzip decodes blocks side by side and checks each; of a damaged file it
+    gives what comes before, and the standard library, from there on, says what is wrong and where."""
     given, size = 0, path.stat().st_size
     if sound(path):
         try:
             module: Any = import_module("rapidgzip")
             with module.IndexedBzip2File(str(path), parallelization=cores()) as file:
-                while chunk := file.read(CHUNK):
+                while chunk := file.read(STEP):
                     given += len(chunk)
                     if given > FREE and given > RATIO * size:
                         raise Damage("bomb", f"more than {RATIO} times its size", 0, size, given)
@@ -201,12 +237,28 @@ def whole_bz2(path: Path) -> Iterator[bytes]:
             return
         except Damage:
             raise
-        except Exception:  # not installed, or of its many errors one: what it gave so far was checked block by block
+        except Exception:  # not installed, or one of its many errors
             pass
-    with opened(path, path.stem) as handle:
-        handle.seek(given)
-        while chunk := handle.read(CHUNK):
-            yield chunk
+    for chunk in bz2_streams(path, 0):
+        if given < len(chunk):
+            yield chunk[given:]
+        given = max(given - len(chunk), 0)
+
+
+def bz2_streams(path: Path, start: int) -> Iterator[bytes]:
+    """The decompressed bytes of the stream at compressed byte `start` and of all behind it."""
+    at = start
+    with open(path, "rb") as handle:
+        while True:
+            handle.seek(at)
+            head = handle.read(10)
+            if not head and at > start:
+                return
+            if not BEGINS.match(head):
+                raise Damage("bad_bz2", "no bz2 begins here", at, at, 0)
+            stream = Stream(handle, at)
+            yield from stream
+            at = stream.end
 
 
 def sound(path: Path) -> bool:
@@ -244,21 +296,29 @@ def border(path: Path, start: int, end: int, *, page: bool = False) -> int | Non
 
 
 def readable(path: Path, at: int) -> bool:
-    """Whether a stream begins at compressed byte `at` of which something comes out, or that is empty and whole."""
+    """Whether something comes out of the stream that begins at compressed byte `at`, or it is empty and whole."""
     with open(path, "rb") as handle:
         stream = Stream(handle, at)
+        return bool(stream.first()) or stream.end >= 0
+
+
+def intact(path: Path, at: int) -> bool:
+    """Whether the stream that begins at compressed byte `at` can be read to its end, or for long."""
+    with open(path, "rb") as handle:
+        given = 0
         try:
-            return next(iter(stream), None) is not None or stream.end >= 0
+            for chunk in Stream(handle, at):
+                given += len(chunk)
+                if given > FIRST:
+                    break
         except Damage:
             return False
+    return True
 
 
 def begins_with_page(path: Path, at: int) -> bool:
     with open(path, "rb") as handle:
-        try:
-            return next(iter(Stream(handle, at)), b"")[:1000].lstrip().startswith(OPEN)
-        except Damage:
-            return False
+        return Stream(handle, at).first().lstrip().startswith(OPEN)
 
 
 def cuts(path: Path, step: int) -> list[int] | None:
@@ -305,8 +365,10 @@ def _first_pages(path: Path, size: int) -> int | None:
             return border(path, 1, min(size, HEAD), page=True)
     if last == OPEN or stream.end >= size:
         return None
-    if readable(path, stream.end):
-        return stream.end if begins_with_page(path, stream.end) else None
+    if begins_with_page(path, stream.end):
+        return stream.end
+    if intact(path, stream.end):
+        return None
     return border(path, stream.end + 1, min(size, stream.end + HEAD), page=True)
 
 
