@@ -46,6 +46,22 @@ def documents(count: int, seed: int = 0) -> list[str]:
     return found
 
 
+def many(count: int, seed: int = 1) -> list[str]:
+    """More documents than there is prose: the later ones have its words in another order; a tenth are near-duplicates."""
+    rng, base = random.Random(seed), documents(1 << 30)
+    found: list[str] = []
+    for number in range(count):
+        body = base[number % len(base)]
+        if number >= len(base):
+            words = body.split(" ")
+            rng.shuffle(words)
+            body = " ".join(words)
+        if number % 10 == 9:
+            body = found[rng.randrange(number)] + f" And a tail of its own, number {number}."
+        found.append(body)
+    return found
+
+
 def page(body: str, number: int) -> str:
     rng = random.Random(number)
     menu = "".join(f'<li class="nav-item"><a href="/{name.lower()}">{name}</a></li>' for name in LINKS)

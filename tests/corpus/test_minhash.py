@@ -10,7 +10,7 @@ import pytest
 
 from tests.corpus.corpora import chinese, english, run, small_shards, write_jsonl
 from yanmo.core.registry import create
-from yanmo.corpus.steps.components import components, roots
+from yanmo.corpus.steps.components import NODE, RECORD, components, neighbours, roots
 from yanmo.corpus.steps.shingles import mixed, shingles, tokens
 
 STEP = create("step", "minhash_dedup")
@@ -159,12 +159,28 @@ def test_other_bands_find_looser_or_only_tighter_copies(folder):
 # ---------------------------------------------------------------------------------------------- components
 
 
+def packed(a: int, id_a: str, b: int, id_b: str) -> bytes:
+    return np.array([(order, int(id_[:16], 16), int(id_[16:], 16)) for order, id_ in ((a, id_a), (b, id_b))], NODE).tobytes()
+
+
+def test_neighbours_are_joined_to_the_smallest_of_their_hash():
+    rng = random.Random(9)
+    rows = [(rng.randrange(40), (order, rng.randrange(20), rng.randrange(1 << 60))) for order in range(300)]
+    found = list(neighbours([(3, np.array(rows, RECORD).tobytes()), (4, np.array(rows[:1], RECORD).tobytes())]))
+    assert [section for section, _ in found] == [3], "no edges, no row"
+    edges = {(int(a["order"]), int(b["order"])) for a, b in np.frombuffer(found[0][1], NODE).reshape(-1, 2)}
+    smallest: dict[int, tuple] = {}
+    for hashed, (order, high, low) in rows:
+        smallest[hashed] = min(smallest.get(hashed, (high, low, order)), (high, low, order))
+    assert edges == {(order, smallest[hashed][2]) for hashed, (order, _, _) in rows if smallest[hashed][2] != order}
+
+
 def test_components_against_a_search(monkeypatch):
     rng = random.Random(6)
     for nodes, count in ((10, 6), (200, 150), (500, 480), (50, 400)):
         ids = [f"{rng.randrange(1 << 60):032x}" for _ in range(nodes)]
         edges = [(rng.randrange(nodes), rng.randrange(nodes)) for _ in range(count)]
-        found = {loser: (winner, id_) for loser, winner, id_ in components(iter([(a, ids[a], b, ids[b]) for a, b in edges]))}
+        found = {loser: (winner, id_) for loser, winner, id_ in components([packed(a, ids[a], b, ids[b]) for a, b in edges])}
         near: dict[int, set[int]] = {node: set() for edge in edges for node in edge}
         for a, b in edges:
             near[a].add(b)
@@ -178,7 +194,7 @@ def test_components_against_a_search(monkeypatch):
             winner = min(seen, key=lambda n: (ids[n], n))
             assert found.get(node, (node, ids[node])) == (winner, ids[winner])
         assert list(found) == sorted(found)
-    assert list(components(iter([]))) == []
+    assert list(components([])) == []
 
 
 def test_a_chain_ends_in_its_first_node():

@@ -81,6 +81,18 @@ class Sort(Plan):
     key: Callable[[Row], Any]
 
 
+@dataclass(frozen=True)
+class Concatenation:
+    """The `reduce` of byte strings: those of a key behind each other, in no order that could be relied on."""
+
+    def __call__(self, a: bytes, b: bytes) -> bytes:
+        return a + b
+
+    def all(self, values: Iterable[bytes]) -> bytes:
+        """The same for many at once, which copies each byte once."""
+        return b"".join(values)
+
+
 class Session(Protocol):
     """An engine at work: numbers the operations of a plan, and executes it when rows are asked for."""
 

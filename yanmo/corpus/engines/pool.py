@@ -20,6 +20,8 @@ from yanmo.core.errors import WorkError
 from yanmo.core.messages import text
 from yanmo.corpus.engines.worker import START, receive, send
 
+PATIENCE = 5  # seconds that an idle worker has to end
+
 
 class Task(Protocol):
     def run(self) -> int: ...
@@ -31,11 +33,12 @@ class Pool:
     def __init__(self, workers: int):
         self.workers = workers
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.busy: dict[int, Any] = {}  # process id → task
 
     def run(self, tasks: Sequence[Any]) -> Iterator[tuple[Any, int]]:
         """(task, what its `run` returned) as they are done. The first failure stops everything and is raised here."""
         waiting = list(reversed(tasks))
-        busy: dict[int, Any] = {}
+        busy = self.busy
         with selectors.DefaultSelector() as selector:
 
             def hand_out(process: subprocess.Popen[bytes]) -> None:
@@ -63,15 +66,23 @@ class Pool:
                     yield task, answer
 
     def close(self) -> None:
+        """Ends the workers: idle ones are asked to, so that their own children are ended and accounted for, too."""
         for process in self.processes:
-            process.kill()
+            try:
+                if process.pid in self.busy:
+                    process.kill()
+                elif process.stdin is not None:
+                    send(process.stdin, None)
+                process.wait(PATIENCE)
+            except (OSError, subprocess.TimeoutExpired):
+                process.kill()
         for process in self.processes:
             for stream in (process.stdin, process.stdout):
                 with contextlib.suppress(OSError):  # of a message that was only half sent
                     if stream is not None:
                         stream.close()
             process.wait()
-        self.processes = []
+        self.processes, self.busy = [], {}
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -8,15 +8,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from heapq import merge
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 import xxhash
 
-from yanmo.corpus.dataset import Key, Row, RowFunction
+from yanmo.corpus.dataset import Concatenation, Key, Row, RowFunction
 from yanmo.corpus.engines import parts
 from yanmo.corpus.engines.growing import Growing
 from yanmo.corpus.source import Shard, Source
@@ -187,7 +189,7 @@ class SpillTask(Task):
             key = self.key(row)
             if key is None:
                 continue
-            if self.reduce is None:
+            if self.reduce is None or isinstance(self.reduce, Concatenation):  # nothing becomes smaller by meeting here
                 yield section(key), (key, self.value(row))
                 continue
             held[key] = self.reduce(held[key], self.value(row)) if key in held else self.value(row)
@@ -233,17 +235,10 @@ class ReduceTask(Task):
         order = [(parts.SECTION, "ascending"), ("0", "ascending")]
         table = pa.Table.from_batches(found).sort_by(order).drop_columns(parts.SECTION)
         found.clear()
-        key: Key | None = None
-        value: Any = None
-        for row in chain.from_iterable(parts.decode(batch) for batch in table.to_batches(max_chunksize=10_000)):
-            if row[0] == key:
-                value = self.reduce(value, row[1])
-                continue
-            if key is not None:
-                yield key, value
-            key, value = row
-        if key is not None:
-            yield key, value
+        rows = chain.from_iterable(parts.decode(batch) for batch in table.to_batches(max_chunksize=10_000))
+        for key, group in groupby(rows, key=itemgetter(0)):
+            values = map(itemgetter(1), group)
+            yield key, self.reduce.all(values) if isinstance(self.reduce, Concatenation) else reduce(self.reduce, values)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,8 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
     while True:
         task = tasks.get()
+        if task is None:
+            return
         try:
             if isinstance(task, Exception):
                 raise task

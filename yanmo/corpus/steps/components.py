@@ -1,35 +1,51 @@
-"""The connected components of documents that share a band: a union-find worked on arrays.
+"""Neighbours and their connected components, worked on arrays.
 
-Every node starts as its own root. In each round the roots of an edge's two ends are hooked onto the smaller one, then
-all paths are halved until they point at roots; after O(log n) rounds no edge joins two roots (Shiloach and Vishkin 1982).
-Nodes are numbered by (content id, order), so the root of a component is the document that stays.
+Neighbours: records of one band's hash follow each other when they are sorted; each is joined to the first of its run.
+Components: every node starts as its own root. In each round the roots of an edge's two ends are hooked onto the smaller
+one, then all paths are halved until they point at roots; after O(log n) rounds no edge joins two roots (Shiloach and Vishkin
+1982). Nodes are numbered by (content id, order), so the root of a component is the document that stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-Edge = tuple[int, str, int, str]  # order, id, order, id
-NODE = np.dtype([("id", "S32"), ("order", "<i8")])
-BATCH = 1 << 16
+NODE = np.dtype([("order", "<i8"), ("high", "<u8"), ("low", "<u8")])  # a document: its place, and its id as two numbers
+RECORD = np.dtype([("hash", "<u8"), ("node", NODE)])  # one band of a document
 
 
-def components(edges: Iterator[Edge]) -> Iterator[tuple[int, int, str]]:
+def neighbours(rows: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """(section, its edges) for (section, its records): (edges, 2) nodes, the second with the smallest (id, order) of all
+    that have a hash in common."""
+    for section, data in rows:
+        records = np.frombuffer(data, RECORD)
+        node = records["node"]
+        records = records[np.lexsort((node["order"], node["low"], node["high"], records["hash"]))]
+        begins = np.ones(len(records), bool)
+        begins[1:] = records["hash"][1:] != records["hash"][:-1]
+        first = np.flatnonzero(begins)[np.cumsum(begins) - 1]
+        edges = np.stack([records["node"][~begins], records["node"][first[~begins]]], axis=1)
+        if len(edges):
+            yield section, edges.tobytes()
+
+
+def components(edges: Iterable[bytes]) -> Iterator[tuple[int, int, str]]:
     """(order, order of the one that stays, its id) of each document that does not stay, by order."""
-    ends = _ends(edges)
-    if ends.size == 0:
-        return
-    nodes, index = np.unique(ends.reshape(-1), return_inverse=True)
-    left, right = index.reshape(-1, 2).T
-    root = roots(left, right, len(nodes))
-    losers = np.flatnonzero(root != np.arange(len(nodes)))
-    losers = losers[np.argsort(nodes["order"][losers])]
-    for loser, winner in zip(losers.tolist(), root[losers].tolist()):
-        yield int(nodes["order"][loser]), int(nodes["order"][winner]), nodes["id"][winner].decode("ascii")
+    ends = np.frombuffer(b"".join(edges), NODE)
+    orders, at, inverse = np.unique(ends["order"], return_index=True, return_inverse=True)
+    high, low = ends["high"][at], ends["low"][at]
+    ranked = np.lexsort((orders, low, high))  # which document is node 0, 1, …
+    number = np.empty(len(orders), np.int64)
+    number[ranked] = np.arange(len(orders))
+    left, right = number[inverse].reshape(-1, 2).T
+    root = roots(left, right, len(orders))
+    stays = ranked[root[number]]  # for each document, by order
+    for loser in np.flatnonzero(stays != np.arange(len(orders))).tolist():
+        winner = stays[loser]
+        yield int(orders[loser]), int(orders[winner]), f"{high[winner]:016x}{low[winner]:016x}"
 
 
 def roots(left: NDArray[np.int64], right: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -47,11 +63,3 @@ def roots(left: NDArray[np.int64], right: NDArray[np.int64], count: int) -> NDAr
             if (higher == root).all():
                 break
             root = higher
-
-
-def _ends(edges: Iterator[Edge]) -> NDArray[np.void]:
-    """(edges, 2) nodes."""
-    chunks = []
-    while batch := list(islice(edges, BATCH)):
-        chunks.append(np.array([[(a, i), (b, j)] for i, a, j, b in batch], NODE))
-    return np.concatenate(chunks) if chunks else np.zeros((0, 2), NODE)
