@@ -66,6 +66,23 @@ def test_each_kind_of_model_is_made_and_knows_its_text(kind, folder):
     assert set(manifest["outputs"]) == ({"model"} if kind == "ngram" else {"model", "training"})  # nothing with timings
 
 
+@pytest.mark.parametrize("kind", ["lstm", "ngram"])
+def test_sources_are_mixed_as_they_weigh_or_as_the_recipe_says(kind, folder):
+    recipe = write(folder, f"{{model: {SMALL[kind]}, train: {TRAIN}}}")
+    (folder / "other.jsonl").write_text("".join(json.dumps({"text": f"another source of its own, line {i}"}) + "\n" for i in range(30)))
+    sources = "{type: jsonl, path: data.jsonl, name: a}", "{type: jsonl, path: other.jsonl, name: b, weight: 2}"
+    mixed = f"corpus.source=[{', '.join(sources)}]"
+    plain = run(recipe, mixed.replace(", weight: 2", ""), directory="runs/plain")
+    made = [run(recipe, mixed, *more, directory=f"runs/{i}") for i, more in enumerate([(), (), ("pretrain.mixture={weights: {a: 1}}",)])]
+    weights = [files.sha256(next((folder / "model").glob("*.safetensors"))) for folder in (plain, *made)]
+    assert weights[1] == weights[2], "the same twice"
+    assert len(set(weights)) == 3, "and not the same as with other shares"
+    if kind == "lstm":
+        assert files.read_json(made[0] / "training.json")["packing"]["dropped"] == 0
+    with pytest.raises(RequestError, match="no source 'c'"):
+        run(recipe, mixed, "pretrain.mixture={weights: {c: 1}}", directory="runs/wrong")
+
+
 def test_two_runs_of_a_recipe_with_steps_have_the_same_bytes(folder):
     recipe = write(folder, f"{{model: {SMALL['transformer']}, objective: {{type: causal, context: 32}}, train: {TRAIN}}}")
     first, second = run(recipe, directory="runs/a"), run(recipe, directory="runs/b")
