@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.corpus import definitions
 from tests.corpus.prose import document, real, texts
+from yanmo.core.registry import create
 from yanmo.corpus import english, words
 from yanmo.corpus.words import HAN, LETTER, MARK, NUMBER, SYMBOL, TERMINAL, Words, hashes_of, language_of, words_of
 
@@ -150,6 +151,25 @@ def test_words_stay_with_a_document_until_its_text_changes():
     assert same == document("One text, of words.")
     words_of(same)
     assert same == document("One text, of words."), "what is worked out is no part of a document's value"
+
+
+def test_steps_that_follow_each_other_share_the_words(monkeypatch):
+    made = []
+
+    class Counted(Words):
+        def __init__(self, text):
+            made.append(text)
+            super().__init__(text)
+
+    monkeypatch.setattr(words, "Words", Counted)
+    body = next(text for language, text in real() if language == "en")
+    rows = iter([document(body), document(body + "\n[edit] and one more line that ends in a full stop.")])
+    for name in ("gopher_repetition", "gopher_quality", "c4_quality", "fineweb_quality"):
+        rows = create("step", {"type": name, **({"terminal_punctuation": False, "min_words_per_line": None} if name == "c4_quality" else {})}).rows(rows)
+    first, second = rows
+    assert first.rejection is second.rejection is None
+    assert len(made) == len(set(made)) == 4, "each text once as read and once as C4 left it"
+    assert {first.text, second.text} < set(made)
 
 
 def test_a_full_table_is_begun_anew_and_changes_nothing(monkeypatch):

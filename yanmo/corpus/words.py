@@ -71,8 +71,8 @@ BASE = 0xD1342543DE82EF95  # odd, the multiplier of a good 64-bit congruential g
 SPREAD = 0x9E3779B97F4A7C15  # a character's code point and one take part times this, so that small ones are far apart
 BLANK = (0x21 * SPREAD) & BITS
 LONG = 64  # characters of a piece that is still worth a place in the table
-PIECES = 1 << 18  # pieces in the table before it is begun anew: some 60 MB
-WORDS = 1 << 20
+PIECES = 1 << 17  # pieces in the table before it is begun anew: at most 90 MB
+WORDS = 1 << 19
 BLOCK = 1 << 21  # characters that are taken apart at once
 
 Cut = Callable[[str], list[str]]
@@ -227,8 +227,12 @@ _table: list[Table] = []
 
 def table() -> Table:
     """The table of this process, begun anew when it is full; texts already cut keep the one they were cut with."""
-    if not _table or len(_table[0].pieces) + len(_table[0].words) > PIECES or _table[0].used > WORDS:
-        _table[:] = [Table()]
+    if _table and (len(_table[0].pieces) + len(_table[0].words) > PIECES or _table[0].used > WORDS):
+        full = _table.pop()
+        full.pieces.clear()
+        full.words.clear()
+    if not _table:
+        _table.append(Table())
     return _table[0]
 
 
