@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree, html
+from trafilatura.settings import BASIC_CLEAN_XPATH
 
 from tests.corpus.crawl import page, paragraphs
-from yanmo.corpus.selectors import Selector, quicker
+from yanmo.corpus.selectors import Selector, Union, quicker
 
 REGEXP = {"re": "http://exslt.org/regular-expressions"}
 EXPRESSIONS = [
@@ -22,6 +23,9 @@ EXPRESSIONS = [
     ".//*[self::div or self::span][re:test(@id, 'm|s') or re:test(@class, 'nav')][1]",
 ]
 VALUES = ["", "a", "ab", "a b", "nav", "Nav", "menu", "menu hide", "share", "SHARE", "hidden", "footer", "xb", "n\nmenu", "天 nav"]
+
+
+UNION = ".//aside|.//div[contains(@class|@id, 'foot')]|.//span|.//*[re:test(@class, 'nav|x', 'i') or re:test(@id, 'menu')]"
 
 
 def made(path):
@@ -54,8 +58,21 @@ def test_the_same_elements_in_the_same_order(path, nodes):
         assert quick(element) == expression(element)
 
 
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["div", "p", "span", "aside"]),
+                          st.lists(st.tuples(st.sampled_from(["id", "class"]), st.sampled_from(VALUES)), max_size=2, unique_by=lambda pair: pair[0])), max_size=25))  # fmt: skip
+def test_a_union_finds_each_element_once(nodes):
+    expression, tree = made(UNION), tree_of(nodes)
+    quick = quicker(expression)
+    assert isinstance(quick, Union)
+    found = quick(tree)
+    assert len(found) == len(set(found))
+    assert set(found) == set(expression(tree))
+
+
 @pytest.mark.parametrize("path", [
     ".//*[self::div][re:test(@class, 'a*')]", ".//*[self::div][re:test(@class, 'a') and @id]", ".//*[re:test(., 'a')]", ".//div[re:test(@class, 'a')]",
+    ".//p|.//*[re:test(@class, 'a*')]", ".//p|.//*[re:test(@class, 'a')][1]", ".//*[re:test(@class, 'a')]|.//*[re:test(@id, 'a')]",
     ".//article", "//*[re:test(@class, 'a')]", ".//*[not(re:test(@class, 'a'))]", ".//*[self::div][re:test(@class, 'a  b')]", ".//*[re:test(@class, 'a') or .//p]",
 ])  # fmt: skip
 def test_what_is_not_understood_stays_as_it_is(path):
@@ -63,7 +80,7 @@ def test_what_is_not_understood_stays_as_it_is(path):
     assert quicker(expression) is expression
 
 
-def test_every_expression_of_trafilatura_on_pages(monkeypatch):
+def test_every_expression_of_trafilatura_on_pages():
     """Each expression evaluated both ways on pages with attributes drawn from the words that the expressions look for."""
     import importlib.util
 
@@ -72,9 +89,11 @@ def test_every_expression_of_trafilatura_on_pages(monkeypatch):
     spec.loader.exec_module(xpaths)  # a copy of its own, whatever was made quicker before
     expressions = [one for value in vars(xpaths).values() if isinstance(value, list) for one in value if isinstance(one, etree.XPath)]
     pairs = [(one, quicker(one)) for one in expressions]
+    cleaning = BASIC_CLEAN_XPATH
+    assert isinstance(quicker(cleaning), Union)
     assert sum(quick is not one for one, quick in pairs) >= 8
     rng = random.Random(0)
-    words = sorted({word for one in expressions for word in one.path.replace("|", "'").split("'") if word.strip().isprintable() and len(word) < 25})
+    words = sorted({word for one in [*expressions, cleaning] for word in one.path.replace("|", "'").split("'") if word.strip().isprintable() and len(word) < 25})
     for i in range(30):
         tree = html.document_fromstring(page("t", paragraphs(i)))
         for _ in range(150):
@@ -84,3 +103,4 @@ def test_every_expression_of_trafilatura_on_pages(monkeypatch):
                 child.set(name, " ".join(rng.choices(words, k=rng.randint(1, 2))))
         for one, quick in pairs:
             assert quick(tree) == one(tree), one.path
+        assert set(quicker(cleaning)(tree)) == set(cleaning(tree))

@@ -29,8 +29,9 @@ READ_AS = (dict.fromkeys(GB, "gb18030") | dict.fromkeys(BIG5, "big5hkscs") | dic
            | {"utf8": "utf-8", "unicode": "utf-8", "utf-16": "utf-16-le", "iso-8859-9": "cp1254", "latin5": "cp1254",
               "tis-620": "cp874", "iso-8859-11": "cp874"})  # fmt: skip
 SECOND = {"big5hkscs": "cp950"}  # Taiwan's Windows has characters that Hong Kong's list lacks
-ESCAPED = frozenset({"iso2022_jp", "iso2022_kr", "hz", "utf-7"})  # all of whose bytes are ASCII
-NOT_TEXT = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"})
+ESCAPED = frozenset({"iso2022_jp", "iso2022_kr", "hz"})  # all of whose bytes are ASCII
+ESCAPES = (b"\x1b", b"~{")
+NOT_TEXT = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "utf-7", "mbcs", "oem"})
 WIDE = frozenset({"gb18030", "big5hkscs", "cp950", "cp932", "cp949", "euc_jp", "johab"})  # whose bytes may be valid UTF-8
 
 
@@ -53,6 +54,12 @@ def decoded(data: bytes, said: str | None = None) -> tuple[str, str] | None:
     for mark, name in MARKS:
         if data.startswith(mark):
             return _tolerant(data[len(mark) :], name, 0.1)
+    if b"\0" not in data:  # nearly every page
+        if data.isascii():
+            if not any(escape in data for escape in ESCAPES):
+                return data.decode("ascii"), "utf-8"
+        elif (text := _strict(data, "utf-8")) is not None and (len(data) - len(text) >= CERTAIN or codec(said or "") == "utf-8"):
+            return text, "utf-8"
     names = _declared(data, said)
     if data.isascii() and not ESCAPED.intersection(names):
         return data.decode("ascii"), "utf-8"

@@ -22,6 +22,7 @@ from typing import Any, NoReturn, Self
 from yanmo.corpus.compressed import MAGIC, Codec
 
 WINDOW = 32 << 10  # compressed bytes given to the decompressor at once
+FIRST = 8 << 10  # the same, of a stream that is likely to be small: what is too much is copied
 CHUNK = 1 << 20  # bytes read from the disk at once
 RATIO_FROM = 1 << 20  # decompressed bytes above which the ratio is looked at
 
@@ -86,6 +87,23 @@ class Stream:
         self.file, self.codec, self.offset, self.ratio = file, codec, offset, ratio
         self.end, self.fed, self.given = -1, offset, 0
         self.decoder: Any = codec.decoder()
+
+    def whole(self) -> bytes | None:
+        """All of a stream that is small and sound; None for any other, which is then to be opened anew."""
+        place, pieces, decoder = self.offset, list[bytes](), self.decoder
+        try:
+            for size in (FIRST, WINDOW):
+                window = self.file.at(place, size)
+                place += len(window)
+                pieces.append(decoder.decompress(window, RATIO_FROM))
+                if decoder.eof:
+                    self.end = place - len(decoder.unused_data)
+                    return b"".join(pieces) if pieces[1:] else pieces[0]
+                if not decoder.needs_input:
+                    break
+        except self.codec.errors():
+            pass
+        return None
 
     def read(self, size: int) -> bytes:
         """Up to `size` more bytes, at least one; none at the end, when the checksum has been found right. Raises Broken."""

@@ -18,7 +18,26 @@ HEAD_BYTES = 64 << 10  # of a record's or a response's named fields, at most
 VERSION = re.compile(rb"\nWARC/(?=[01]\.\d)")
 STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})")
 
-Fields = dict[bytes, bytes]  # names in lower case; of a name that comes twice, the first
+class Fields:
+    """The named fields of a record or a response, looked up as they are asked for: most are not."""
+
+    __slots__ = ("low", "raw")
+
+    def __init__(self, raw: bytes):
+        self.raw, self.low = raw, raw.lower()
+
+    def get(self, name: bytes) -> bytes:
+        """The value of the first field of that name (in lower case); b"" where there is none."""
+        at = self.low.find(b"\n" + name + b":")
+        if at < 0:
+            return b""
+        start = at + len(name) + 2
+        end = self.raw.find(b"\n", start)
+        if self.raw[end + 1 : end + 2] in (b" ", b"\t") and end >= 0:  # it goes on in the next line
+            while end >= 0 and self.raw[end + 1 : end + 2] in (b" ", b"\t"):
+                end = self.raw.find(b"\n", end + 1)
+            return b" ".join(self.raw[start : end if end >= 0 else None].split())
+        return self.raw[start : end if end >= 0 else None].strip()
 
 
 class BadRecord(Exception):
@@ -92,7 +111,7 @@ def records(window: Window, limit: int, end: float = float("inf")) -> Iterator[R
     while _behind_lines(window):
         place = window.place
         fields = _head(window, place)
-        length, kind = int(fields[b"content-length"]), fields[b"warc-type"].lower()
+        length, kind = int(fields.get(b"content-length")), fields.get(b"warc-type").lower()
         if place >= end:
             return
         start, block = window.place, None
@@ -107,6 +126,21 @@ def records(window: Window, limit: int, end: float = float("inf")) -> Iterator[R
         if _behind_lines(window) and not _version(window):
             raise BadRecord(place, "bad_record", f"no record behind its {length} bytes")
         yield Record(kind, fields, start, start + length, block)
+
+
+def alone(data: bytes, limit: int) -> Record | None:
+    """The record that `data`, a whole stream, consists of; None where it is anything else than one sound record."""
+    end = data.find(b"\r\n\r\n", 0, HEAD_BYTES)
+    if end < 0 or not data.startswith(HEAD):
+        return None
+    fields = Fields(data[:end])
+    length, kind = fields.get(b"content-length"), fields.get(b"warc-type")
+    if not kind or not length.isdigit():
+        return None
+    start, stop = end + 4, end + 4 + int(length)
+    if stop - start > limit or data[stop:] != b"\r\n\r\n":
+        return None
+    return Record(kind.lower(), fields, start, stop, data[start:stop])
 
 
 def begins(window: Window) -> bool:
@@ -156,8 +190,8 @@ def _head(window: Window, place: int) -> Fields:
         if end < 0:
             end, size = window.data.find(b"\n\n", window.at), 2  # as some tools write
         if end >= 0 and end - window.at <= HEAD_BYTES:
-            found = fields_of(window.data[window.at : end])
-            if b"warc-type" not in found or not found.get(b"content-length", b"").isdigit():
+            found = Fields(window.data[window.at : end])
+            if not found.get(b"warc-type") or not found.get(b"content-length").isdigit():
                 raise BadRecord(place, "bad_record", "no WARC-Type and Content-Length")
             window.at = end + size
             return found
@@ -166,21 +200,6 @@ def _head(window: Window, place: int) -> Fields:
         if held < wanted:
             raise BadRecord(place, "truncated_record", "it ends within the named fields")
         wanted = held + 1
-
-
-def fields_of(head: bytes) -> Fields:
-    """The named fields below the first line of `head`."""
-    found: Fields = {}
-    last = b""
-    for line in head.split(b"\n")[1:]:
-        if line[:1] in (b" ", b"\t") and last:
-            found[last] = (found[last] + b" " + line.strip()).strip()
-            continue
-        name, colon, value = line.partition(b":")
-        if colon:
-            last = name.strip().lower()
-            found.setdefault(last, value.strip())
-    return found
 
 
 def response(block: bytes) -> Response | None:
@@ -193,7 +212,7 @@ def response(block: bytes) -> Response | None:
         end, size = block.find(b"\n\n", 0, HEAD_BYTES), 2
     if end < 0:
         end, size = len(block), 0
-    return Response(int(match[1]), fields_of(block[:end]), end + size)
+    return Response(int(match[1]), Fields(block[:end]), end + size)
 
 
 def body(block: bytes, found: Response, limit: int) -> bytes | str:
@@ -201,9 +220,9 @@ def body(block: bytes, found: Response, limit: int) -> bytes | str:
 
     Many crawlers undo them and leave the fields that announce them, so a body that is not so coded is taken as it is."""
     data = block[found.start :]
-    if b"chunked" in found.fields.get(b"transfer-encoding", b"").lower():
+    if b"chunked" in found.fields.get(b"transfer-encoding").lower():
         data = _joined(data)
-    coding = found.fields.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+    coding = found.fields.get(b"content-encoding").decode("latin-1").strip().lower()
     try:
         match coding:
             case "gzip" | "x-gzip" if data[:2] == b"\x1f\x8b":

@@ -67,6 +67,12 @@ class RecordSource(Source):
                         yield self._lost(shard, member, 0, f"bad_{codec.name}", f"no record at compressed byte {offset}")
                     return
                 stream = file.stream(offset)
+                whole = stream.whole()
+                record = warc.alone(whole, self.max_record_bytes) if whole is not None else None
+                if record is not None:
+                    yield member, record
+                    offset = stream.end
+                    continue
 
                 def opened(place: int) -> warc.Window:
                     nonlocal stream
@@ -160,7 +166,7 @@ class WarcSource(RecordSource, PageSource):
         if found is None:  # the answer of a name server, say
             meta["content_type"] = shown(record.fields, b"content-type")
             return self._dropped(doc, "content_type", meta["content_type"], b"")
-        kind = found.fields.get(b"content-type", b"")
+        kind = found.fields.get(b"content-type")
         mime = kind.partition(b";")[0].strip().lower()
         meta["content_type"] = mime.decode("latin-1")
         if found.status is not None:
@@ -191,4 +197,4 @@ def address(record: warc.Record) -> dict[str, Any]:
 
 def shown(fields: warc.Fields, name: bytes) -> str:
     """A field as text."""
-    return fields.get(name, b"").decode("utf-8", "replace")
+    return fields.get(name).decode("utf-8", "replace")
