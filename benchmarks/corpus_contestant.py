@@ -146,6 +146,12 @@ class Yanmo:
 # ------------------------------------------------------------------------------------------------ datatrove
 
 
+def kept_in(folder: str) -> int:
+    import pyarrow.parquet as parquet
+
+    return sum(parquet.read_metadata(path).num_rows for path in Path(folder, "out").rglob("*.parquet"))
+
+
 class Datatrove:
     def __init__(self, folder: Path):
         import datatrove.utils.lid as lid
@@ -206,19 +212,27 @@ class Datatrove:
             return {"seconds": used() - started, "count": len(docs)}
 
     def clusters(self) -> Answer:
+        """From signatures to deduplicated documents on the disk."""
         from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter
+        from datatrove.pipeline.readers import JsonlReader
+        from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
 
         if self.signed is None:
             self.signed = tempfile.TemporaryDirectory()
-            self.signature(self.signed.name).run(iter(self.documents(many(MANY))))
+            self.signature(f"{self.signed.name}/signatures").run(iter(self.documents(many(MANY))))
+            list(JsonlWriter(f"{self.signed.name}/docs").run(iter(self.documents(many(MANY)))) or ())
         with tempfile.TemporaryDirectory() as folder:
-            docs = self.documents(many(MANY))
             started = used()
-            for bucket in range(14):
-                MinhashDedupBuckets(self.signed.name, f"{folder}/buckets").run(None, bucket, 14)
-            MinhashDedupCluster(f"{folder}/buckets", f"{folder}/remove").run(None, 0, 1)
-            left = sum(1 for _ in MinhashDedupFilter(f"{folder}/remove").run(iter(docs), 0, 1))
-            return {"seconds": used() - started, "count": len(docs), "dropped": len(docs) - left}
+            self.run("buckets", folder, [MinhashDedupBuckets(f"{self.signed.name}/signatures", f"{folder}/buckets")], 14)
+            self.run("clusters", folder, [MinhashDedupCluster(f"{folder}/buckets", f"{folder}/remove")])
+            self.run("filter", folder, [JsonlReader(f"{self.signed.name}/docs"), MinhashDedupFilter(f"{folder}/remove"),
+                                        ParquetWriter(f"{folder}/out")])  # fmt: skip
+            return {"seconds": used() - started, "count": MANY, "dropped": MANY - kept_in(folder)}
+
+    def run(self, name: str, folder: str, pipeline: list[Any], tasks: int = 1) -> None:
+        from datatrove.executor import LocalPipelineExecutor
+
+        LocalPipelineExecutor(pipeline, tasks=tasks, workers=1, logging_dir=f"{folder}/logs/{name}").run()
 
     def text_side(self) -> Answer:
         self.filters = self.filters or self.made()
@@ -252,27 +266,19 @@ class Datatrove:
     def whole(self) -> Answer:
         import time
 
-        from datatrove.executor import LocalPipelineExecutor
         from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter
         from datatrove.pipeline.extractors import Trafilatura
         from datatrove.pipeline.readers import JsonlReader
         from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
 
         with tempfile.TemporaryDirectory() as folder:
-            def run(name: str, pipeline: list[Any], tasks: int = 1) -> None:
-                LocalPipelineExecutor(pipeline, tasks=tasks, workers=1, logging_dir=f"{folder}/logs/{name}").run()
-
             started, wall = used(), time.perf_counter()
-            run("base", [self.reader(), Trafilatura(timeout=10), *self.made().values(), JsonlWriter(f"{folder}/base")])
-            run("sign", [JsonlReader(f"{folder}/base"), self.signature(f"{folder}/signatures")])
-            run("buckets", [MinhashDedupBuckets(f"{folder}/signatures", f"{folder}/buckets")], 14)
-            run("clusters", [MinhashDedupCluster(f"{folder}/buckets", f"{folder}/remove")])
-            run("filter", [JsonlReader(f"{folder}/base"), MinhashDedupFilter(f"{folder}/remove"), ParquetWriter(f"{folder}/out")])
-            seconds, wall = used() - started, time.perf_counter() - wall
-            import pyarrow.parquet as parquet
-
-            kept = sum(parquet.read_metadata(path).num_rows for path in Path(folder, "out").rglob("*.parquet"))
-        return {"seconds": seconds, "wall": wall, "count": len(self.bodies), "kept_count": kept}
+            self.run("base", folder, [self.reader(), Trafilatura(timeout=10), *self.made().values(), JsonlWriter(f"{folder}/base")])
+            self.run("sign", folder, [JsonlReader(f"{folder}/base"), self.signature(f"{folder}/signatures")])
+            self.run("buckets", folder, [MinhashDedupBuckets(f"{folder}/signatures", f"{folder}/buckets")], 14)
+            self.run("clusters", folder, [MinhashDedupCluster(f"{folder}/buckets", f"{folder}/remove")])
+            self.run("filter", folder, [JsonlReader(f"{folder}/base"), MinhashDedupFilter(f"{folder}/remove"), ParquetWriter(f"{folder}/out")])
+            return {"seconds": used() - started, "wall": time.perf_counter() - wall, "count": len(self.bodies), "kept_count": kept_in(folder)}
 
     def cases(self) -> dict[str, Callable[[], Answer]]:
         found: dict[str, Callable[[], Answer]] = {name: lambda name=name: self.step(name) for name in STEPS}

@@ -10,12 +10,14 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 from html import escape
 from pathlib import Path
 
 SAMPLES = Path(__file__).parent.parent / "yanmo" / "samples"
 PROSE = ("moby_dick", "state_of_the_union")
 CHARACTERS = 2600
+SENTENCE = re.compile(r"(?<=[.!?]) ")
 LINKS = ["Home", "World", "Politics", "Business", "Science", "Books", "Travel", "Opinion", "Weather", "About us", "Contact",
          "Subscribe", "Archive", "Letters", "Privacy", "Terms"]  # fmt: skip
 
@@ -26,7 +28,9 @@ def documents(count: int, seed: int = 0) -> list[str]:
     for name in PROSE:
         for path in sorted((SAMPLES / name).glob("*.jsonl*")):
             with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as handle:
-                paragraphs += [" ".join(part.split()) for line in handle for part in json.loads(line)["text"].split("\n\n")]
+                for line in handle:
+                    for part in json.loads(line)["text"].split("\n\n"):
+                        paragraphs += divided(" ".join(part.split()))
     found: list[str] = []
     held: list[str] = []
     for paragraph in paragraphs:
@@ -44,6 +48,17 @@ def documents(count: int, seed: int = 0) -> list[str]:
             words[place] = rng.choice(words)
         found[index] = " ".join(words) + f"\nPrinted again as number {index} of this series, by permission of its editor."
     return found
+
+
+def divided(paragraph: str) -> list[str]:
+    """A paragraph of many sentences as several of about 600 characters: some speeches have none of their own."""
+    found, held = [], ""
+    for sentence in SENTENCE.split(paragraph):
+        held = f"{held} {sentence}".strip()
+        if len(held) >= 600:
+            found.append(held)
+            held = ""
+    return [*found, held] if held else found
 
 
 def many(count: int, seed: int = 1) -> list[str]:

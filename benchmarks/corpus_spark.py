@@ -65,8 +65,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
 
-    def tell(case: str, ours: float, peer: float, unit: str) -> None:
-        row = {"benchmark": "corpus_spark", "case": case, "kind": "peer", "ours": round(ours, 3), "peer": "local engine",
+    def tell(case: str, ours: float, peer: float, unit: str, kind: str = "info") -> None:
+        row = {"benchmark": "corpus_spark", "case": case, "kind": kind, "ours": round(ours, 3), "peer": "local engine",
                "peer_value": round(peer, 3), "ratio": round(peer / ours, 3) if ours else None, "unit": unit}  # fmt: skip
         shown = json.dumps(row) if arguments.json else f"{case}: {row['ours']} {unit}, local engine {row['peer_value']}"
         print(shown, flush=True)
@@ -95,7 +95,7 @@ def main() -> None:
             tell(f"fixed, {what}", middle["spark", "few"], middle["local", "few"], "s")
             rates = {name: (middle[name, "many"] - middle[name, "few"]) / count * 1e6 for name in engines}
             share = arguments.cores if what == "clock" else 1
-            tell(f"a document and core, {what}", rates["spark"] * share, rates["local"] * share, "µs")
+            tell(f"a document and core, {what}", rates["spark"] * share, rates["local"] * share, "µs", "peer")
         whole = [statistics.median(clock for clock, _ in taken[name, "many"]) for name in engines]
         tell(f"{arguments.size:g} MB in all, clock", whole[0], whole[1], "s")
 

@@ -24,6 +24,7 @@ from yanmo.corpus.engines.tasks import (
     MatchTask,
     MergeTask,
     PersistTask,
+    PlacedTask,
     PlaceTask,
     ReadScan,
     ReduceTask,
@@ -139,6 +140,9 @@ class LocalSession:
 
     def _join(self, plan: dataset.Join, folder: Path) -> list[Path]:
         right = self._scans(plan.other)
+        if plan.key is dataset.by_place:
+            return self._run(text("corpus: matches"), [
+                PlacedTask(folder / f"{i:05d}.arrow", scan, size=scan.size) for i, scan in enumerate(right)])  # fmt: skip
         others = self._run(text("corpus: keys"), [
             SpillTask(folder / "spill" / f"right-{i:05d}.arrow", scan, first_of, second_of, None, size=scan.size)
             for i, scan in enumerate(right)])  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from heapq import merge
 from itertools import chain, groupby
 from operator import itemgetter
@@ -156,7 +156,7 @@ class PersistTask(Task):
 
     def run(self) -> int:
         scan, functions = self.scan, list[RowFunction]()
-        while isinstance(scan, MapScan) and isinstance(getattr(scan.fn, "__self__", None), RowStep):
+        while isinstance(scan, MapScan) and isinstance(_owner(scan.fn), RowStep):
             scan, functions = scan.child, [scan.fn, *functions]
         if not isinstance(scan, ReadScan):
             return parts.write(self.output, self.scan.rows())
@@ -268,6 +268,17 @@ class MatchTask(Task):
 
 
 @dataclass(frozen=True)
+class PlacedTask(Task):
+    """(partition, row number, value) by partition, for values whose key is a place: nothing has to be looked for."""
+
+    scan: Scan
+
+    def run(self) -> int:
+        pairs = ((place >> 32, (place >> 32, place & 0xFFFFFFFF, value)) for place, value in self.scan.rows())
+        return parts.write_spill(self.output, pairs)
+
+
+@dataclass(frozen=True)
 class SortTask(Task):
     """One partition's rows in the order of `key`: the one task that holds a partition."""
 
@@ -287,3 +298,8 @@ class MergeTask(Task):
 
     def run(self) -> int:
         return parts.write(self.output, merge(*map(parts.read, self.paths), key=self.key))
+
+
+def _owner(fn: RowFunction) -> Any:
+    """The part that a function is a method of, also where some of its arguments are given already."""
+    return getattr(fn.func if isinstance(fn, partial) else fn, "__self__", None)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from yanmo.core.data import Document, Rejection
-from yanmo.corpus.dataset import Concatenation, Dataset
+from yanmo.corpus.dataset import Concatenation, Dataset, by_place
 from yanmo.corpus.step import Step
 from yanmo.corpus.steps.components import RECORD, components, neighbours
 from yanmo.corpus.steps.shingles import GOLDEN, Hashes, mixed, shingles
@@ -54,7 +54,7 @@ class MinhashDedup(Step):
         fates = {winner: (winner, "") for _, winner, _ in losers} | {loser: (winner, id_) for loser, winner, id_ in losers}
         involved = signed.join(fates.items(), key=first_of).map(matched).persist()  # (order, winner, its id, signature)
         verdicts = involved.map(dropped).join(involved.map(staying), key=first_of).map(self.compare)
-        return docs.join(verdicts, key=order_of).map(self.flag)
+        return docs.join(verdicts, key=by_place).map(self.flag)
 
     def signature(self, text: str) -> NDArray[np.uint32] | None:
         """(bands * rows,) minima of the text's shingles under as many permutations; None where it has no shingle."""
@@ -124,10 +124,6 @@ def first_of(row: tuple) -> Any:
 
 def second_of(row: tuple) -> Any:
     return row[1]
-
-
-def order_of(doc: Document) -> int:
-    return doc.order
 
 
 def matched(rows: Iterator[tuple[Signed, tuple[int, str] | None]]) -> Iterator[tuple[int, int, str, bytes]]:
