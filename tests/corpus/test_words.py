@@ -168,8 +168,8 @@ def test_steps_that_follow_each_other_share_the_words(monkeypatch):
         rows = create("step", {"type": name, **({"terminal_punctuation": False, "min_words_per_line": None} if name == "c4_quality" else {})}).rows(rows)
     first, second = rows
     assert first.rejection is second.rejection is None
-    assert len(made) == len(set(made)) == 4, "each text once as read and once as C4 left it"
-    assert {first.text, second.text} < set(made)
+    assert first.text == body, "C4 found nothing to take out"
+    assert sorted(made, key=len) == sorted([body, body + "\n[edit] and one more line that ends in a full stop.", second.text], key=len)
 
 
 def test_a_full_table_is_begun_anew_and_changes_nothing(monkeypatch):
