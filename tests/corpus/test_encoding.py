@@ -90,6 +90,15 @@ def test_encodings_that_are_not_known_are_left_and_never_guessed(body, name):
     assert encoding.of(body.encode(name)) is None
 
 
+@pytest.mark.parametrize(("body", "name"), [
+    ("參數: label: A line id", "big5"), ("Text2，", "big5"), ("value). 「 E", "big5"), ("plate 庫 Li", "big5"), ("using it: • Basic macros need it", "big5"),
+    (")。 OnSaveDone Saving of document failed", "gb18030"), ("see 参数", "gb18030"), ("§ and ©、", "gb18030"),
+])  # fmt: skip
+def test_too_little_to_tell_is_not_guessed(body, name):
+    """English text with a character or two in it: left (None), or ASCII whose few broken bytes are quarantined (UTF-8)."""
+    assert encoding.of(body.encode(name)) in (None, Encoding("utf-8"))
+
+
 def test_ascii_and_damage():
     assert encoding.of(b"") == Encoding("utf-8")
     assert encoding.of(b"plain\n" * 100) == Encoding("utf-8")

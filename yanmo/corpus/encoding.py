@@ -18,7 +18,7 @@ from typing import IO
 
 LOOK = 4 << 20  # bytes of a file that are looked at: all of it, or the first quarter of this and
 WINDOWS, WINDOW = 48, 64 << 10  # so many pieces from all over it
-PAGE = 256 << 10  # bytes in which characters are counted, from the front of what is looked at: validity is for all of it
+PAGE = 64 << 10  # bytes in which characters are counted, from the front of what is looked at: validity is for all of it
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -47,16 +47,18 @@ CONTROLS = re.compile(rb"[\x00-\x07\x0e-\x19\x1c-\x1f\x7f]")  # without those th
 HIGH = re.compile(rb"[\x80-\xff]")
 WORD = "A-Za-z"
 LETTER = "À-ÖØ-öø-ÿŠšŽžŒœŸß"
+ALIEN = "[^\x00-\x7f\xa0‘’“”«»–—¿¡A-Za-zÀ-ÿ]"  # beyond ASCII and neither a letter nor what stands beside other signs
 LATIN = re.compile(  # a character beyond ASCII that is where Western text has such
     f"(?<=[{WORD}])[{LETTER}]|[{LETTER}](?=[{WORD}])"  # naïve, élan, Fräulein
     f"|(?<![^\\s'’(\"“«/-])[àâÀéÉèêÊóöÖåÅæøØíúáyô](?![^\\s.,;:!?)'’\"”»/-])"  # à, é, å alone
     "|(?<=[A-Za-z.,;:!?…)\\d])[’”»](?!\\w)|(?<=[A-Za-z])’(?=[A-Za-zÀ-ÿ])|[‘“«„‚](?=[A-Za-zÀ-ÿ’\\d¡¿.…\xa0])|(?<=[.,!?\xa0])[’”»]"
-    "|(?<![À-ÿ])[–—…•€£¢¥§©®™°½¼¾²³·¿¡\xa0\xad±×÷†ªº](?![À-ÿ]{2})"
+    f"|(?<!{ALIEN})(?:[–—…•°·\xa0\xad]|[€£¢¥§©®™½¼¾²³±×÷†](?![A-Za-z])|(?<=\\d)[ªº]|(?<![\\w.,:!?)])[¿¡](?=[A-Za-z¿¡]))(?!{ALIEN})"
 )
 
 LETTERS = re.compile(f"[{WORD}{LETTER}]")
 
 CONFIDENT = 0.25  # share of the commonest among a text's ideographs and punctuation: prose .5, verse .35, a wrong reading .03
+FEWEST = 4  # ideographs and kana without which nothing is told
 TWICE = 2.0  # by how much the best reading has to be better than the next
 
 
@@ -152,7 +154,7 @@ def _score(data: bytes, family: tuple[str, ...], cut: bool) -> tuple[float, str]
     text = text[:PAGE]
     kana, ideographs, marks = (len(kind.findall(text)) for kind in (KANA, IDEOGRAPHS, MARKED))
     beyond = _beyond(text)
-    if not kana + ideographs or 10 * len(ODD.findall(text)) > beyond or 2 * (kana + ideographs + marks) < beyond:
+    if kana + ideographs < FEWEST or 10 * len(ODD.findall(text)) > beyond or 2 * (kana + ideographs + marks) < beyond:
         return 0.0, name
     if name in JAPANESE:
         return (kana + len(KANJI.findall(text))) / (kana + ideographs) * (kana > 0), name
@@ -169,4 +171,6 @@ def _western(data: bytes) -> bool:
     text = text[:PAGE]
     letters = len(LETTERS.findall(text))
     beyond = _beyond(text)
+    if ("¡" in text and "!" not in text) or ("¿" in text and "?" not in text):
+        return False  # what closes them is never far; the first is also where Big5 has its punctuation
     return beyond * 3 < letters and len(LATIN.findall(text)) * 10 >= beyond * 9
