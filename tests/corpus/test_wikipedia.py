@@ -31,7 +31,7 @@ from tests.corpus.wiki_pages import (
 from yanmo.core.data import Document, content_id
 from yanmo.core.errors import DataError, RecipeError
 from yanmo.core.registry import create
-from yanmo.corpus import documents, wiki_dump
+from yanmo.corpus import bz2_streams, documents, wiki_dump
 from yanmo.corpus.compressed import Damage
 from yanmo.corpus.sources import wikipedia
 
@@ -235,7 +235,7 @@ def test_without_rapidgzip_the_same(folder, monkeypatch):
     path = write(folder, "bz2", many(200))
     before = read(source(path))
     asked = []
-    monkeypatch.setattr(wiki_dump, "import_module", lambda name: asked.append(name) or (_ for _ in ()).throw(ImportError(name)))
+    monkeypatch.setattr(bz2_streams, "import_module", lambda name: asked.append(name) or (_ for _ in ()).throw(ImportError(name)))
     assert read(source(path)) == before
     assert asked == ["rapidgzip"]
 
@@ -392,7 +392,7 @@ def test_a_stream_of_several_blocks_gives_what_came_before_the_damage(folder, mo
     assert len(content) > 500_000
     for name in ("with rapidgzip", "without"):
         if name == "without":
-            monkeypatch.setattr(wiki_dump, "sound", lambda path: False)
+            monkeypatch.setattr(bz2_streams, "sound", lambda path: False)
         for data, reason in ((packed[: len(packed) * 2 // 3], "truncated_bz2"), (packed[: len(packed) * 2 // 3] + bytes(50) + packed[len(packed) * 2 // 3 + 50 :], "bad_bz2")):
             (folder / "a.xml.bz2").write_bytes(data)
             docs = read(source("a.xml.bz2"))
@@ -443,12 +443,12 @@ def test_files_that_are_no_dump(folder):
 
 
 def test_a_bomb_is_given_up(folder, monkeypatch):
-    monkeypatch.setattr(wiki_dump, "FREE", 1 << 20)
+    monkeypatch.setattr(bz2_streams, "FREE", 1 << 20)
     (folder / "a.xml.bz2").write_bytes(bz2.compress(xml(many(3)).encode()[: -len(END)] + bytes(30 << 20)))
     docs = read(source("a.xml.bz2"))
     assert fates(docs) == ["kept"] * 3 + ["quarantine.bomb"]
     assert docs[-1].origin.end < 8 << 20
-    stream = wiki_dump.Stream(open(folder / "a.xml.bz2", "rb"), 0)  # noqa: SIM115
+    stream = bz2_streams.Stream(open(folder / "a.xml.bz2", "rb"), 0)  # noqa: SIM115
     with pytest.raises(Damage, match="times its size"), stream.handle:
         list(stream)
 
@@ -483,14 +483,14 @@ def test_nothing_damaged_is_ever_given(folder, form, monkeypatch):
     if form == "multistream":
         multistream(path, pages, each=250, index=False)
     data, texts = path.read_bytes(), [doc.text for doc in read(source(path))]
-    monkeypatch.setattr(wiki_dump, "STEP", 4 << 10)
+    monkeypatch.setattr(bz2_streams, "STEP", 4 << 10)
     rng = random.Random(3)
     for _ in range(12):
         damaged = bytearray(data)
         damaged[rng.randrange(400, len(data) - 100)] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
         if rng.random() < 0.5:
-            monkeypatch.setattr(wiki_dump, "sound", lambda path: False)
+            monkeypatch.setattr(bz2_streams, "sound", lambda path: False)
         docs = read(source(path))
         assert fates(docs).count("kept") < 500
         assert set(fates(docs)) <= {"kept", "quarantine.bad_bz2", "quarantine.truncated_bz2"}

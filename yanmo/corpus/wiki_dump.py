@@ -11,26 +11,19 @@ a whole, with all cores where rapidgzip is installed.
 
 from __future__ import annotations
 
-import bz2
-import os
 import re
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
-from yanmo.corpus.compressed import FREE, RATIO, Damage, opened, resume
+from yanmo.corpus.bz2_streams import BEGINS, READ, Stream, border, in_turn, intact, whole
+from yanmo.corpus.compressed import Damage, opened, resume
 
 CHUNK = 1 << 20  # bytes read at a time
-STEP = 128 << 10  # bytes decompressed at a time
-READ = 256 << 10  # compressed bytes read at a time
 HEAD = 4 << 20  # bytes in which a dump's head ends
 FIRST = 16 << 20  # decompressed bytes within which the first stream of a multistream dump ends
-BEGINS = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
-ENDS = 0x177245385090  # what a bz2 stream ends with, then 32 bits of checksum, at any bit
 OPEN, CLOSE = b"<page>", b"</page>"
 TAG = re.compile(rb"</?page>")
 
@@ -114,64 +107,6 @@ def plain(path: Path, start: int) -> Iterator[bytes]:
             yield chunk
 
 
-class Stream:
-    """One bz2 stream, from compressed byte `start` of a handle on. `end`: the byte behind it, once it was read whole.
-
-    The decoder puts out a block before it looks at the block's checksum. So as many bytes as a block can have are held back
-    until more came out, and are not given at all where damage is found. Of a stream that is cut off all is given."""
-
-    def __init__(self, handle: IO[bytes], start: int):
-        self.handle, self.start, self.end, self.block = handle, start, -1, 900_000
-
-    def __iter__(self) -> Iterator[bytes]:
-        held: deque[bytes] = deque()
-        holding = 0
-        try:
-            for out in self.unchecked():
-                held.append(out)
-                holding += len(out)
-                while holding - len(held[0]) >= self.block:
-                    holding -= len(held[0])
-                    yield held.popleft()
-        except Damage as damage:
-            if damage.reason == "truncated_bz2":
-                yield from held
-            raise
-        yield from held
-
-    def unchecked(self, step: int = STEP) -> Iterator[bytes]:
-        """What comes out, as it comes."""
-        self.handle.seek(self.start)
-        decoder = bz2.BZ2Decompressor()
-        fed = given = 0
-        while not decoder.eof:
-            data = b""
-            if decoder.needs_input:
-                data = self.handle.read(READ)
-                if not fed and data[3:4].isdigit():
-                    self.block = int(data[3:4]) * 100_000
-                fed += len(data)
-                if not data:
-                    raise Damage("truncated_bz2", "it ends before its end", self.start, self.start + fed, given)
-            try:
-                out = decoder.decompress(data, step)
-            except (OSError, ValueError) as error:
-                raise Damage("bad_bz2", str(error), self.start, self.start + fed, given) from None
-            given += len(out)
-            if given > FREE and given > RATIO * fed:
-                raise Damage("bomb", f"more than {RATIO} times its size", self.start, self.start + fed, given)
-            if out:
-                yield out
-        self.end = self.start + fed - len(decoder.unused_data)
-
-    def first(self) -> bytes:
-        """Its first bytes, up to 1000; none where it is damaged from the start."""
-        try:
-            return next(self.unchecked(1000), b"")
-        except Damage:
-            return b""
-
-
 def stream_pages(path: Path, start: int, end: int, limit: int) -> Iterator[Piece]:
     """The pages of the streams that begin in [start, end), each with its stream '@N' as member. Behind a damaged stream,
     or bytes that are none, reading goes on with the next one that can be read."""
@@ -199,7 +134,7 @@ def whole_pages(path: Path, limit: int) -> Iterator[Piece]:
     one that can be read, whose place is then the member."""
     zipped = path.suffix.lower() == ".gz"
     size = path.stat().st_size
-    chunks = whole_gzip(path, path.stem) if zipped else whole_bz2(path)
+    chunks = whole_gzip(path, path.stem) if zipped else whole(path)
     member: str | None = None
     while True:
         damage: Damage | None = None
@@ -212,7 +147,7 @@ def whole_pages(path: Path, limit: int) -> Iterator[Piece]:
         member = resume(path, damage) if zipped else following if following is None else f"@{following}"
         if member is None:
             return
-        chunks = whole_gzip(path, member) if zipped else bz2_streams(path, int(member[1:]))
+        chunks = whole_gzip(path, member) if zipped else in_turn(path, int(member[1:]))
 
 
 def whole_gzip(path: Path, member: str) -> Iterator[bytes]:
@@ -221,99 +156,7 @@ def whole_gzip(path: Path, member: str) -> Iterator[bytes]:
             yield chunk
 
 
-def whole_bz2(path: Path) -> Iterator[bytes]:
-    """The decompressed bytes of all streams. rapidgzip decodes blocks side by side and checks each; of a damaged file it
-    gives what comes before, and the standard library, from there on, says what is wrong and where."""
-    given, size = 0, path.stat().st_size
-    if sound(path):
-        try:
-            module: Any = import_module("rapidgzip")
-            with module.IndexedBzip2File(str(path), parallelization=cores()) as file:
-                while chunk := file.read(STEP):
-                    given += len(chunk)
-                    if given > FREE and given > RATIO * size:
-                        raise Damage("bomb", f"more than {RATIO} times its size", 0, size, given)
-                    yield chunk
-            return
-        except Damage:
-            raise
-        except Exception:  # not installed, or one of its many errors
-            pass
-    for chunk in bz2_streams(path, 0):
-        if given < len(chunk):
-            yield chunk[given:]
-        given = max(given - len(chunk), 0)
-
-
-def bz2_streams(path: Path, start: int) -> Iterator[bytes]:
-    """The decompressed bytes of the stream at compressed byte `start` and of all behind it."""
-    at = start
-    with open(path, "rb") as handle:
-        while True:
-            handle.seek(at)
-            head = handle.read(10)
-            if not head and at > start:
-                return
-            if not BEGINS.match(head):
-                raise Damage("bad_bz2", "no bz2 begins here", at, at, 0)
-            stream = Stream(handle, at)
-            yield from stream
-            at = stream.end
-
-
-def sound(path: Path) -> bool:
-    """Whether the file ends as a bz2 stream does: with the end mark and a checksum, filled up to a whole byte."""
-    with open(path, "rb") as handle:
-        handle.seek(max(path.stat().st_size - 11, 0))
-        tail = int.from_bytes(handle.read(11), "big")
-    return any(tail >> (32 + bits) & ((1 << 48) - 1) == ENDS for bits in range(8))
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 # ------------------------------------------------------------------------------------------------ where streams begin
-
-
-def border(path: Path, start: int, end: int, *, page: bool = False) -> int | None:
-    """The first byte in [start, end) at which a bz2 stream begins that can be read (with `page`: that begins with a page)."""
-    place = start
-    with open(path, "rb") as handle:
-        while place < end:
-            handle.seek(place)
-            block = handle.read(READ)
-            for found in BEGINS.finditer(block):
-                at = place + found.start()
-                if at >= end:
-                    return None
-                if at >= start and (begins_with_page(path, at) if page else readable(path, at)):
-                    return at
-            if len(block) < READ:
-                return None
-            place += len(block) - 9
-    return None
-
-
-def readable(path: Path, at: int) -> bool:
-    """Whether something comes out of the stream that begins at compressed byte `at`, or it is empty and whole."""
-    with open(path, "rb") as handle:
-        stream = Stream(handle, at)
-        return bool(stream.first()) or stream.end >= 0
-
-
-def intact(path: Path, at: int) -> bool:
-    """Whether the stream that begins at compressed byte `at` can be read to its end, or for long."""
-    with open(path, "rb") as handle:
-        given = 0
-        try:
-            for chunk in Stream(handle, at):
-                given += len(chunk)
-                if given > FIRST:
-                    break
-        except Damage:
-            return False
-    return True
 
 
 def begins_with_page(path: Path, at: int) -> bool:
@@ -340,7 +183,7 @@ def _cuts(path: Path, size: int, changed: int, step: int) -> list[int] | None:
         while place is not None and place < target:
             place = next(listed, None)
         near = place is not None and place < min(target + step, size)
-        at = place if near and begins_with_page(path, cast(int, place)) else border(path, target, size, page=True)
+        at = place if near and begins_with_page(path, cast(int, place)) else border(path, target, size, begins_with_page)
         if at is None:
             break
         found.append(at)
@@ -362,14 +205,14 @@ def _first_pages(path: Path, size: int) -> int | None:
                 if given > FIRST:
                     return None
         except Damage:
-            return border(path, 1, min(size, HEAD), page=True)
+            return border(path, 1, min(size, HEAD), begins_with_page)
     if last == OPEN or stream.end >= size:
         return None
     if begins_with_page(path, stream.end):
         return stream.end
     if intact(path, stream.end):
         return None
-    return border(path, stream.end + 1, min(size, stream.end + HEAD), page=True)
+    return border(path, stream.end + 1, min(size, stream.end + HEAD), begins_with_page)
 
 
 def index_of(path: Path) -> Path | None:
