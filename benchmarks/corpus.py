@@ -26,7 +26,10 @@ from benchmarks import corpus_pages
 
 HERE = Path(__file__).parent
 AGAINST = {"extract_fast": "extract_quality", "whole_fast_1": "whole_quality_1"}  # our case → the peer's
-WORKERS = {"two workers, quality tier": ("whole_quality_1", "whole_quality_2"), "two workers, fast tier": ("whole_fast_1", "whole_fast_2")}
+WORKERS = {
+    "two workers, quality tier": ("whole_quality_1", "whole_quality_2"),
+    "two workers, fast tier": ("whole_fast_1", "whole_fast_2"),
+}
 
 
 class Contestant:
@@ -101,7 +104,9 @@ def lines(ours: Contestant, peer: Contestant) -> list[dict[str, Any]]:
     return found
 
 
-def line(case: str, kind: str, ours: float, peer: str | None = None, value: float | None = None, ratio: float | None = None) -> dict[str, Any]:
+def line(
+    case: str, kind: str, ours: float, peer: str | None = None, value: float | None = None, ratio: float | None = None
+) -> dict[str, Any]:
     return {"benchmark": "corpus", "case": case, "kind": kind, "ours": round(ours, 1), "peer": peer,
             "peer_value": None if value is None else round(value, 1), "ratio": None if ratio is None else round(ratio, 2),
             "unit": "documents/s"}  # fmt: skip
@@ -112,7 +117,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--documents", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peers", default=str(HERE.parent / ".bench-corpus/bin/python"), help="datatrove's Python (make bench-env)")
+    parser.add_argument(
+        "--peers", default=str(HERE.parent / ".bench-corpus/bin/python"), help="datatrove's Python (make bench-env)"
+    )
     parser.add_argument("--only", nargs="*", default=[])
     given = parser.parse_args()
     if not Path(given.peers).exists():

@@ -60,7 +60,10 @@ class Yanmo:
     def documents(self) -> list[Any]:
         from yanmo.core.data import Document, Origin
 
-        return [Document(f"{i:032x}", body, Origin("docs.jsonl", None, i, i + 1), "docs", order=i) for i, body in enumerate(self.bodies)]
+        return [
+            Document(f"{i:032x}", body, Origin("docs.jsonl", None, i, i + 1), "docs", order=i)
+            for i, body in enumerate(self.bodies)
+        ]
 
     def step(self, name: str) -> Answer:
         docs = self.documents()
@@ -93,7 +96,10 @@ class Yanmo:
         from yanmo.corpus.engines.local import LocalEngine
 
         step, bodies = self.create("step", {"type": "minhash_dedup"}), many(MANY)
-        with tempfile.TemporaryDirectory() as name, LocalEngine(workers=1).session(Path(name) / "parts", Console(quiet=True)) as session:
+        with (
+            tempfile.TemporaryDirectory() as name,
+            LocalEngine(workers=1).session(Path(name) / "parts", Console(quiet=True)) as session,
+        ):
             path = Path(name) / "many.jsonl"
             path.write_text("".join(json.dumps({"text": body}) + "\n" for body in bodies), encoding="utf-8")
             docs = session.read([self.create("source", {"type": "jsonl", "path": str(path)})]).persist()
@@ -127,7 +133,9 @@ class Yanmo:
                  "steps": [*STEPS.values(), {"type": "minhash_dedup"}], "engine": engine}  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             started, wall = used(), time.perf_counter()
-            execute(parse({"name": "x", "stages": [{"corpus": stage}]}, Place()), Path(folder) / "run", console=Console(quiet=True))
+            execute(
+                parse({"name": "x", "stages": [{"corpus": stage}]}, Place()), Path(folder) / "run", console=Console(quiet=True)
+            )
             seconds, wall = used() - started, time.perf_counter() - wall
             stats = json.loads((Path(folder) / "run" / "corpus" / "stats.json").read_text())
         return {"seconds": seconds, "wall": wall, "count": stats["in"], "kept_count": stats["kept"]}
@@ -135,7 +143,11 @@ class Yanmo:
     def cases(self) -> dict[str, Callable[[], Answer]]:
         found: dict[str, Callable[[], Answer]] = {name: lambda name=name: self.step(name) for name in STEPS}
         found |= {"minhash": self.minhash, "clusters": self.clusters, "text_side": self.text_side}
-        found |= {"warc": lambda: self.warc("raw"), "extract_quality": lambda: self.warc("quality"), "extract_fast": lambda: self.warc("fast")}
+        found |= {
+            "warc": lambda: self.warc("raw"),
+            "extract_quality": lambda: self.warc("quality"),
+            "extract_fast": lambda: self.warc("fast"),
+        }
         for workers in (1, 2):
             for tier in ("quality", "fast"):
                 found[f"whole_{tier}_{workers}"] = lambda t=tier, w=workers: self.whole(t, {"type": "local", "workers": w})
@@ -156,7 +168,9 @@ class Datatrove:
     def __init__(self, folder: Path):
         import datatrove.utils.lid as lid
 
-        model = next(path for entry in os.environ["LANGUAGE_MODEL"].split(os.pathsep) for path in Path(entry).rglob("lid.176.ftz"))
+        model = next(
+            path for entry in os.environ["LANGUAGE_MODEL"].split(os.pathsep) for path in Path(entry).rglob("lid.176.ftz")
+        )
         lid.cached_asset_path_or_download = lambda *_, **__: str(model)  # the model that we use too, and no network
         self.folder, self.bodies = folder, bodies(folder)
         self.filters: dict[str, Any] = {}
@@ -172,7 +186,8 @@ class Datatrove:
         )
         from datatrove.pipeline.formatters import FTFYFormatter, PIIFormatter
 
-        return {"language": LanguageFilter(languages="en"), "repair": FTFYFormatter(), "gopher_repetition": GopherRepetitionFilter(),
+        return {"language": LanguageFilter(languages="en"), "repair": FTFYFormatter(),
+                "gopher_repetition": GopherRepetitionFilter(),
                 "gopher_quality": GopherQualityFilter(), "c4": C4QualityFilter(filter_no_terminal_punct=False),
                 "fineweb": FineWebQualityFilter(), "pii": PIIFormatter()}  # fmt: skip
 
@@ -273,12 +288,23 @@ class Datatrove:
 
         with tempfile.TemporaryDirectory() as folder:
             started, wall = used(), time.perf_counter()
-            self.run("base", folder, [self.reader(), Trafilatura(timeout=10), *self.made().values(), JsonlWriter(f"{folder}/base")])
+            self.run(
+                "base", folder, [self.reader(), Trafilatura(timeout=10), *self.made().values(), JsonlWriter(f"{folder}/base")]
+            )
             self.run("sign", folder, [JsonlReader(f"{folder}/base"), self.signature(f"{folder}/signatures")])
             self.run("buckets", folder, [MinhashDedupBuckets(f"{folder}/signatures", f"{folder}/buckets")], 14)
             self.run("clusters", folder, [MinhashDedupCluster(f"{folder}/buckets", f"{folder}/remove")])
-            self.run("filter", folder, [JsonlReader(f"{folder}/base"), MinhashDedupFilter(f"{folder}/remove"), ParquetWriter(f"{folder}/out")])
-            return {"seconds": used() - started, "wall": time.perf_counter() - wall, "count": len(self.bodies), "kept_count": kept_in(folder)}
+            self.run(
+                "filter",
+                folder,
+                [JsonlReader(f"{folder}/base"), MinhashDedupFilter(f"{folder}/remove"), ParquetWriter(f"{folder}/out")],
+            )
+            return {
+                "seconds": used() - started,
+                "wall": time.perf_counter() - wall,
+                "count": len(self.bodies),
+                "kept_count": kept_in(folder),
+            }
 
     def cases(self) -> dict[str, Callable[[], Answer]]:
         found: dict[str, Callable[[], Answer]] = {name: lambda name=name: self.step(name) for name in STEPS}

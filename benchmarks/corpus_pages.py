@@ -88,7 +88,8 @@ def page(body: str, number: int) -> str:
     text = "\n".join(f"<p>{escape(part)}</p>" for part in body.split("\n"))
     return (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Article {number}</title>'
             f'<script>window.data={{"id":{number},"tags":[1,2,3]}};</script><style>.nav{{color:#333}}.teaser{{margin:2px}}</style></head>'
-            f'<body><header><nav><ul class="nav">{menu}</ul></nav></header><main><article><h1>Article {number}</h1>\n{text}\n</article>'
+            f'<body><header><nav><ul class="nav">{menu}</ul></nav></header><main><article><h1>Article {number}</h1>'
+            f"\n{text}\n</article>"
             f'</main><aside class="related"><h3>Related</h3>{teasers}</aside><footer><ul>{menu}</ul>'
             f"<p>Copyright. All rights reserved.</p></footer></body></html>\n")  # fmt: skip
 
@@ -99,7 +100,8 @@ def record(html: str, number: int) -> bytes:
     body = head + payload
     return (f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://www.example.org/article/{number}\r\n"
             f"WARC-Date: 2026-01-01T00:00:00Z\r\nWARC-Record-ID: <urn:uuid:00000000-0000-4000-8000-{number:012d}>\r\n"
-            f"Content-Type: application/http; msgtype=response\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body + b"\r\n\r\n"  # fmt: skip
+            "Content-Type: application/http; msgtype=response\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n").encode() + body + b"\r\n\r\n"  # fmt: skip
 
 
 def write(folder: Path, count: int) -> dict[str, int]:
@@ -108,7 +110,9 @@ def write(folder: Path, count: int) -> dict[str, int]:
     (folder / "docs").mkdir(parents=True)
     (folder / "warc").mkdir()
     with open(folder / "docs" / "docs.jsonl", "w", encoding="utf-8") as handle:
-        handle.writelines(json.dumps({"text": body, "id": str(number)}, ensure_ascii=False) + "\n" for number, body in enumerate(bodies))
+        handle.writelines(
+            json.dumps({"text": body, "id": str(number)}, ensure_ascii=False) + "\n" for number, body in enumerate(bodies)
+        )
     html = 0
     with open(folder / "warc" / "pages.warc.gz", "wb") as out:
         for number, body in enumerate(bodies):

@@ -50,7 +50,9 @@ def tiers() -> dict[str, Callable[[bytes], str | None]]:
     return {
         "quality": lambda data: extract(data, "quality").text,
         "fast": lambda data: extract(data, "fast").text,
-        "trafilatura": lambda data: trafilatura.extract(data, include_comments=False, include_tables=True, include_formatting=False),
+        "trafilatura": lambda data: trafilatura.extract(
+            data, include_comments=False, include_tables=True, include_formatting=False
+        ),
     }
 
 
@@ -69,8 +71,9 @@ def main() -> None:
         if given.json:
             print(json.dumps(entry))
         else:
-            print(f"{name:<10} F1 {entry['ours']:.4f} (trafilatura {entry['peer_value']:.4f}), precision {entry['precision']:.3f}, "
-                  f"recall {entry['recall']:.3f}, {entry['pages_a_second']:.0f} pages/s (trafilatura {entry['peer_pages_a_second']:.0f})")  # fmt: skip
+            print(f"{name:<10} F1 {entry['ours']:.4f} (trafilatura {entry['peer_value']:.4f}), "
+                  f"precision {entry['precision']:.3f}, recall {entry['recall']:.3f}, "
+                  f"{entry['pages_a_second']:.0f} pages/s (trafilatura {entry['peer_pages_a_second']:.0f})")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -68,7 +68,8 @@ def dirty(folder: Path, count: int = 400) -> None:
             case 3:
                 body = body.encode("utf-8").decode("latin-1").replace("a", "â\x80\x99", 3)
             case 5:
-                body += f"\nWrite to reader{number}@example.com or call +1 212 555 0{rng.randrange(100, 200)} from 163.36.107.{rng.randrange(1, 255)}."
+                body += f"\nWrite to reader{number}@example.com or call +1 212 555 0{rng.randrange(100, 200)}."
+                body += f" Seen from 163.36.107.{rng.randrange(1, 255)}."
             case 7:
                 body = body[:300] + " click here" * 200
         row: object = {"text": body, "number": number}

@@ -30,15 +30,18 @@ def test_a_sample_stands_for_the_whole(source):
     first, second = found["sources"]
     assert first["documents"] == pytest.approx(len(source), rel=0.15)
     assert first["text_bytes"] == pytest.approx(sum(len(body.encode()) for body in source), rel=0.15)
-    assert first["fields"] == {"text": "str", "n": "int"} and second["fields"] == {"text": "str", "tag": "str"}
+    assert first["fields"] == {"text": "str", "n": "int"}
+    assert second["fields"] == {"text": "str", "tag": "str"}
     assert set(first["languages"]) == {"en", "zh", "other"} or set(first["languages"]) == {"en", "zh"}
-    assert second["exact_duplicates"] == 0.5 and second["near_duplicates"] == pytest.approx(0.5, abs=0.1)
+    assert second["exact_duplicates"] == 0.5
+    assert second["near_duplicates"] == pytest.approx(0.5, abs=0.1)
     assert first["exact_duplicates"] == 0
     long = [body for body in [*source, *source[:50], *source[:50]] if len(body) >= 100]
     assert found["documents"] == pytest.approx(len(long), rel=0.15)
     assert found["text_bytes"] == pytest.approx(sum(len(body.encode()) for body in long), rel=0.15)
     assert set(found["dropped"]) == {"length.too_short"}
-    assert found["seconds"] > 0 and found["disk_bytes"] > 0
+    assert found["seconds"] > 0
+    assert found["disk_bytes"] > 0
 
 
 def test_a_compressed_file_is_scaled_too(folder, source):
@@ -64,12 +67,16 @@ stages:
 def test_check_shows_the_sample_and_the_tokens(folder, source):
     (folder / "x.yaml").write_text(RECIPE)
     report = check("x.yaml")
-    assert report["ok"] and not (folder / "runs").exists()
+    assert report["ok"]
+    assert not (folder / "runs").exists()
     json.dumps(report)
     tokens = report["tokens"]["tokenizer"]
     assert tokens["tokens"] == pytest.approx(report["data"]["corpus"]["text_bytes"] / tokens["bytes_a_token"], rel=0.01)
     shown = "\n".join(lines(report))
-    assert "a.jsonl (jsonl): about" in shown and "fields: text (str), n (int)" in shown and "longer than a context" in shown
+    assert "a.jsonl (jsonl): about" in shown
+    assert "fields: text (str), n (int)" in shown
+    assert "longer than a context" in shown
     (folder / "x.yaml").write_text(RECIPE.replace("a.jsonl", "nowhere"))
     report = check("x.yaml")
-    assert not report["ok"] and report["data"] == {}
+    assert not report["ok"]
+    assert report["data"] == {}

@@ -85,6 +85,8 @@ class Account:
         dropped = sum(self.dropped.values(), Counter())
         quarantined = sum(self.quarantined.values(), Counter())
         sources = [self._source(source, splits) for source in self.sources]
+        sizes = Counter(count + 1 for count in self.clusters.values())
+        largest = sorted(self.clusters.items(), key=lambda cluster: (-cluster[1], cluster[0]))
         assert self.seen == kept + dropped.total() + quarantined.total() == sum(source["in"] for source in sources)
         return {
             "in": self.seen, "kept": kept,
@@ -96,8 +98,8 @@ class Account:
             "scores": {name: {str(low): count for low, count in sorted(found.items())}
                        for name, found in sorted(self.scores.items())},
             "pii": dict(sorted(self.pii.items())),
-            "duplicates": {"sizes": {str(size): count for size, count in sorted(Counter(n + 1 for n in self.clusters.values()).items())},
-                           "largest": sorted(([id_, n + 1] for id_, n in self.clusters.items()), key=lambda c: (-c[1], c[0]))[:10]},
+            "duplicates": {"sizes": {str(size): count for size, count in sorted(sizes.items())},
+                           "largest": [[id_, count + 1] for id_, count in largest[:10]]},
         }  # fmt: skip
 
     def _source(self, source: Source, splits: list[str]) -> dict[str, Any]:

@@ -77,7 +77,8 @@ def _headline(stats: dict[str, Any]) -> str:
     size = sum(amount["bytes"] for amount in stats["splits"].values())
     shown = [(f"{stats['in']:,}", "in · 读入"), (f"{stats['kept']:,}", "kept · 保留"),
              (f"{sum(stats['dropped'].values()):,}", "dropped · 丢弃"),
-             (f"{sum(stats['quarantined'].values()):,}", "quarantined · 隔离"), (f"{size / 1e6:,.1f} MB", "text · 文本")]  # fmt: skip
+             (f"{sum(stats['quarantined'].values()):,}", "quarantined · 隔离"),
+             (f"{size / 1e6:,.1f} MB", "text · 文本")]  # fmt: skip
     return '<div class="headline">' + "".join(f"<div>{value}<small>{name}</small></div>" for value, name in shown) + "</div>"
 
 
@@ -92,7 +93,8 @@ def _funnel(stats: dict[str, Any]) -> str:
     for name, count in stats["dropped"].items():
         step, _, reason = name.partition(".")
         steps.setdefault(step, []).append((reason, count))
-    for step in [*(s for s in steps if s not in stats["steps"]), *(s for s in stats["steps"] if s in steps)]:  # sources first
+    known = stats["steps"]
+    for step in [*(s for s in steps if s not in known), *(s for s in known if s in steps)]:  # what sources drop comes first
         lines += [(f"− {step}: {reason}", count, "dropped") for reason, count in steps[step]]
         left -= sum(count for _, count in steps[step])
         lines.append((f"after {step} · 之后", left, ""))

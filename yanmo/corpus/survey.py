@@ -76,11 +76,14 @@ def survey(sources: Sequence[Source], steps: Sequence[Step], workers: int) -> di
     scale = {about["name"]: about["documents"] / max(about["sampled"], 1) for about in found}
     texts = [body for bodies in kept.values() for body in bodies]
     size = {name: sum(len(body.encode()) for body in bodies) * scale[name] for name, bodies in kept.items()}
-    packed = len(pa.compress("".join(texts).encode(), "zstd", asbytes=True)) / max(sum(map(len, texts)), 1) if texts else 0.0
+    whole = "".join(texts)
+    packed = len(pa.compress(whole.encode(), "zstd", asbytes=True)) / len(whole) if whole else 0.0
     characters = {name: sum(map(len, bodies)) * scale[name] for name, bodies in kept.items()}
     return {
-        "sources": found, "kept": round(len(texts) / read, 4), "dropped": {name: round(count / read, 4) for name, count in fates.most_common()},
-        "documents": round(sum(len(bodies) * scale[name] for name, bodies in kept.items())), "text_bytes": round(sum(size.values())),
+        "sources": found, "kept": round(len(texts) / read, 4),
+        "dropped": {name: round(count / read, 4) for name, count in fates.most_common()},
+        "documents": round(sum(len(bodies) * scale[name] for name, bodies in kept.items())),
+        "text_bytes": round(sum(size.values())),
         "seconds": round(seconds * sum(about["text_bytes"] for about in found) / max(looked_at, 1) / workers, 1),
         "disk_bytes": round(2 * packed * sum(characters.values())), "texts": texts,
     }  # fmt: skip

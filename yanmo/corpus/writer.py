@@ -30,7 +30,8 @@ from yanmo.text.language import language as language_of
 GROUP_ROWS, GROUP_BYTES = 1000, 8 << 20
 FILE_ROWS, FILE_BYTES = 500_000, 512 << 20
 ORIGIN = [("source", pa.string()), ("language", pa.string()), ("scores", pa.map_(pa.string(), pa.float64())),
-          ("file", pa.string()), ("member", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("meta", pa.string())]  # fmt: skip
+          ("file", pa.string()), ("member", pa.string()), ("start", pa.int64()), ("end", pa.int64()),
+          ("meta", pa.string())]  # fmt: skip
 DOCUMENTS = pa.schema([("id", pa.string()), ("text", pa.string()), ("split", pa.string()), *ORIGIN])
 DROPPED = pa.schema([("id", pa.string()), ("text", pa.string()), *ORIGIN, ("step", pa.string()), ("reason", pa.string()),
                      ("value", pa.string())])  # fmt: skip

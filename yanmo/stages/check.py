@@ -16,10 +16,10 @@ from yanmo.core.stage import Stage
 
 
 def check(path: str, overrides: list[str] | None = None) -> dict[str, Any]:
-    """{"ok", "problems": [line], "plan": {"stages", "parameters", "memory_bytes", "seconds", "joules"}, "data": {corpus: …},
-    "tokens": {tokenizer: …}}.
+    """{"ok", "problems": [line], "plan": {"stages", "parameters", "memory_bytes", "seconds", "joules"}, "data", "tokens"}.
 
-    `data` is what a sample of each corpus shows (`corpus/survey.py`), `tokens` what each tokenizer would make of it. What is not known before a probe (seconds of a training without a budget) is null, never a guess in disguise.
+    `data` is what a sample of each corpus shows (`corpus/survey.py`), `tokens` what each tokenizer would make of it. What is
+    not known before a probe (seconds of a training without a budget) is null, never a guess in disguise.
     """
     problems: list[str] = []
     try:
@@ -45,7 +45,8 @@ def check(path: str, overrides: list[str] | None = None) -> dict[str, Any]:
                 texts = seen.pop("texts")
                 data[entry.name] = seen
             elif data and texts:
-                tokens |= {entry.name: found} if (found := _tokens(entry.stage, texts, data[next(reversed(data))])) else {}
+                made = _tokens(entry.stage, texts, data[next(reversed(data))])
+                tokens |= {entry.name: made} if made else {}
         except YanmoError as error:
             problems.append(f"{entry.name}: {error}")
         stages.append({"name": entry.name, "what": what})
@@ -62,12 +63,13 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
             yield str(text("{corpus}: {source} ({type}): about {documents} documents, {size} MB of text; looked at {sampled}",
                            corpus=name, source=source["name"], type=source["type"], documents=f"{source['documents']:,}",
                            size=f"{source['text_bytes'] / 1e6:,.1f}", sampled=source["sampled"]))  # fmt: skip
-            yield "  " + str(text("fields: {fields}", fields=", ".join(f"{key} ({kind})" for key, kind in source["fields"].items()) or "-"))
+            fields = ", ".join(f"{key} ({kind})" for key, kind in source["fields"].items())
+            yield "  " + str(text("fields: {fields}", fields=fields or "-"))
             yield "  " + str(text("encodings: {encodings}; languages: {languages}", encodings=_shown(source["encodings"]),
                                   languages=_shown(source["languages"])))  # fmt: skip
             yield "  " + str(text("in the sample: {exact} exact duplicates, {near} near-duplicates; quarantined: {broken}",
                                   exact=f"{source['exact_duplicates']:.1%}", near=f"{source['near_duplicates']:.1%}",
-                                  broken=", ".join(f"{key} {count}" for key, count in source["quarantined"].items()) or "0"))  # fmt: skip
+                                  broken=_counted(source["quarantined"]) or "0"))  # fmt: skip
         yield "  " + str(text("the steps keep {kept}: about {documents} documents, {size} MB of text",
                               kept=f"{corpus['kept']:.1%}", documents=f"{corpus['documents']:,}",
                               size=f"{corpus['text_bytes'] / 1e6:,.1f}"))  # fmt: skip
@@ -77,10 +79,14 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
                               disk=f"{corpus['disk_bytes'] / 1e6:,.1f}"))  # fmt: skip
     for name, found in report["tokens"].items():
         longer = ", ".join(f"{context}: {share:.1%}" for context, share in found["longer_than"].items())
-        yield str(text("{name}: about {tokens} tokens, {bytes} bytes each; documents longer than a context of {longer}", name=name,
-                       tokens=f"{found['tokens']:,}", bytes=found["bytes_a_token"], longer=longer))  # fmt: skip
+        yield str(text("{name}: about {tokens} tokens, {bytes} bytes each; documents longer than a context of {longer}",
+                       name=name, tokens=f"{found['tokens']:,}", bytes=found["bytes_a_token"], longer=longer))  # fmt: skip
     for problem in report["problems"]:
         yield f"! {problem}"
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _shown(shares: dict[str, float]) -> str:
@@ -100,7 +106,8 @@ def _tokens(stage: Stage, texts: list[str], corpus: dict[str, Any]) -> dict[str,
         return {}
     lengths = [len(ids) for ids in tokenizer.encode_batch(sample)]
     size = sum(len(body.encode()) for body in sample)
-    return {"tokens": round(sum(lengths) / max(size, 1) * corpus["text_bytes"]), "bytes_a_token": round(size / max(sum(lengths), 1), 3),
+    return {"tokens": round(sum(lengths) / max(size, 1) * corpus["text_bytes"]),
+            "bytes_a_token": round(size / max(sum(lengths), 1), 3),
             "longer_than": {str(context): round(sum(n > context for n in lengths) / len(lengths), 4)
                             for context in (256, 512, 1024, 4096)}}  # fmt: skip
 

@@ -62,7 +62,8 @@ class CorpusStage(Stage):
         return list(dict.fromkeys(found))
 
     def check(self) -> None:
-        for part in (self.engine, *self.steps, *self.sources()):
+        self.engine.check()
+        for part in reversed(self._parts()):  # what a step lacks is found faster than what a source lacks
             part.check()
 
     def survey(self) -> dict[str, Any]:

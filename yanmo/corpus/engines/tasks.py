@@ -155,7 +155,8 @@ class PersistTask(Task):
     scan: Scan
 
     def run(self) -> int:
-        scan, functions = self.scan, list[RowFunction]()
+        scan: Any = self.scan
+        functions: list[RowFunction] = []
         while isinstance(scan, MapScan) and isinstance(_owner(scan.fn), RowStep):
             scan, functions = scan.child, [scan.fn, *functions]
         if not isinstance(scan, ReadScan):

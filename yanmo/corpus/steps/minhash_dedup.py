@@ -79,12 +79,12 @@ class MinhashDedup(Step):
             node = records["node"]
             node["order"] = np.array([order for order, _, _ in held])[:, None]
             node["high"], node["low"] = ids[:, :1], ids[:, 1:]
-            records = records.reshape(-1)
-            sections = records["hash"] >> SECTION_SHIFT
-            records = records[np.argsort(sections, kind="stable")]
+            flat = records.reshape(-1)
+            sections = flat["hash"] >> SECTION_SHIFT
+            flat = flat[np.argsort(sections, kind="stable")]
             found, starts = np.unique(np.sort(sections), return_index=True)
-            for section, start, end in zip(found.tolist(), starts, [*starts[1:], len(records)]):
-                yield section, records[start:end].tobytes()
+            for section, start, end in zip(found.tolist(), starts, [*starts[1:], len(flat)]):
+                yield section, flat[start:end].tobytes()
 
     def compare(self, rows: Iterator[tuple[tuple, bytes]]) -> Iterator[tuple[int, tuple[str, float]]]:
         for (_, loser, id_, signature), other in rows:
