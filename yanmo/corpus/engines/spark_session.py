@@ -73,6 +73,8 @@ class SparkWork(LocalSession):
         return self._shuffled(text("corpus: groups"), [(give.pairs, tasks)], give.targets, folder, combine, plan.reduce)
 
     def _join(self, plan: dataset.Join, folder: Path) -> list[Path]:
+        if plan.key is dataset.by_place:  # nothing has to be looked for
+            return super()._join(plan, folder)
         right = [SpillTask(NOWHERE, scan, first_of, second_of, None, size=scan.size) for scan in self._scans(plan.other)]
         left = [PlaceTask(NOWHERE, scan, plan.key, i, size=scan.size) for i, scan in enumerate(self._scans(plan.child))]
         give = Give(self._targets([*right, *left]))

@@ -16,6 +16,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce as fold
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from yanmo.core.data import Document
-from yanmo.corpus.dataset import Key, Row
+from yanmo.corpus.dataset import Concatenation, Key, Row
 from yanmo.corpus.engines import parts
 from yanmo.corpus.engines.tasks import SECTIONS, PlaceTask, SortTask, SpillTask, Task
 from yanmo.corpus.engines.worker import portable
@@ -34,7 +35,7 @@ MADE = pa.schema([("name", pa.string()), ("rows", pa.int64())])
 SHUFFLED = pa.schema([("target", pa.int32()), ("key", pa.binary()), ("partition", pa.int32()), ("index", pa.int64()),
                       ("value", pa.binary())])  # fmt: skip
 NAMES = {pa.string(): "string", pa.int64(): "bigint", pa.int32(): "int", pa.binary(): "binary"}
-BATCH_ROWS, BATCH_BYTES = 5000, 4 << 20
+BATCH_ROWS, BATCH_BYTES = 2000, 4 << 20
 MARK, END = "yanmo-error:", ":"
 RIGHT = -1  # the partition of a join's right side, which comes before every left one
 ITSELF = -1  # the target of rows that are shuffled into ranges: the partition where they arrive
@@ -249,16 +250,9 @@ def combine(path: Path, rows: Iterator[Shuffled], reduce: Callable[[Any, Any], A
 
 
 def _combined(rows: Iterator[Shuffled], reduce: Callable[[Any, Any], Any]) -> Iterator[Row]:
-    current, value = None, None
-    for _, key, _, _, packed in rows:
-        if key == current:
-            value = reduce(value, pickle.loads(packed))
-            continue
-        if current is not None:
-            yield key_of(current), value
-        current, value = key, pickle.loads(packed)
-    if current is not None:
-        yield key_of(current), value
+    for key, group in groupby(rows, key=itemgetter(1)):
+        values = (pickle.loads(row[4]) for row in group)
+        yield key_of(key), reduce.all(values) if isinstance(reduce, Concatenation) else fold(reduce, values)
 
 
 def match(path: Path, rows: Iterator[Shuffled], _: Any) -> int:

@@ -51,7 +51,10 @@ def main() -> None:
     def listen() -> None:
         while True:
             try:
-                tasks.put(receive(sys.stdin.buffer))
+                task = receive(sys.stdin.buffer)
+                tasks.put(task)
+                if task is None:  # whoever still read at the end of the interpreter would break it
+                    return
             except EOFError:
                 os._exit(0)
             except Exception as error:  # a part that this process cannot import
