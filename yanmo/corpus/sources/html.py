@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -47,15 +48,16 @@ class HtmlSource(PageSource):
     def found(self, shard: Shard) -> Iterator[Found]:
         assert isinstance(shard, Files)
         for name in shard.files:
-            path = locate(name)
-            size = path.stat().st_size
+            with open(locate(name), "rb") as handle:
+                data = handle.read(self.max_page_bytes + 1)
+                size = len(data) if len(data) <= self.max_page_bytes else os.fstat(handle.fileno()).st_size
             origin = Origin(name, None, 0, size)
-            if not size:
+            if not data:
                 yield self.quarantined("", origin, "empty_file"), None
-            elif size > self.max_page_bytes:
+            elif len(data) > self.max_page_bytes:
                 yield Document(content_id(""), "", origin, self.name, {}, Rejection(STEP, "too_large", size)), None
             else:
-                yield Document("", "", origin, self.name), (path.read_bytes(), None)
+                yield Document("", "", origin, self.name), (data, None)
 
     def expects(self) -> Any:
         return text("pages of HTML")
