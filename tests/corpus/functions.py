@@ -63,6 +63,14 @@ def bytes_of(row: tuple) -> bytes:
     return row[1][:2]
 
 
+def second(row: tuple) -> bytes:
+    return row[1]
+
+
+def every_third(docs: Iterator[Document]) -> Iterator[tuple[int, tuple[int, str]]]:
+    return ((doc.order, (len(doc.text), doc.id)) for doc in docs if doc.order % 3 == 0)
+
+
 def halves(row: tuple) -> tuple[float, str]:
     return row[2] / 2, row[3]
 

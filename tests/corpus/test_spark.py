@@ -30,6 +30,7 @@ from yanmo.core.execute import execute
 from yanmo.core.fingerprint import settings_of
 from yanmo.core.recipe import parse
 from yanmo.core.registry import create
+from yanmo.corpus.dataset import Concatenation, by_place
 from yanmo.corpus.engines import spark_work as work
 
 ROOT = Path(__file__).parents[2]
@@ -208,6 +209,8 @@ def plans(docs):
         "group by bytes": letters.group(functions.bytes_of, functions.halves, functions.sum_halves),
         "group of few": words.group(functions.some_heads, functions.one, functions.add),
         "group of none": docs.map(functions.nothing).group(functions.head, functions.one, functions.add),
+        "concatenated": letters.group(functions.bytes_of, functions.second, Concatenation()),
+        "by place": docs.persist().join(docs.map(functions.every_third), by_place).map(functions.joined),
         "left": docs.join(counts, functions.first_word).map(functions.joined),
         "anti": docs.join(few, functions.first_word, "anti"),
         "left of persisted": docs.persist().join(few, functions.first_word).map(functions.joined),
