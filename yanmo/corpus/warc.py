@@ -15,7 +15,8 @@ from dataclasses import dataclass
 HEAD = b"WARC/"
 PIECE = 1 << 20  # bytes read at once
 HEAD_BYTES = 64 << 10  # of a record's or a response's named fields, at most
-VERSION = re.compile(rb"\nWARC/(?=[01]\.\d)")
+VERSION = re.compile(rb"WARC/[01]\.\d")
+LINE = re.compile(rb"[\r\n](?=WARC/[01]\.\d)")
 STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})")
 
 class Fields:
@@ -123,7 +124,8 @@ def records(window: Window, limit: int, end: float = float("inf")) -> Iterator[R
             window.at += there
         if there < length:
             raise BadRecord(place, "truncated_record", f"{there} of {length} bytes")
-        if _behind_lines(window) and not _version(window):
+        stop = window.place
+        if _behind_lines(window) and (window.place == stop or not _version(window)):
             raise BadRecord(place, "bad_record", f"no record behind its {length} bytes")
         yield Record(kind, fields, start, start + length, block)
 
@@ -131,7 +133,7 @@ def records(window: Window, limit: int, end: float = float("inf")) -> Iterator[R
 def alone(data: bytes, limit: int) -> Record | None:
     """The record that `data`, a whole stream, consists of; None where it is anything else than one sound record."""
     end = data.find(b"\r\n\r\n", 0, HEAD_BYTES)
-    if end < 0 or not data.startswith(HEAD):
+    if end < 0 or VERSION.match(data) is None:
         return None
     fields = Fields(data[:end])
     length, kind = fields.get(b"content-length"), fields.get(b"warc-type")
@@ -155,9 +157,9 @@ def begins(window: Window) -> bool:
 def resume(window: Window) -> bool:
     """Goes on to the next line that begins a record; False where there is none."""
     while window.hold(PIECE):
-        match = VERSION.search(window.data, window.at)
+        match = LINE.search(window.data, window.at)
         if match is not None:
-            window.at = match.end() - len(HEAD)
+            window.at = match.end()
             return True
         if window.ended:
             return False
@@ -166,8 +168,8 @@ def resume(window: Window) -> bool:
 
 
 def _version(window: Window) -> bool:
-    window.hold(len(HEAD))
-    return window.data.startswith(HEAD, window.at)
+    window.hold(2 * len(HEAD))
+    return VERSION.match(window.data, window.at) is not None
 
 
 def _behind_lines(window: Window) -> bool:

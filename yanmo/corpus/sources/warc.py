@@ -29,7 +29,6 @@ from yanmo.corpus.streams import Broken, Bytes, Streams
 PAGES = frozenset({b"text/html", b"application/xhtml+xml"})
 MARKUP = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*(?:<!doctype html|<html|<\?xml[^>]*>\s*<(?:!doctype html|html))", re.I)
 CHARSET = re.compile(rb"charset\s*=\s*[\"']?([\w.:-]+)", re.I)
-LINE = re.compile(rb"\nWARC/[01]\.")
 
 
 class RecordSource(Source):
@@ -108,7 +107,7 @@ class RecordSource(Source):
 
             first = 0
             if shard.start:
-                lines = (place + 1 for place in file.find(LINE, shard.start - 1, shard.end - 1))
+                lines = (place + 1 for place in file.find(warc.LINE, shard.start - 1, shard.end - 1))
                 first = next((place for place in lines if warc.begins(opened(place))), shard.end)
             if first < shard.end:
                 yield from self._walk(shard, None, opened, first, shard.end)
