@@ -127,6 +127,31 @@ def test_a_name_that_is_there_twice(folder, monkeypatch):
         compressed.opened(Path("a.tar"), "c.txt")
 
 
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_headers_are_read_as_tarfile_reads_them(form):
+    """Names at the borders of their fields, other scripts, large sizes, every type."""
+    long = "folder/" * 20
+    contents = {name: b"x" * size for name, size in (
+        ("a" * 99, 1), ("b" * 100, 511), (long[:130] + "/" + "c" * 60, 512), ("说明/研墨.txt", 513), ("empty", 0), ("é\u0301.txt", 2000))}
+    if form != tarfile.USTAR_FORMAT:
+        contents |= {"d" * 400: b"y", "长" * 120 + ".txt": b"z"}
+    data = tar(contents, form=form)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        expected = [(info.name, info.size, info.offset, info.offset_data) for info in archive]
+    assert [(e.name, e.size, e.start, e.data) for e in members.tar_members(io.BytesIO(data))] == expected
+    for size in (8**11 - 1, 8**11, 1 << 40):
+        info = tarfile.TarInfo("large")
+        info.size = size
+        name, found, kind = members._header(info.tobuf(tarfile.GNU_FORMAT)[:512])
+        assert (name, found, kind) == ("large", size, tarfile.REGTYPE)
+    for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
+        info = tarfile.TarInfo("other")
+        info.type = kind
+        assert members._header(info.tobuf(form))[2] == kind
+    assert members._header(b"\0" * 512) is None
+    assert members._header(random.Random(0).randbytes(512)) is None
+
+
 def test_damage_in_a_tar_costs_the_member_that_it_is_in(folder):
     data = bytearray(tar(MEMBERS))
     entries = list(members.tar_members(io.BytesIO(bytes(data))))

@@ -8,6 +8,7 @@ import io
 import json
 import lzma
 import random
+import sys
 import zlib
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.corpus.corpora import read, texts
-from yanmo.core.errors import DataError, WorkError
+from yanmo.core.errors import DataError, RequestError, WorkError
 from yanmo.core.registry import create
 from yanmo.corpus import compressed
 from yanmo.corpus.compressed import Damage, decoded, opened, resume
@@ -222,6 +223,32 @@ def test_random_bytes_and_an_empty_stream_are_quarantined(folder, ending):
             assert [doc.rejection.reason for doc in docs] == [reason]
             with pytest.raises(DataError, match="only empty files" if reason == "empty_file" else f"no {NAMES[ending]} begins here"):
                 create("source", {"type": kind, "path": f"{name}.{ending}"}).check()
+
+
+def test_a_library_that_is_missing_is_named_before_work(folder, monkeypatch):
+    (folder / "a.jsonl.zst").write_bytes(PACK["zst"](DATA))
+    (folder / "a.po").write_text('msgid "a"\nmsgstr "b"\n')
+    for module, kind, path in (("zstandard", "jsonl", "a.jsonl.zst"), ("polib", "gettext", "a.po")):
+        create("source", {"type": kind, "path": path}).check()
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(RequestError, match=rf"{kind}: expected the library '{module}', got not installed - pip install 'yanmo\[corpus\]'"):
+            create("source", {"type": kind, "path": path}).check()
+
+
+def test_a_line_without_end_is_passed_over_and_not_held(folder, ending):
+    import tracemalloc
+
+    (folder / f"a.jsonl.{ending}").write_bytes(PACK[ending](LINES[0] + b'{"text": "' + random.Random(0).randbytes(8_750_000).hex().encode() + b'"}\n' + LINES[1]))
+    source = create("source", {"type": "jsonl", "path": ".", "max_line_bytes": 1 << 20})
+    (shard,) = source.shards()
+    tracemalloc.start()
+    docs = list(source.read(shard))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [doc.rejection and doc.rejection.reason for doc in docs] == [None, "line_too_long", None]
+    assert docs[1].rejection.value == 17_500_013
+    assert docs[2].text == BODIES[1]
+    assert peak < 16 << 20
 
 
 def test_a_bomb_is_given_up_after_a_bounded_amount(folder, ending, monkeypatch):

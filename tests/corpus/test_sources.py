@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pyarrow import ipc
 
 from tests.corpus import crawl
-from tests.corpus.corpora import ODD, chinese, english, read, small_shards, texts, write_jsonl
+from tests.corpus.corpora import ODD, chinese, english, read, run, small_shards, texts, write_jsonl
 from yanmo.core.data import content_id
 from yanmo.core.errors import DataError, RecipeError
 from yanmo.core.registry import create, names, resolve
@@ -139,6 +139,14 @@ def test_origins_are_distinct_ordered_and_lead_back(kind, folder):
             assert (json.loads(data)["text"] if kind == "jsonl" else data.decode().rpartition("\t" if kind == "tsv" else "\0")[2]) == doc.text
     else:
         assert [(doc.origin.start, doc.origin.end) for doc in docs] == [(i, i + 1) for i in range(len(docs))]
+
+
+def test_two_workers_read_what_one_does(folder, monkeypatch):
+    small_shards(monkeypatch, 2000)
+    sources = [{**write(kind, folder / kind, BODIES), "name": kind} for kind in KINDS]
+    docs = run(folder / "one", sources)
+    assert run(folder / "two", sources, workers=2) == docs
+    assert [doc.text for doc in docs] == BODIES * len(KINDS)
 
 
 def test_other_fields_stay_as_meta(kind, folder):

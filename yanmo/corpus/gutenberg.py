@@ -26,6 +26,8 @@ BLANK = re.compile(rb"(?:[ \t\r]*\n)*")
 
 def begins(front: bytes) -> int | None:
     """The byte at which the book begins, `front` being the file's first REACH bytes; None where it has no such header."""
+    if b"UTENBERG" not in front and b"SMALL PRINT" not in front:
+        return None
     ends = [found.end() for found in START.finditer(front)]
     if not ends:
         return None
@@ -35,6 +37,8 @@ def begins(front: bytes) -> int | None:
 
 def ends(tail: bytes) -> int | None:
     """How many of `tail`, the file's last REACH bytes, still belong to the book; None where it has no such footer."""
+    if b"UTENBERG" not in tail and b"utenberg" not in tail:
+        return None
     found = END.search(tail)
     if found is None:
         return None

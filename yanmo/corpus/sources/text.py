@@ -30,6 +30,7 @@ from yanmo.corpus.source import Shard, Source, written_shards
 
 FEW_FILES = 20
 WHOLE_BYTES = 64 << 20
+SMALL_BYTES = 64 << 10  # what most files and members have less of: room for more is not asked for them
 ENDINGS = (".txt", ".text", ".md", ".markdown", ".rst")
 
 
@@ -91,7 +92,9 @@ class TextSource(Source):
         """The one document that a file or member is, from its beginning; the blocks of one above WHOLE_BYTES.
 
         Raises `Damage` behind the complete lines of a stream that is damaged."""
-        data, damage = handle.read(WHOLE_BYTES + 1), None
+        data, damage = handle.read(SMALL_BYTES), None
+        if len(data) == SMALL_BYTES:
+            data += handle.read(WHOLE_BYTES + 1 - len(data))
         if len(data) <= WHOLE_BYTES:
             try:
                 handle.read(1)
