@@ -281,3 +281,10 @@ def test_memory_does_not_grow_with_the_input(folder):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         peaks.append(json.loads(done.stdout)["own"])
     assert peaks[1] < peaks[0] + 25, peaks
+
+
+def test_settings_of_the_usual_engine_need_no_type(source):
+    stage = {"source": source, "engine": {"workers": 1}}
+    recipe = parse({"name": "x", "stages": [{"corpus": stage}]}, Place())
+    assert recipe.stages[0].stage.engine.type == "local"
+    assert recipe.stages[0].stage.engine.workers == 1

@@ -115,6 +115,8 @@ def build(cls: type[Settings], data: Any, place: Place | None = None) -> Any:
         kind = next((item.kind for item in info.metadata if isinstance(item, PartOf)), None)
         if kind is not None:
             spot = place if name == getattr(cls, "wraps", None) else place.at(name)  # its keys stand in the stage itself
+            if isinstance(values[name], dict) and "type" not in values[name] and isinstance(info.default, Part):
+                values[name] = {"type": info.default.type, **values[name]}  # `engine: {workers: 2}`
             values[name] = _parts(kind, values[name], spot, info.annotation)
         else:
             nested = _settings_class(info.annotation)
