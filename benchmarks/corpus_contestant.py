@@ -111,7 +111,7 @@ class Yanmo:
 
     def warc(self, extract: str) -> Answer:
         source = self.create("source", {"type": "warc", "path": str(self.folder / "warc" / "pages.warc.gz"), "extract": extract})
-        from yanmo.corpus.extractor import close
+        from yanmo.corpus.web.extractor import close
 
         started, count = used(), 0
         for shard in source.shards():

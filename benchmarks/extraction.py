@@ -45,7 +45,7 @@ def score(extract: Callable[[bytes], str | None], folder: Path) -> dict[str, flo
 def tiers() -> dict[str, Callable[[bytes], str | None]]:
     import trafilatura
 
-    from yanmo.corpus.html import extract
+    from yanmo.corpus.web.html import extract
 
     return {
         "quality": lambda data: extract(data, "quality").text,

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 
-from yanmo.corpus.english import split
-from yanmo.corpus.words import CHINESE, SYMBOLS, TERMINALS
+from yanmo.corpus.words.english import split
+from yanmo.corpus.words.words import CHINESE, SYMBOLS, TERMINALS
 
 
 def cutter(text: str) -> Callable[[str], list[str]]:

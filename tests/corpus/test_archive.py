@@ -15,8 +15,8 @@ from tests.corpus.corpora import read, small_shards, texts
 from tests.corpus.test_compressed import PACK, row
 from yanmo.core.errors import CorruptError, DataError
 from yanmo.core.registry import create
-from yanmo.corpus import compressed, members
 from yanmo.corpus.documents import original
+from yanmo.corpus.formats import compressed, members
 
 BODIES = texts(60, seed=3)
 MEMBERS = {f"books/{i:03d}.txt": body.encode() for i, body in enumerate(BODIES)}

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from tests.corpus.corpora import read, texts
 from yanmo.core.errors import DataError, RequestError, WorkError
 from yanmo.core.registry import create
-from yanmo.corpus import compressed
-from yanmo.corpus.compressed import Damage, decoded, opened, resume
 from yanmo.corpus.documents import original
+from yanmo.corpus.formats import compressed
+from yanmo.corpus.formats.compressed import Damage, decoded, opened, resume
 from yanmo.corpus.sources import jsonl
 
 PACK = {

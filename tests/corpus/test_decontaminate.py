@@ -16,9 +16,9 @@ from yanmo.core.errors import DataError, RecipeError
 from yanmo.core.execute import execute
 from yanmo.core.recipe import parse
 from yanmo.core.registry import create
-from yanmo.corpus import grams
-from yanmo.corpus.grams import words
-from yanmo.corpus.recall import FORMS, recall
+from yanmo.corpus.copies.recall import FORMS, recall
+from yanmo.corpus.words import grams
+from yanmo.corpus.words.grams import words
 
 QUESTION = "Which of the seven wise owls that watched from the old oak tree saw the ship leave its harbour first?"
 FRAGE = "青山依旧在，几度夕阳红；白发渔樵江渚上，惯看秋月春风。一壶浊酒喜相逢，古今多少事，都付笑谈中。请问作者是谁？"

@@ -14,9 +14,9 @@ from tests.corpus.corpora import chinese, english, read, small_shards
 from yanmo.core.errors import DataError
 from yanmo.core.package import HOME
 from yanmo.core.registry import create
-from yanmo.corpus import encoding, gutenberg
 from yanmo.corpus.documents import original
-from yanmo.corpus.encoding import Encoding
+from yanmo.corpus.formats import encoding, gutenberg
+from yanmo.corpus.formats.encoding import Encoding
 
 
 def chapters(name: str) -> list[str]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.corpus.corpora import ODD, chinese, english, run, small_shards, write_jsonl
 from yanmo.core.errors import RecipeError
 from yanmo.core.registry import create
-from yanmo.corpus.copies import cut, merged, packed, union, unpacked
+from yanmo.corpus.copies.copies import cut, merged, packed, union, unpacked
 from yanmo.corpus.steps.exact_dedup import units
 
 SOURCE = {"type": "jsonl", "path": "a.jsonl"}

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.corpus.crawl import page, paragraphs
-from yanmo.corpus import extractor
-from yanmo.corpus.extractor import Extractor, Limits, extracted
-from yanmo.corpus.html import Extracted, extract
+from yanmo.corpus.web import extractor
+from yanmo.corpus.web.extractor import Extractor, Limits, extracted
+from yanmo.corpus.web.html import Extracted, extract
 
 PAGES = [(page(f"Page {i}", paragraphs(i, ("en", "zh")[i % 2]), ("en", "zh")[i % 2]), None) for i in range(20)]
 GREEDY = (b"<html><body>" + b"<p>a" * 3_900_000, None)  # 15 MB that take a gigabyte as a tree
@@ -132,7 +132,7 @@ def test_a_child_that_cannot_work_at_all_is_an_error(made, monkeypatch):
 
 
 def test_a_page_that_kills_every_child_is_given_up_with_the_signal(made, monkeypatch):
-    crash = "import sys, json, os; sys.path[:] = json.loads(sys.argv[1]); from yanmo.corpus import extractor as e\nwas = e.extract\ndef f(d, *a):\n    if b'CRASH' in d: os.kill(os.getpid(), 11)\n    return was(d, *a)\ne.extract = f; e.main()"
+    crash = "import sys, json, os; sys.path[:] = json.loads(sys.argv[1]); from yanmo.corpus.web import extractor as e\nwas = e.extract\ndef f(d, *a):\n    if b'CRASH' in d: os.kill(os.getpid(), 11)\n    return was(d, *a)\ne.extract = f; e.main()"
     monkeypatch.setattr(extractor, "START", crash)
     results = made(tier="fast").pages([*PAGES[:2], (b"<p>CRASH</p>", None), *PAGES[2:4]])
     assert results[2] == Extracted(reason="failed", value="signal 11")
@@ -141,7 +141,7 @@ def test_a_page_that_kills_every_child_is_given_up_with_the_signal(made, monkeyp
 
 SCRIPT = """
 import time
-from yanmo.corpus.extractor import Extractor, Limits
+from yanmo.corpus.web.extractor import Extractor, Limits
 found = Extractor(Limits(tier="quality"))
 found.pages([(b"<p>words</p>", None)])
 print(found.child.pid, flush=True)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.corpus.corpora import ODD, texts
 from tests.corpus.test_repair import PROSE, samples
 from yanmo.core.errors import DataError
-from yanmo.corpus import fasttext as module
-from yanmo.corpus.fasttext import Model
+from yanmo.corpus.classify import fasttext as module
+from yanmo.corpus.classify.fasttext import Model
 from yanmo.corpus.steps.language import shipped
 
 

@@ -12,9 +12,9 @@ from tests.corpus.corpora import read, run, small_shards
 from tests.corpus.crawl import page, paragraphs
 from yanmo.core.errors import DataError, RequestError
 from yanmo.core.registry import create
-from yanmo.corpus.charset import codec, decoded
-from yanmo.corpus.extractor import Extractor, Limits
-from yanmo.corpus.html import extract, raw
+from yanmo.corpus.web.charset import codec, decoded
+from yanmo.corpus.web.extractor import Extractor, Limits
+from yanmo.corpus.web.html import extract, raw
 
 SIMPLIFIED = "却说曹操引军追赶刘备，至江边见长坂桥上一人横矛立马，厉声大喝，众皆失色。"
 TRADITIONAL = "卻說曹操引軍追趕劉備，至江邊見長阪橋上一人橫矛立馬，厲聲大喝，眾皆失色。"
@@ -197,7 +197,7 @@ def test_empty_files_alone_and_a_missing_library(folder, monkeypatch):
     (folder / "a.html").write_bytes(b"")
     with pytest.raises(DataError, match="only empty files"):
         create("source", {"type": "html", "path": "a.html"}).check()
-    from yanmo.corpus import html
+    from yanmo.corpus.web import html
 
     monkeypatch.setitem(html.LIBRARIES, "quality", ("no_such_library",))
     with pytest.raises(RequestError, match=r"html: expected the library 'no_such_library', got not installed - pip install 'yanmo\[corpus\]'"):

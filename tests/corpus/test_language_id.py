@@ -13,7 +13,7 @@ from tests.corpus.corpora import run, write_jsonl
 from tests.corpus.test_repair import PROSE
 from yanmo.core.errors import DataError, RecipeError, RequestError
 from yanmo.core.registry import create
-from yanmo.corpus.fasttext import Model
+from yanmo.corpus.classify.fasttext import Model
 from yanmo.corpus.steps import language as module
 from yanmo.corpus.steps.language import HANS, HANT, Language, script, shipped
 

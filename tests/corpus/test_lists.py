@@ -15,7 +15,7 @@ from tests.corpus.corpora import ODD, run, texts, write_jsonl
 from yanmo.core.data import Document, Origin, content_id
 from yanmo.core.errors import DataError, RecipeError
 from yanmo.core.registry import create
-from yanmo.corpus import lists
+from yanmo.corpus.words import lists
 
 
 def document(body: str, **meta) -> Document:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.corpus.corpora import ODD, chinese, english
 from tests.corpus.wiki_pages import HARBOUR, LIGHTHOUSE, LIGHTHOUSE_TEXT, MOUNTAIN, MOUNTAIN_TEXT
-from yanmo.corpus.markup import Markup, clean
+from yanmo.corpus.wikitext.markup import Markup, clean
 
 # ---------------------------------------------------------------------------------------------- what each thing becomes
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.corpus.corpora import chinese, english, run, small_shards, write_jsonl
 from yanmo.core.registry import create
-from yanmo.corpus.steps.components import NODE, RECORD, components, neighbours, roots
-from yanmo.corpus.steps.shingles import mixed, shingles, tokens
+from yanmo.corpus.copies.components import NODE, RECORD, components, neighbours, roots
+from yanmo.corpus.words.shingles import mixed, shingles, tokens
 
 STEP = create("step", "minhash_dedup")
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.corpus.corpora import CHINESE, ENGLISH, run, small_shards, write_jsonl
 from yanmo.core.registry import create
-from yanmo.corpus.steps.shingles import shingles
+from yanmo.corpus.words.shingles import shingles
 
 LEVELS = [0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 PAIRS, TOKENS = 300, 160

@@ -15,7 +15,7 @@ from tests.corpus.corpora import ODD, chinese, english, run, small_shards, texts
 from yanmo.core.errors import DataError, RecipeError
 from yanmo.core.package import HOME
 from yanmo.core.registry import create
-from yanmo.corpus.linear import BITS, features, fit
+from yanmo.corpus.classify.linear import BITS, features, fit
 from yanmo.corpus.steps.quality import pieces, taken
 
 
@@ -106,14 +106,14 @@ def test_too_few_to_hold_any_out():
 def test_auc_is_the_share_of_pairs_in_order():
     from sklearn.metrics import roc_auc_score
 
-    from yanmo.corpus.linear import _held_out, _matrix
+    from yanmo.corpus.classify.linear import _held_out, _matrix
 
     rng = random.Random(5)
     pool = [english(rng, 20) + (" harbour ships" if i % 3 else "") for i in range(90)]
     matrix = _matrix([features(text) for text in pool])
     labels, folds = np.array([int(i % 3 > 0) for i in range(90)]), np.arange(90) % 5
     how = _held_out(matrix, labels, folds)
-    from yanmo.corpus.linear import _solve
+    from yanmo.corpus.classify.linear import _solve
 
     scores = np.zeros(90)
     for fold in range(5):
@@ -252,7 +252,7 @@ def test_changed_examples_are_read_again(folder, examples):
 
 
 def test_the_cap_takes_the_same_whatever_the_order(folder, examples):
-    from yanmo.corpus import lists
+    from yanmo.corpus.words import lists
 
     lines = (folder / "good.jsonl").read_bytes().splitlines()
     write_jsonl(folder / "back.jsonl", lines[::-1])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.corpus.corpora import ENGLISH, ODD, run, texts, write_jsonl
 from yanmo.core.package import HOME
 from yanmo.core.registry import create
-from yanmo.corpus.mojibake import ENCODINGS, chinese, gbk_read_as_latin, misread, suspect, utf8_read_as_gbk
+from yanmo.corpus.words.mojibake import ENCODINGS, chinese, gbk_read_as_latin, misread, suspect, utf8_read_as_gbk
 
 repair = create("step", "repair").edit
 

@@ -11,7 +11,7 @@ from lxml import etree, html
 from trafilatura.settings import BASIC_CLEAN_XPATH
 
 from tests.corpus.crawl import page, paragraphs
-from yanmo.corpus.selectors import Selector, Union, quicker
+from yanmo.corpus.web.selectors import Selector, Union, quicker
 
 REGEXP = {"re": "http://exslt.org/regular-expressions"}
 EXPRESSIONS = [

@@ -24,9 +24,9 @@ from tests.corpus.corpora import ODD, chinese, english, read, run, small_shards,
 from yanmo.core.data import content_id
 from yanmo.core.errors import DataError, RecipeError
 from yanmo.core.registry import create, names, resolve
-from yanmo.corpus import blocks as cutting
 from yanmo.corpus.documents import original
-from yanmo.corpus.lines import lines as lines_of
+from yanmo.corpus.formats import blocks as cutting
+from yanmo.corpus.formats.lines import lines as lines_of
 from yanmo.corpus.source import Shard
 
 

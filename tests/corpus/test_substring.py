@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from tests.corpus.corpora import ENGLISH, ODD, run, small_shards, write_jsonl
 from yanmo.core.console import Console
 from yanmo.core.registry import create
-from yanmo.corpus import winnowing
-from yanmo.corpus.copies import cut
+from yanmo.corpus.copies.copies import cut
 from yanmo.corpus.step import apply
-from yanmo.corpus.winnowing import blocks, lowest, marks, passages, tokens
+from yanmo.corpus.words import winnowing
+from yanmo.corpus.words.winnowing import blocks, lowest, marks, passages, tokens
 
 SOURCE = {"type": "jsonl", "path": "a.jsonl"}
 HAN = "".join(chr(0x4E00 + 37 * i) for i in range(500))

@@ -19,7 +19,7 @@ from yanmo.core.data import content_id
 from yanmo.core.errors import DataError
 from yanmo.core.registry import create
 from yanmo.corpus import source as sources
-from yanmo.corpus.compressed import opened
+from yanmo.corpus.formats.compressed import opened
 
 PACKED = ["a.warc.gz", "a.warc.zst", "a.warc"]
 

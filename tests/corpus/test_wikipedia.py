@@ -31,8 +31,9 @@ from tests.corpus.wiki_pages import (
 from yanmo.core.data import Document, content_id
 from yanmo.core.errors import DataError, RecipeError
 from yanmo.core.registry import create
-from yanmo.corpus import bz2_streams, documents, wiki_dump
-from yanmo.corpus.compressed import Damage
+from yanmo.corpus import documents
+from yanmo.corpus.formats import bz2_streams, wiki_dump
+from yanmo.corpus.formats.compressed import Damage
 from yanmo.corpus.sources import wikipedia
 
 

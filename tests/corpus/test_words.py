@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.corpus import definitions
 from tests.corpus.prose import document, real, texts
 from yanmo.core.registry import create
-from yanmo.corpus import english, words
-from yanmo.corpus.words import HAN, LETTER, MARK, NUMBER, SYMBOL, TERMINAL, Words, hashes_of, language_of, words_of
+from yanmo.corpus.words import english, words
+from yanmo.corpus.words.words import HAN, LETTER, MARK, NUMBER, SYMBOL, TERMINAL, Words, hashes_of, language_of, words_of
 
 
 def listed(text: str) -> list[str]:
@@ -196,7 +196,7 @@ def test_a_long_piece_takes_no_place_in_the_table():
 
 
 def test_words_do_not_depend_on_what_was_read_before():
-    code = "from yanmo.corpus.words import Words; print(Words(\"Don't 研墨 stop, e.g. here...\").hashes.tolist())"
+    code = "from yanmo.corpus.words.words import Words; print(Words(\"Don't 研墨 stop, e.g. here...\").hashes.tolist())"
     fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert fresh == str(Words("Don't 研墨 stop, e.g. here...").hashes.tolist())
 

@@ -33,7 +33,7 @@ def wiki(path: Path, bodies: list[str]) -> None:
     path.parent.mkdir(parents=True)
     pages = []
     for number, body in enumerate(bodies):
-        text = f"'''Page {number}''' is {{{{cite|a={{{{b}}}}}}}}about [[sea|the sea]].<ref>x</ref>\n\n== Text ==\n" + body.replace("&", "and").replace("<", "")
+        text = f"'''Page {number}''' is {{{{cite|a={{{{b}}}}}}}}about [[sea|the sea]].&lt;ref&gt;x&lt;/ref&gt;\n\n== Text ==\n" + body.replace("&", "and").replace("<", "")
         text = "#REDIRECT [[Page 1]]" if number % 5 == 4 else text
         space = 1 if number % 7 == 6 else 0
         pages.append(f'<page><title>Page {number}</title><ns>{space}</ns><id>{number + 1}</id><revision><id>{number + 100}</id><timestamp>2026-01-01T00:00:00Z</timestamp><text xml:space="preserve">{text}</text></revision></page>\n')

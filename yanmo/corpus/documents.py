@@ -14,7 +14,7 @@ from yanmo.core.errors import RequestError
 from yanmo.core.files import read_json
 from yanmo.core.messages import text
 from yanmo.core.paths import locate
-from yanmo.corpus.compressed import opened
+from yanmo.corpus.formats.compressed import opened
 
 COLUMNS = ("id", "text", "split", "source", "language", "file", "member", "start", "end", "meta")
 

@@ -74,8 +74,8 @@ class CorpusStage(Stage):
     def run(self, run: Run, folder: Path) -> dict[str, str]:
         from yanmo.corpus import writer
         from yanmo.corpus.account import unbroken
+        from yanmo.corpus.copies.recall import measured
         from yanmo.corpus.page import with_cost
-        from yanmo.corpus.recall import measured
 
         sources, work = self.sources(), folder / PARTS
         begun = files.read_json(folder / BEGUN)["sources"]

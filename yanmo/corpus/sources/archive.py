@@ -21,10 +21,11 @@ from pydantic import Field
 from yanmo.core.data import Document, Origin
 from yanmo.core.messages import text
 from yanmo.core.paths import written
-from yanmo.corpus import compressed, members, source
-from yanmo.corpus.compressed import FREE, RATIO, Damage, codec_of, decoded, part, with_compressed
-from yanmo.corpus.lines import Numbers
-from yanmo.corpus.members import Gap
+from yanmo.corpus import source
+from yanmo.corpus.formats import compressed, members
+from yanmo.corpus.formats.compressed import FREE, RATIO, Damage, codec_of, decoded, part, with_compressed
+from yanmo.corpus.formats.lines import Numbers
+from yanmo.corpus.formats.members import Gap
 from yanmo.corpus.source import RowSource, Shard
 from yanmo.corpus.sources import jsonl
 from yanmo.corpus.sources import text as texts

@@ -19,7 +19,7 @@ import numpy as np
 from yanmo.core.data import Document, Origin
 from yanmo.core.extras import needed
 from yanmo.core.messages import text
-from yanmo.corpus.parallel import PairSource
+from yanmo.corpus.formats.parallel import PairSource
 from yanmo.corpus.source import Shard, written_shards
 
 LARGEST = 64 << 20  # bytes of a catalog, which is read whole; the largest known have 10 MB

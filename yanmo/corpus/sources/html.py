@@ -11,8 +11,8 @@ from yanmo.core.data import Document, Origin, Rejection, content_id
 from yanmo.core.messages import text
 from yanmo.core.paths import locate, written
 from yanmo.corpus import source
-from yanmo.corpus.pages import STEP, Found, PageSource
 from yanmo.corpus.source import Shard
+from yanmo.corpus.web.pages import STEP, Found, PageSource
 
 MOST = 1000  # files in a shard
 

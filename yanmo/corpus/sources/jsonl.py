@@ -18,9 +18,9 @@ from pydantic import Field
 
 from yanmo.core.data import Document, Origin
 from yanmo.core.messages import text
-from yanmo.corpus import compressed
-from yanmo.corpus.compressed import Damage
-from yanmo.corpus.lines import Numbers, lines
+from yanmo.corpus.formats import compressed
+from yanmo.corpus.formats.compressed import Damage
+from yanmo.corpus.formats.lines import Numbers, lines
 from yanmo.corpus.source import RowSource, Shard, Source, written_shards
 
 ENDINGS = (".jsonl", ".json", ".ndjson")

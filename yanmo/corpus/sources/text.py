@@ -22,10 +22,10 @@ from pydantic import field_validator
 from yanmo.core.data import Document, Origin, content_id
 from yanmo.core.messages import text
 from yanmo.core.paths import written
-from yanmo.corpus import compressed, encoding, gutenberg
-from yanmo.corpus.blocks import Coding
-from yanmo.corpus.compressed import Damage
-from yanmo.corpus.encoding import Encoding
+from yanmo.corpus.formats import compressed, encoding, gutenberg
+from yanmo.corpus.formats.blocks import Coding
+from yanmo.corpus.formats.compressed import Damage
+from yanmo.corpus.formats.encoding import Encoding
 from yanmo.corpus.source import Shard, Source, written_shards
 
 FEW_FILES = 20

@@ -12,10 +12,10 @@ from pydantic import Field, field_validator
 
 from yanmo.core.data import Document, Origin
 from yanmo.core.messages import text
-from yanmo.corpus import compressed
-from yanmo.corpus.compressed import Damage
-from yanmo.corpus.lines import Numbers, lines
-from yanmo.corpus.parallel import PairSource
+from yanmo.corpus.formats import compressed
+from yanmo.corpus.formats.compressed import Damage
+from yanmo.corpus.formats.lines import Numbers, lines
+from yanmo.corpus.formats.parallel import PairSource
 from yanmo.corpus.source import Shard
 from yanmo.corpus.sources.jsonl import line_documents, line_shards
 

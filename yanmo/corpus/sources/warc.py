@@ -20,11 +20,11 @@ from pydantic import Field
 
 from yanmo.core.data import Document, Origin, Rejection, content_id
 from yanmo.core.messages import text
-from yanmo.corpus import compressed, warc
-from yanmo.corpus.compressed import Codec, codec_of
-from yanmo.corpus.pages import Found, PageSource, excerpt
+from yanmo.corpus.formats import compressed, warc
+from yanmo.corpus.formats.compressed import Codec, codec_of
+from yanmo.corpus.formats.streams import Broken, Bytes, Streams
 from yanmo.corpus.source import Shard, Source, written_shards
-from yanmo.corpus.streams import Broken, Bytes, Streams
+from yanmo.corpus.web.pages import Found, PageSource, excerpt
 
 PAGES = frozenset({b"text/html", b"application/xhtml+xml"})
 MARKUP = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*(?:<!doctype html|<html|<\?xml[^>]*>\s*<(?:!doctype html|html))", re.I)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from yanmo.core.data import Document, Origin, content_id
 from yanmo.core.messages import text
-from yanmo.corpus import warc
+from yanmo.corpus.formats import warc
 from yanmo.corpus.source import Shard
 from yanmo.corpus.sources.warc import RecordSource, address, shown
 

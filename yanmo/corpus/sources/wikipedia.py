@@ -23,11 +23,11 @@ from yanmo.core.data import Document, Origin, Rejection, content_id
 from yanmo.core.extras import needed
 from yanmo.core.messages import text
 from yanmo.core.paths import written
-from yanmo.corpus import wiki_dump
-from yanmo.corpus.markup import Markup, clean
-from yanmo.corpus.markup_names import DISAMBIGUATION, REMOVED, SECTIONS
+from yanmo.corpus.formats import wiki_dump
+from yanmo.corpus.formats.wiki_dump import Piece, Site
 from yanmo.corpus.source import EXCERPT, SHARD_BYTES, Shard, Source, written_shards
-from yanmo.corpus.wiki_dump import Piece, Site
+from yanmo.corpus.wikitext.markup import Markup, clean
+from yanmo.corpus.wikitext.names import DISAMBIGUATION, REMOVED, SECTIONS
 
 STREAMS = "@"  # the member of a shard that is streams of a multistream dump
 HUGE = 9_000_000  # bytes above which libxml2 has to be told that a text may be long

@@ -17,9 +17,9 @@ from typing import Literal
 from pydantic import Field
 
 from yanmo.core.data import Document, Rejection
-from yanmo.corpus import words
 from yanmo.corpus.step import Edit
-from yanmo.corpus.words import TERMINALS, Words, sentence_ends, sentences
+from yanmo.corpus.words import words
+from yanmo.corpus.words.words import TERMINALS, Words, sentence_ends, sentences
 
 CITATIONS = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 ENGLISH_ENDS = frozenset(".?!\"'")

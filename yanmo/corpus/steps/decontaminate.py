@@ -4,7 +4,7 @@ A document that shares a gram with an item (13 words of English, 26 characters o
 blanks aside) is dropped, with the set and the item as the value; or what it shares is cut out. Thirteen words are what
 GPT-3's authors took, and few sentences have them in common by chance. Items below a gram are looked for as a whole from
 `shortest` words on; those below that are not covered, and `coverage` names them. How much is found of items that were
-copied with small changes is measured, not believed (`yanmo.corpus.recall`), and stands in decontamination.json.
+copied with small changes is measured, not believed (`yanmo.corpus.copies.recall`), and stands in decontamination.json.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pydantic import Field, field_validator, model_validator
 from yanmo.core.data import Document, Rejection
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text
-from yanmo.corpus.contamination import Coverage, Hit, Length, Table, spans
-from yanmo.corpus.copies import cut
-from yanmo.corpus.evaluation_set import EvaluationSet, Item
+from yanmo.corpus.copies.contamination import Coverage, Hit, Length, Table, spans
+from yanmo.corpus.copies.copies import cut
+from yanmo.corpus.copies.evaluation_set import EvaluationSet, Item
 from yanmo.corpus.step import RowStep
 
 Stamp = tuple[tuple[str, int, int], ...]

@@ -18,7 +18,7 @@ import xxhash
 from pydantic import Field
 
 from yanmo.core.data import Document, Rejection, content_id
-from yanmo.corpus.copies import Place, Verdict, cut_document, rank_of, unpacked, verdicts
+from yanmo.corpus.copies.copies import Place, Verdict, cut_document, rank_of, unpacked, verdicts
 from yanmo.corpus.dataset import Dataset
 from yanmo.corpus.step import Step
 

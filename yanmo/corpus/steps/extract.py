@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from yanmo.core.data import Document, Rejection
-from yanmo.corpus.extractor import Limits, Page, extracted
-from yanmo.corpus.html import Tier
-from yanmo.corpus.pages import about, check_tier
 from yanmo.corpus.step import Edit
+from yanmo.corpus.web.extractor import Limits, Page, extracted
+from yanmo.corpus.web.html import Tier
+from yanmo.corpus.web.pages import about, check_tier
 
 MARKUP = re.compile(r"<(?:!doctype\b|!--|/?[a-z][a-z0-9]*\s*/?>|[a-z][a-z0-9]*\s[^<>=]*=[^<>]*>)", re.I)
 

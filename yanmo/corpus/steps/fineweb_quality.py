@@ -13,7 +13,7 @@ from pydantic import Field
 from yanmo.core.data import Document, Rejection
 from yanmo.corpus.steps.gopher_repetition import duplicates
 from yanmo.corpus.steps.thresholds import LanguageFilter, Ratio
-from yanmo.corpus.words import TERMINALS, words_of
+from yanmo.corpus.words.words import TERMINALS, words_of
 
 ENGLISH = {"line_punct_ratio": 0.12, "short_line_ratio": 0.67, "char_duplicates_ratio": 0.01, "new_line_ratio": 0.3}
 CHINESE = {"line_punct_ratio": 0.106, "short_line_ratio": None, "char_duplicates_ratio": 0.1, "new_line_ratio": 0.178}

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from yanmo.core.data import Document, Rejection
 from yanmo.corpus.steps.thresholds import Count, LanguageFilter, Ratio
-from yanmo.corpus.words import LETTER, SYMBOL, Hashes, hashes_of, words_of
+from yanmo.corpus.words.words import LETTER, SYMBOL, Hashes, hashes_of, words_of
 
 ENGLISH: dict[str, Any] = {
     "min_doc_words": 50, "max_doc_words": 100_000, "min_avg_word_length": 3.0, "max_avg_word_length": 10.0,

@@ -18,7 +18,7 @@ import numpy as np
 
 from yanmo.core.data import Document, Rejection
 from yanmo.corpus.steps.thresholds import LanguageFilter, Ratio, Ratios
-from yanmo.corpus.words import Hashes, Words, words_of
+from yanmo.corpus.words.words import Hashes, Words, words_of
 
 ENGLISH: dict[str, Any] = {
     "dup_para_frac": 0.3, "dup_para_char_frac": 0.2, "dup_line_frac": 0.3, "dup_line_char_frac": 0.2,

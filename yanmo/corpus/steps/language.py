@@ -24,7 +24,7 @@ from yanmo.core.data import Document, Rejection
 from yanmo.core.errors import RecipeError, RequestError, nearest
 from yanmo.core.messages import text
 from yanmo.core.paths import expand
-from yanmo.corpus.fasttext import Model
+from yanmo.corpus.classify.fasttext import Model
 from yanmo.corpus.step import RowStep
 from yanmo.text.language import HAN_WEIGHT
 from yanmo.text.language import language as by_script

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from yanmo.core.data import Document, Rejection
+from yanmo.corpus.copies.components import RECORD, components, neighbours
 from yanmo.corpus.dataset import Concatenation, Dataset, by_place
 from yanmo.corpus.step import Step
-from yanmo.corpus.steps.components import RECORD, components, neighbours
-from yanmo.corpus.steps.shingles import GOLDEN, Hashes, mixed, shingles
+from yanmo.corpus.words.shingles import GOLDEN, Hashes, mixed, shingles
 
 CHUNK = 2048  # shingles whose permutations are worked out at once: 2 MB
 

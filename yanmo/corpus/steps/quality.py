@@ -21,10 +21,10 @@ from yanmo.core.data import Document, Rejection, content_id
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text
 from yanmo.core.registry import create, resolve
-from yanmo.corpus import lists
+from yanmo.corpus.classify.linear import Fit, Linear, fit
 from yanmo.corpus.dataset import Dataset
-from yanmo.corpus.linear import Fit, Linear, fit
 from yanmo.corpus.step import RowStep
+from yanmo.corpus.words import lists
 
 KINDS = ("jsonl", "parquet", "csv", "text")  # sources that examples come from, told by the ending of a file
 FEWEST = 10  # examples of each kind

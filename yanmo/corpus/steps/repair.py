@@ -19,8 +19,8 @@ from pydantic import Field
 
 from yanmo.core.data import Document, Rejection
 from yanmo.core.extras import needed
-from yanmo.corpus.mojibake import restored
 from yanmo.corpus.step import Edit
+from yanmo.corpus.words.mojibake import restored
 
 PASSES = 5  # what one mistake left may be the work of another
 

@@ -25,10 +25,10 @@ import numpy as np
 from pydantic import Field
 
 from yanmo.core.data import Document
-from yanmo.corpus.copies import Place, Verdict, cut_document, key_of, rank_of, second_of, unpacked, verdicts
+from yanmo.corpus.copies.copies import Place, Verdict, cut_document, key_of, rank_of, second_of, unpacked, verdicts
 from yanmo.corpus.dataset import Dataset
 from yanmo.corpus.step import Step
-from yanmo.corpus.winnowing import marks, passages, tokens
+from yanmo.corpus.words.winnowing import marks, passages, tokens
 
 
 class SubstringDedup(Step):

@@ -11,8 +11,8 @@ from pydantic import field_validator
 
 from yanmo.core.data import Document
 from yanmo.core.messages import text
-from yanmo.corpus import words
 from yanmo.corpus.step import Filter
+from yanmo.corpus.words import words
 
 Ratio = float | Literal["language"] | None
 Count = int | Literal["language"] | None

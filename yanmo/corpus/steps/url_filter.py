@@ -22,9 +22,9 @@ from pydantic import Field, model_validator
 
 from yanmo.core.data import Document, Rejection
 from yanmo.core.messages import text
-from yanmo.corpus import lists
 from yanmo.corpus.step import Filter
 from yanmo.corpus.steps.word_filter import unspaced
+from yanmo.corpus.words import lists
 
 URL = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*://|//)?(?:[^/?#@\s]*@)?(\[[^\]]*\]|[^:/?#\s]*)(?::\d*)?([^#\s]*)")
 WORDS = re.compile(r"[^\W_]+")

@@ -24,9 +24,9 @@ from yanmo.core.config import describe
 from yanmo.core.data import Document, Rejection
 from yanmo.core.extras import needed
 from yanmo.core.messages import text
-from yanmo.corpus import lists
 from yanmo.corpus.step import Filter
-from yanmo.corpus.steps.shingles import UNSPACED
+from yanmo.corpus.words import lists
+from yanmo.corpus.words.shingles import UNSPACED
 
 UNSPACED_LETTERS = "".join(f"{chr(first)}-{chr(last)}" for first, last in UNSPACED)
 UNSPACED_LETTER = re.compile(f"[{UNSPACED_LETTERS}]")

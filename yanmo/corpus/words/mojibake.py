@@ -17,7 +17,7 @@ from functools import cache
 from itertools import chain
 
 from yanmo.core.extras import needed
-from yanmo.corpus.encoding import COMMON
+from yanmo.corpus.formats.encoding import COMMON
 
 ENCODINGS = ("cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1257", "iso8859_2", "mac_roman", "cp437")  # that ftfy tries
 # On the Macintosh bytes C2 to DF are also quotation marks and dashes (l’été): only these begin what ftfy would look at.

@@ -14,8 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-from yanmo.corpus.compressed import FREE, RATIO, Damage
 from yanmo.corpus.engines.local import cores
+from yanmo.corpus.formats.compressed import FREE, RATIO, Damage
 
 READ = 256 << 10  # compressed bytes read at a time
 STEP = 128 << 10  # bytes decompressed at a time

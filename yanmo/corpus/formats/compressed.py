@@ -30,7 +30,7 @@ from typing import IO, Any, cast
 from yanmo.core.errors import CorruptError
 from yanmo.core.extras import needed
 from yanmo.core.messages import text
-from yanmo.corpus import members
+from yanmo.corpus.formats import members
 
 CHUNK = 64 << 10  # compressed bytes read at a time
 STEP = 32 << 10  # bytes decompressed at a time

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from yanmo.corpus.evaluation_set import Item
-from yanmo.corpus.grams import Hashes, Places, Runs, Words, ends_of, words
+from yanmo.corpus.copies.evaluation_set import Item
+from yanmo.corpus.words.grams import Hashes, Places, Runs, Words, ends_of, words
 
 Numbers = NDArray[np.int32]
 

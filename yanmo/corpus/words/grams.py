@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from yanmo.corpus.steps.shingles import CHARACTER, GOLDEN, Hashes, classes, factors, mixed
+from yanmo.corpus.words.shingles import CHARACTER, GOLDEN, Hashes, classes, factors, mixed
 
 NOTHING = 3  # a sign inside a word that is passed over, beside 0 (between tokens), WORD and CHARACTER
 PASSED = "'’ʼ`´\u00ad\u200b\u200c\u200d\ufeff"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yanmo.core.data import content_id
-from yanmo.corpus.steps.shingles import Hashes, factors, mixed, tokens
+from yanmo.corpus.words.shingles import Hashes, factors, mixed, tokens
 
 BITS = 18
 READ = 20_000  # characters of a text that are looked at

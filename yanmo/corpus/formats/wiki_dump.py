@@ -18,8 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from yanmo.corpus.bz2_streams import BEGINS, READ, Stream, border, in_turn, intact, whole
-from yanmo.corpus.compressed import Damage, opened, resume
+from yanmo.corpus.formats.bz2_streams import BEGINS, READ, Stream, border, in_turn, intact, whole
+from yanmo.corpus.formats.compressed import Damage, opened, resume
 
 CHUNK = 1 << 20  # bytes read at a time
 HEAD = 4 << 20  # bytes in which a dump's head ends

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yanmo.corpus.steps.shingles import CHARACTER, GOLDEN, WORD, Hashes, classes, factors, mixed
+from yanmo.corpus.words.shingles import CHARACTER, GOLDEN, WORD, Hashes, classes, factors, mixed
 
 MARK, SPACE, OPENING, JOINER = 3, 4, 5, 6  # beside WORD and CHARACTER, and 0 for other signs
 SLICE = 1 << 20  # code points looked at together

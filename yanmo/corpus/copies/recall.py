@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from yanmo.corpus import documents
-from yanmo.corpus.grams import words
 from yanmo.corpus.step import Step
 from yanmo.corpus.steps.decontaminate import Decontaminate
+from yanmo.corpus.words.grams import words
 
 PUNCTUATION = re.compile(r"[^\w\s]|_")
 BLANKS = re.compile(r"[^\S\n]+")

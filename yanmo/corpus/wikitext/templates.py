@@ -12,7 +12,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 
-from yanmo.corpus.markup_names import listed
+from yanmo.corpus.wikitext.names import listed
 
 Arguments = Mapping[str, str]  # by name, the positional ones by '1', '2', …
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import IO, TypeVar, cast
 
 from yanmo.corpus.engines.worker import receive, send
-from yanmo.corpus.html import Extracted, Tier, extract
+from yanmo.corpus.web.html import Extracted, Tier, extract
 
 BATCH_PAGES, BATCH_BYTES, BATCH_ITEMS = 64, 2 << 20, 1000
 IDLE = 60.0  # seconds after which a child without work ends
@@ -37,7 +37,7 @@ PATIENCE = 6  # times the deadline that the clock may show while a page makes no
 TRIES = 5  # children that may be killed before their first page
 NO_MEMORY = 77  # the exit status that says so
 AT = struct.Struct("<q")
-START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from yanmo.corpus.extractor import main; main()"
+START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from yanmo.corpus.web.extractor import main; main()"
 
 Page = tuple[bytes, str | None]  # its bytes, and its encoding where HTTP says so
 Item = TypeVar("Item")

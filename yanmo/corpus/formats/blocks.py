@@ -7,8 +7,8 @@ import codecs
 from collections.abc import Callable, Iterator
 from typing import IO
 
-from yanmo.corpus.compressed import Damage
-from yanmo.corpus.encoding import Encoding
+from yanmo.corpus.formats.compressed import Damage
+from yanmo.corpus.formats.encoding import Encoding
 
 BLOCK_BYTES = 64 << 10
 LONGEST = 4 << 20  # bytes without a line end that are looked through for one

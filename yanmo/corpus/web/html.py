@@ -18,8 +18,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Literal, NamedTuple
 
-from yanmo.corpus.charset import decoded
-from yanmo.corpus.selectors import quicker
+from yanmo.corpus.web.charset import decoded
+from yanmo.corpus.web.selectors import quicker
 
 Tier = Literal["quality", "fast", "none"]
 LIBRARIES = {"quality": ("lxml", "trafilatura"), "fast": ("resiliparse",), "none": ("resiliparse",), "raw": ("resiliparse",)}

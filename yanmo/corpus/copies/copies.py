@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from yanmo.core.data import Document, Rejection
 from yanmo.corpus.dataset import Dataset
-from yanmo.corpus.steps.shingles import WORD, classes
+from yanmo.corpus.words.shingles import WORD, classes
 
 Place = tuple[bytes, int, int, int, int, int]  # key, rank, order, start, length, total
 First = tuple[int, int, int, int]  # rank, order, start, how many places there are

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from html.entities import html5
 from typing import Literal
 
-from yanmo.corpus import markup_names as names
-from yanmo.corpus.markup_lines import lines
-from yanmo.corpus.markup_templates import BAR, LINK, masked, without_templates
+from yanmo.corpus.wikitext import names as names
+from yanmo.corpus.wikitext.lines import lines
+from yanmo.corpus.wikitext.templates import BAR, LINK, masked, without_templates
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from yanmo.core.data import Document
 from yanmo.core.extras import needed
-from yanmo.corpus.english import split
+from yanmo.corpus.words.english import split
 
 Hashes = NDArray[np.uint64]
 Integers = NDArray[np.int64]

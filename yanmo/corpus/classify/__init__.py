@@ -1,0 +1,1 @@
+"""Texts told apart by linear models of their words and letters."""

@@ -1,0 +1,1 @@
+"""Texts and passages that stand in several places."""

@@ -1,0 +1,1 @@
+"""Files as the bytes, lines, records and members that they are made of."""

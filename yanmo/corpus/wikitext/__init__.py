@@ -1,0 +1,1 @@
+"""The markup of MediaWiki, and the text in it."""
