@@ -50,7 +50,7 @@ class Document:
     meta: dict[str, Any] = field(default_factory=dict)
     rejection: Rejection | None = None
     order: int = 0
-    cache: Any = field(default=None, compare=False, repr=False)  # what a step worked out of this very text (`corpus/words/words.py`)
+    cache: Any = field(default=None, compare=False, repr=False)  # worked out of this very text: `corpus/words/words.py`
 
 
 def content_id(text: str) -> str:
