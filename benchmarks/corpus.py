@@ -26,9 +26,10 @@ from benchmarks import corpus_pages
 
 HERE = Path(__file__).parent
 AGAINST = {"extract_fast": "extract_quality", "whole_fast_1": "whole_quality_1"}  # our case → the peer's
-WORKERS = {
-    "two workers, quality tier": ("whole_quality_1", "whole_quality_2"),
-    "two workers, fast tier": ("whole_fast_1", "whole_fast_2"),
+SCALED = {  # the same recipe on 4,000 pages: wall clock of the first over that of the second
+    "two workers, quality tier": ("scaled_quality_1", "scaled_quality_2"),
+    "two workers, fast tier": ("scaled_fast_1", "scaled_fast_2"),
+    "Spark local[2], start included, over two workers": ("scaled_quality_2", "scaled_quality_spark"),
 }
 
 
@@ -86,7 +87,7 @@ def lines(ours: Contestant, peer: Contestant) -> list[dict[str, Any]]:
         other = peer.found.get(AGAINST.get(case, case))
         rate = median(answer["count"] / answer["seconds"] for answer in answers)
         if other is None:
-            if case.endswith("_1") or not case.startswith("whole"):
+            if not case.startswith("scaled"):
                 found.append(line(case, "info", rate))
             continue
         ratios = [b["seconds"] / b["count"] / (a["seconds"] / a["count"]) for a, b in zip(answers, other)]
@@ -96,10 +97,10 @@ def lines(ours: Contestant, peer: Contestant) -> list[dict[str, Any]]:
             entry["agreement"] = round(sum(same) / len(same), 4)
             entry["kept"] = [round(sum(who["kept"]) / len(same), 4) for who in (answers[0], other[0])]
         found.append(entry)
-    for name, (one, two) in WORKERS.items():
+    for name, (one, two) in SCALED.items():
         if one in ours.found and two in ours.found:
             walls = [a["wall"] / b["wall"] for a, b in zip(ours.found[one], ours.found[two])]
-            found.append(line(name, "info", median(a["count"] / a["wall"] for a in ours.found[two]), "one worker",
+            found.append(line(name, "info", median(a["count"] / a["wall"] for a in ours.found[two]), one,
                               median(a["count"] / a["wall"] for a in ours.found[one]), median(walls)))  # fmt: skip
     return found
 

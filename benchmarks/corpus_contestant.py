@@ -9,6 +9,7 @@ for that peer.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -18,16 +19,27 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.corpus_pages import many
+from benchmarks.corpus_pages import archive, many
 
 Answer = dict[str, Any]
 MANY = 4000  # documents of the case `clusters`, whose cost is in the passes over all of them
 
 
 def used() -> float:
-    """Processor seconds of this process and of its children that have ended."""
+    """Processor seconds of this process, of its children that have ended, and of every descendant that is alive."""
     found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in found)
+    total = sum(usage.ru_utime + usage.ru_stime for usage in found)
+    about: dict[int, tuple[int, float]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            fields = path.read_text().rpartition(")")[2].split()
+            ticks = sum(map(int, fields[11:15]))  # its own, and its ended children's
+            about[int(path.parent.name)] = (int(fields[1]), ticks / os.sysconf("SC_CLK_TCK"))
+    known = {os.getpid()}
+    while fresh := {pid for pid, (parent, _) in about.items() if parent in known} - known:
+        total += sum(about[pid][1] for pid in fresh)
+        known |= fresh
+    return total
 
 
 def bodies(folder: Path) -> list[str]:
@@ -111,16 +123,19 @@ class Yanmo:
 
     def warc(self, extract: str) -> Answer:
         source = self.create("source", {"type": "warc", "path": str(self.folder / "warc" / "pages.warc.gz"), "extract": extract})
-        from yanmo.corpus.web.extractor import close
-
         started, count = used(), 0
         for shard in source.shards():
             for doc in source.read(shard):
                 count += doc.rejection is None
-        close()  # its child's time is counted when it has ended
         return {"seconds": used() - started, "count": count}
 
-    def whole(self, extract: str, engine: dict[str, Any]) -> Answer:
+    def scaled(self, extract: str, engine: dict[str, Any]) -> Answer:
+        path = self.folder / "many.warc.gz"
+        if not path.exists():
+            archive(path, many(MANY))
+        return self.whole(extract, engine, path)
+
+    def whole(self, extract: str, engine: dict[str, Any], path: Path | None = None) -> Answer:
         """WARC to deduplicated Parquet by a recipe."""
         import time
 
@@ -129,7 +144,7 @@ class Yanmo:
         from yanmo.core.execute import execute
         from yanmo.core.recipe import parse
 
-        stage = {"source": {"type": "warc", "path": str(self.folder / "warc" / "pages.warc.gz"), "extract": extract},
+        stage = {"source": {"type": "warc", "path": str(path or self.folder / "warc" / "pages.warc.gz"), "extract": extract},
                  "steps": [*STEPS.values(), {"type": "minhash_dedup"}], "engine": engine}  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             started, wall = used(), time.perf_counter()
@@ -148,10 +163,12 @@ class Yanmo:
             "extract_quality": lambda: self.warc("quality"),
             "extract_fast": lambda: self.warc("fast"),
         }
+        for tier in ("quality", "fast"):
+            found[f"whole_{tier}_1"] = lambda t=tier: self.whole(t, {"type": "local", "workers": 1})
         for workers in (1, 2):
             for tier in ("quality", "fast"):
-                found[f"whole_{tier}_{workers}"] = lambda t=tier, w=workers: self.whole(t, {"type": "local", "workers": w})
-        found["whole_quality_spark"] = lambda: self.whole("quality", {"type": "spark", "master": "local[2]"})
+                found[f"scaled_{tier}_{workers}"] = lambda t=tier, w=workers: self.scaled(t, {"type": "local", "workers": w})
+        found["scaled_quality_spark"] = lambda: self.scaled("quality", {"type": "spark", "master": "local[2]"})
         return found
 
 

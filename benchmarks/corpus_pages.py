@@ -113,10 +113,16 @@ def write(folder: Path, count: int) -> dict[str, int]:
         handle.writelines(
             json.dumps({"text": body, "id": str(number)}, ensure_ascii=False) + "\n" for number, body in enumerate(bodies)
         )
+    html = archive(folder / "warc" / "pages.warc.gz", bodies)
+    return {"documents": len(bodies), "text_bytes": sum(len(body.encode()) for body in bodies), "html_bytes": html}
+
+
+def archive(path: Path, bodies: list[str]) -> int:
+    """The pages of `bodies` as a web archive, one gzip member each; the bytes of HTML."""
     html = 0
-    with open(folder / "warc" / "pages.warc.gz", "wb") as out:
+    with open(path, "wb") as out:
         for number, body in enumerate(bodies):
             shown = page(body, number)
             html += len(shown.encode())
             out.write(gzip.compress(record(shown, number), 6, mtime=0))
-    return {"documents": len(bodies), "text_bytes": sum(len(body.encode()) for body in bodies), "html_bytes": html}
+    return html

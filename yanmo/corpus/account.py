@@ -11,6 +11,7 @@ from typing import Any
 from yanmo.core.data import Document
 from yanmo.corpus.source import QUARANTINE, Source
 from yanmo.corpus.split import place
+from yanmo.corpus.step import Step
 
 EXAMPLES = 4  # of each source that was kept from, and of each reason
 DUPLICATES = ("duplicate", "near_duplicate")  # reasons whose value is the id of the document that stays
@@ -28,7 +29,7 @@ def unbroken(docs: Iterator[Document]) -> Iterator[Document]:
 class Account:
     """What the corpus amounts to, for the whole, each source and each split; and a few documents of every fate."""
 
-    def __init__(self, sources: list[Source], about: dict[str, dict[str, Any]], steps: Sequence[str] = ()):
+    def __init__(self, sources: list[Source], about: dict[str, dict[str, Any]], steps: Sequence[Step] = ()):
         self.sources, self.about, self.steps, self.seen = sources, about, steps, 0
         self.dropped: dict[str, Counter[str]] = {source.name: Counter() for source in sources}
         self.quarantined: dict[str, Counter[str]] = {source.name: Counter() for source in sources}
@@ -92,7 +93,8 @@ class Account:
             "in": self.seen, "kept": kept,
             "dropped": dict(sorted(dropped.items())), "quarantined": dict(sorted(quarantined.items())),
             "splits": {name: self._amount(lambda source, split, name=name: split == name) for name in splits},
-            "sources": sources, "steps": list(dict.fromkeys(self.steps)),
+            "sources": sources, "steps": list(dict.fromkeys(step.type for step in self.steps)),
+            "reports": [{"step": step.type, **report} for step in self.steps if (report := step.report())],
             "languages": dict(sorted(self.languages.items(), key=lambda item: (-item[1], item[0]))),
             "lengths": {str(low): count for low, count in sorted(self.lengths.items())},
             "scores": {name: {str(low): count for low, count in sorted(found.items())}

@@ -48,6 +48,9 @@ def page(stats: dict[str, Any], examples: dict[tuple[str, str], list[dict[str, A
                  _bars([(f"{low} – {round(float(low) + 0.1, 1)}", count) for low, count in histogram.items()])]  # fmt: skip
     if stats["pii"]:
         body += ["<h2>Personal data found · 个人信息</h2>", _table(("kind · 类别", "found · 发现"), list(stats["pii"].items()))]
+    for report in stats["reports"]:
+        body += [f"<h2>Report of a step · 步骤报告: {escape(str(report['step']))}</h2>",
+                 _table(("", ""), [(str(key), str(value)) for key, value in report.items() if key != "step"])]  # fmt: skip
     clusters = stats["duplicates"]
     if clusters["sizes"]:
         body += ["<h2>Clusters of duplicates · 重复文档簇</h2>", _table(

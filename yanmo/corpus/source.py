@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +24,7 @@ from yanmo.core.messages import text
 from yanmo.core.paths import expand, locate, written
 
 QUARANTINE = "quarantine"  # the step of a rejection that says: this row was never a document
-SHARD_BYTES = 4 << 20
+SHARD_BYTES, LARGEST_SHARD = 1 << 20, 64 << 20
 EXCERPT = 2000  # characters of a quarantined row that are kept
 SPLITS = ("train", "validation", "test")
 ABOUT = ("SOURCE.yaml", "SOURCE.yml", "SOURCE")
@@ -249,8 +249,9 @@ class RowSource(Source):
 
 
 def written_shards(file: Path, size: int, member: str | None = None, *, cut: bool = True) -> list[Shard]:
-    """A file's byte ranges of SHARD_BYTES, the last one longer rather than short; one range where it cannot be cut."""
+    """A file's byte ranges, all about equal: of SHARD_BYTES and more, at most 256 up to 16 GiB; one where it cannot be cut."""
     name = written(file)
-    count = max(size // SHARD_BYTES, 1) if cut else 1
-    return [Shard(name, member, i * SHARD_BYTES, size if i == count - 1 else (i + 1) * SHARD_BYTES,
-                  (size if i == count - 1 else (i + 1) * SHARD_BYTES) - i * SHARD_BYTES) for i in range(count)]  # fmt: skip
+    step = min(max(SHARD_BYTES, size // 256), LARGEST_SHARD)
+    count = max(size // step, 1) if cut else 1
+    edges = [i * size // count for i in range(count + 1)]
+    return [Shard(name, member, start, end, end - start) for start, end in pairwise(edges)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from yanmo.core.config import Part
 from yanmo.core.data import Document, Rejection
@@ -25,6 +26,10 @@ class Step(Part):
     def files(self) -> list[Path]:
         """The user's files that this step reads (lists, examples): the corpus depends on their bytes. Raises DataError."""
         return []
+
+    def report(self) -> dict[str, Any]:
+        """What the corpus's statistics say of this step after its work: flat, and the same in every run. Nothing by default."""
+        return {}
 
     def check(self) -> None:
         """Raises what can be known to be wrong before any work: a library that is missing, a list that cannot be read."""

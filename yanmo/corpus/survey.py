@@ -84,7 +84,7 @@ def survey(sources: Sequence[Source], steps: Sequence[Step], workers: int) -> di
         "dropped": {name: round(count / read, 4) for name, count in fates.most_common()},
         "documents": round(sum(len(bodies) * scale[name] for name, bodies in kept.items())),
         "text_bytes": round(sum(size.values())),
-        "seconds": round(seconds * sum(about["text_bytes"] for about in found) / max(looked_at, 1) / workers, 1),
+        "seconds": round(seconds * sum(about["text_bytes"] for about in found) / max(looked_at, 1) / workers, 3),
         "disk_bytes": round(2 * packed * sum(characters.values())), "texts": texts,
     }  # fmt: skip
 

@@ -25,6 +25,7 @@ from yanmo.corpus.engines.parts import compact
 from yanmo.corpus.page import page
 from yanmo.corpus.source import QUARANTINE, Source
 from yanmo.corpus.split import Split
+from yanmo.corpus.step import Step
 from yanmo.text.language import language as language_of
 
 GROUP_ROWS, GROUP_BYTES = 1000, 8 << 20
@@ -40,10 +41,10 @@ QUARANTINED = pa.schema([("reason", pa.string()), ("value", pa.string()), ("text
 
 
 def write(
-    folder: Path, docs: Iterable[Document], sources: list[Source], split: Split, steps: Sequence[str] = ()
+    folder: Path, docs: Iterable[Document], sources: list[Source], split: Split, steps: Sequence[Step] = ()
 ) -> dict[str, Any]:
-    """Writes a corpus into `folder`, each of its parts whole or not at all; returns what stats.json holds. `steps` are the
-    names of those that the documents went through, in their order."""
+    """Writes a corpus into `folder`, each of its parts whole or not at all; returns what stats.json holds. `steps` are those
+    that the documents went through, in their order."""
     about = {source.name: source.about() for source in sources}
     counts = Account(sources, about, steps)
     tables = {"documents": DOCUMENTS, "dropped": DROPPED, "quarantined": QUARANTINED}

@@ -87,7 +87,7 @@ class CorpusStage(Stage):
                 docs = docs.persist()  # so that another step does not mean another extraction
             docs = apply(self.steps, docs).persist()
             chosen = split.decide(docs, self.validation, sources)
-            stats = writer.write(folder, unbroken(docs.collect()), sources, chosen, [step.type for step in self.steps])
+            stats = writer.write(folder, unbroken(docs.collect()), sources, chosen, self.steps)
             session.sweep()
         if not stats["kept"]:
             reasons = {**stats["quarantined"], **stats["dropped"]}

@@ -32,7 +32,9 @@ def cores() -> int:
 
 
 class LocalEngine(Engine):
-    """`workers`: None is one for each core; 1 works in this process."""
+    """This machine's cores: worker processes, with bounded memory.
+
+    `workers`: None is one for each core; 1 works in this process."""
 
     type: str = "local"
     workers: int | None = Field(default=None, ge=1)

@@ -19,7 +19,9 @@ from yanmo.corpus.source import RowSource, Shard, written_shards
 
 
 class CsvSource(RowSource):
-    """`delimiter`: None is the tabulator for .tsv and the comma for the rest."""
+    """CSV and TSV with a header line: one document a row.
+
+    `delimiter`: None is the tabulator for .tsv and the comma for the rest."""
 
     type: str = "csv"
     delimiter: str | None = None

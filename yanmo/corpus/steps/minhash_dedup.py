@@ -37,7 +37,9 @@ Signed = tuple[int, str, bytes]  # order, id, signature
 
 
 class MinhashDedup(Step):
-    """`tokens` a shingle, `bands` of `rows` minima each; `seed` chooses the permutations."""
+    """Keeps one of documents that are nearly the same, by MinHash.
+
+    `tokens` a shingle, `bands` of `rows` minima each; `seed` chooses the permutations."""
 
     type: str = "minhash_dedup"
     tokens: int = Field(default=5, ge=1, le=100)

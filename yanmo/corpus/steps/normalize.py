@@ -22,7 +22,9 @@ SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f]")  # no-break and typogra
 
 
 class Normalize(Edit):
-    """`blank_lines`: how many may follow each other; `strip`: no blank lines before or behind the text."""
+    """Unicode NFC, line ends, control characters, blank space: one way of writing what looks the same.
+
+    `blank_lines`: how many may follow each other; `strip`: no blank lines before or behind the text."""
 
     type: str = "normalize"
     blank_lines: int = Field(default=1, ge=0)

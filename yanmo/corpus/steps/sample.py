@@ -11,7 +11,9 @@ from yanmo.corpus.step import Filter
 
 
 class Sample(Filter):
-    """`seed` picks another sample of the same size."""
+    """Keeps a fraction of the documents, the same ones in any order.
+
+    `seed` picks another sample of the same size."""
 
     type: str = "sample"
     fraction: float = Field(gt=0, le=1)
