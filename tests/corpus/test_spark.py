@@ -227,6 +227,7 @@ def plans(docs):
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 @pytest.mark.parametrize("targets", [None, 3])
 def test_every_operation_gives_the_rows_of_the_local_engine_in_their_order(spark, bodies, folder, targets):
     with on(LOCAL, folder / "local") as docs:
@@ -244,6 +245,7 @@ def types(row):
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 def test_the_users_session_is_used_and_left_as_it_was(spark, bodies, folder):
     before = {name: spark.conf.get(name) for name in ("spark.sql.adaptive.enabled", "spark.sql.shuffle.partitions", "spark.sql.execution.arrow.maxRecordsPerBatch")}
     with on({**SPARK, "master": "spark://nobody:7077"}, folder / "spark") as docs:
@@ -256,6 +258,7 @@ def test_the_users_session_is_used_and_left_as_it_was(spark, bodies, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 def test_errors_come_back_from_executors(spark, bodies, folder):
     with on(SPARK, folder / "a") as docs:
         with pytest.raises(DataError, match=r"^somewhere: expected this, got that$"):
@@ -272,6 +275,7 @@ def test_errors_come_back_from_executors(spark, bodies, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 def test_an_executor_that_dies_is_an_error_with_a_remedy(spark, bodies, folder):
     with on(SPARK, folder / "a") as docs, pytest.raises(WorkError, match=r"a Spark job: expected an answer, got .* - if memory ran out") as caught:
         list(docs.map(functions.die).collect())
@@ -325,6 +329,7 @@ def mixed(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 def test_the_corpus_is_the_same_to_the_byte(spark, mixed, monkeypatch):
     small_shards(monkeypatch, 8000)
     one, two = corpus(mixed, "one", LOCAL), corpus(mixed, "two", {"type": "local", "workers": 2})
@@ -338,6 +343,7 @@ def test_the_corpus_is_the_same_to_the_byte(spark, mixed, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 @pytest.mark.parametrize(("first", "second"), [(LOCAL, SPARK), (SPARK, LOCAL)])
 def test_one_engine_takes_up_what_the_other_left(spark, bodies, folder, first, second):
     def collected(docs):
@@ -400,6 +406,7 @@ def children(pid: int) -> set[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 def test_a_session_of_our_own_is_quiet_and_leaves_no_process(mixed, monkeypatch):
     small_shards(monkeypatch, 8000)
     expected = outputs(corpus(mixed, "local", LOCAL))
@@ -418,6 +425,7 @@ def test_a_session_of_our_own_is_quiet_and_leaves_no_process(mixed, monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 def test_killed_on_spark_it_goes_on_on_either_engine(mixed, monkeypatch):
     small_shards(monkeypatch, 8000)
     expected = outputs(corpus(mixed, "local", LOCAL))

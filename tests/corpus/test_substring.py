@@ -254,6 +254,7 @@ def test_documents_below_the_length_and_rejected_ones_take_no_part(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 def test_lines_passages_and_items_are_cut_alike_on_spark(folder, monkeypatch):
     rng = random.Random(5)
     shared = [text_of(rng, script, 30) for script in ("en", "zh") for _ in range(4)]

@@ -88,6 +88,7 @@ def test_the_same_bytes_on_any_number_of_workers(place, workers):
     assert hashes(place / f"w{workers}") == hashes(place / "whole")
 
 
+@pytest.mark.spark
 def test_the_same_bytes_on_spark(place):
     done = yanmo("run", "corpus", "--run-dir", "spark", "corpus.engine={type: spark, master: 'local[2]'}", cwd=place)
     assert done.returncode == 0, done.stderr
