@@ -111,6 +111,17 @@ def test_many_ranges_and_merges(bodies, folder, monkeypatch):
     assert max((folder / "small").glob("*-sort/00000.arrow")).is_file()
 
 
+def test_ranges_are_bounded_by_bytes_too(folder):
+    """A few keys with large values (the bands of MinHash) are no smaller a task than many keys with small ones."""
+    rows = [(key % sessions.SECTIONS, (key, bytes(1 << 16))) for key in range(512)]
+    tasks.parts.write_spill(folder / "spill.arrow", iter(rows))
+    found = sessions.ranges([folder / "spill.arrow"])
+    assert [first for first, _, _ in found[1:]] == [last for _, last, _ in found[:-1]]
+    assert sum(held for _, _, held in found) == 512
+    assert max(held for _, _, held in found) * (1 << 16) <= sessions.RANGE_BYTES
+    assert len(found) >= 4
+
+
 def plans(docs):
     words = docs.map(functions.words)
     counts = words.group(functions.head, functions.one, functions.add)

@@ -35,10 +35,10 @@ from yanmo.corpus.engines.tasks import (
 )
 from yanmo.corpus.source import SHARD_BYTES, Shard, Source
 
-FORMAT = 3  # grows when part files of an older version cannot be used
+FORMAT = 4  # grows when part files of an older version cannot be used
 PARTITIONS = 256  # about how many a large input is cut into, within the bounds of
 LARGEST = 64 << 20  # bytes of input in a partition
-RANGE_ROWS = 100_000  # keys that a task holds
+RANGE_ROWS, RANGE_BYTES = 100_000, 8 << 20  # keys that a task holds, and their values
 MERGED = 64  # sorted parts read at once
 SHOWN_BYTES = 2 << 20  # a pass over less than this shows no bar
 
@@ -205,15 +205,19 @@ def partitions(shards: list[tuple[Source, Shard]]) -> Iterator[ReadScan]:
 
 
 def ranges(spills: Sequence[Path]) -> list[tuple[int, int, int]]:
-    """(first, last, rows): sections that follow each other, together about RANGE_ROWS rows."""
-    rows = [0] * SECTIONS
+    """(first, last, rows): sections that follow each other, together about RANGE_ROWS rows or RANGE_BYTES, what comes first."""
+    rows, size = [0] * SECTIONS, [0.0] * SECTIONS
     for path in spills:
-        for index, number in parts.sections(path).items():
+        numbers = parts.sections(path)
+        a_row = path.stat().st_size / (sum(numbers.values()) or 1)
+        for index, number in numbers.items():
             rows[index] += number
+            size[index] += number * a_row
     found, first = [], 0
     for index in range(SECTIONS):
-        held = sum(rows[first : index + 1])
-        if index == SECTIONS - 1 or held + rows[index + 1] > RANGE_ROWS:
+        following = slice(first, index + 2)
+        if index == SECTIONS - 1 or sum(rows[following]) > RANGE_ROWS or sum(size[following]) > RANGE_BYTES:
+            held = sum(rows[first : index + 1])
             if held:
                 found.append((first, index + 1, held))
             first = index + 1
