@@ -20,7 +20,7 @@ from tests.corpus.corpora import read, texts
 from yanmo.core.errors import DataError, RequestError, WorkError
 from yanmo.core.registry import create
 from yanmo.corpus.documents import original
-from yanmo.corpus.formats import compressed
+from yanmo.corpus.formats import compressed, compression
 from yanmo.corpus.formats.compressed import Damage, decoded, opened, resume
 from yanmo.corpus.sources import jsonl
 
@@ -43,7 +43,7 @@ def ending(request):
 def library(request, monkeypatch):
     """Both gzip libraries."""
     if request.param == "zlib":
-        monkeypatch.setattr(compressed, "_igzip", lambda: None)
+        monkeypatch.setattr(compression, "_igzip", lambda: None)
     return request.param
 
 
@@ -82,18 +82,18 @@ def test_a_file_of_several_streams_is_their_content_in_turn(folder, ending, libr
 @pytest.mark.parametrize("padding", [b"\0" * 4, b"\0" * 200_000])
 def test_padding_between_and_behind_streams(ending, library, padding):
     packed = PACK[ending](b"one\n") + padding + PACK[ending](b"two\n") + padding
-    assert everything(decoded(io.BytesIO(packed), compressed.codec_of("a." + ending))) == (b"one\ntwo\n", None)
+    assert everything(decoded(io.BytesIO(packed), compression.codec_of("a." + ending))) == (b"one\ntwo\n", None)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.lists(st.binary(max_size=3000), min_size=1, max_size=5), st.sampled_from(sorted(PACK)), st.integers(1, 5000), st.booleans())
 def test_any_bytes_come_back_however_they_are_read(pieces, ending, size, fast):
-    before = compressed._igzip
+    before = compression._igzip
     if not fast:
-        compressed._igzip = lambda: None
+        compression._igzip = lambda: None
     try:
         packed = b"".join(map(PACK[ending], pieces))
-        codec = compressed.codec_of("a." + ending)
+        codec = compression.codec_of("a." + ending)
         assert everything(decoded(io.BytesIO(packed), codec), size) == (b"".join(pieces), None)
         cut = packed[: len(packed) * 2 // 3]
         found, damage = everything(decoded(io.BytesIO(cut), codec), size)
@@ -101,11 +101,11 @@ def test_any_bytes_come_back_however_they_are_read(pieces, ending, size, fast):
         borders = [sum(len(PACK[ending](piece)) for piece in pieces[: i + 1]) for i in range(len(pieces))]
         assert (damage is None) == (len(cut) in borders)
     finally:
-        compressed._igzip = before
+        compression._igzip = before
 
 
 def test_a_stream_cut_off_anywhere_gives_what_there_was_and_says_so(ending, library):
-    packed, codec = PACK[ending](DATA), compressed.codec_of("a." + ending)
+    packed, codec = PACK[ending](DATA), compression.codec_of("a." + ending)
     for size in (1, 5, 17, 1000, len(packed) // 2, len(packed) - 9, len(packed) - 1):
         handle = decoded(io.BytesIO(packed[:size]), codec)
         found, damage = everything(handle)
@@ -121,7 +121,7 @@ def test_a_stream_cut_off_anywhere_gives_what_there_was_and_says_so(ending, libr
 def test_readline_and_readall_give_first_and_raise_then(ending):
     half = PACK[ending](DATA) + PACK[ending](DATA)[:-10]
     for method in ("readline", "read", "read1"):
-        handle, found = decoded(io.BytesIO(half), compressed.codec_of("a." + ending)), b""
+        handle, found = decoded(io.BytesIO(half), compression.codec_of("a." + ending)), b""
         with pytest.raises(Damage):  # noqa: PT012
             while data := getattr(handle, method)():
                 found += data
@@ -137,7 +137,7 @@ def test_nothing_of_a_small_damaged_stream_is_given(library):
     """A decompressor mostly goes on over damage: what comes out then is not what was written, until a check fails."""
     for ending in PACK:
         for seed in range(10):
-            found, damage = everything(decoded(io.BytesIO(damaged(PACK[ending](DATA), seed)), compressed.codec_of("a." + ending)))
+            found, damage = everything(decoded(io.BytesIO(damaged(PACK[ending](DATA), seed)), compression.codec_of("a." + ending)))
             assert found == b""
             assert damage.reason == f"bad_{NAMES[ending]}"
 
@@ -145,7 +145,7 @@ def test_nothing_of_a_small_damaged_stream_is_given(library):
 def test_a_large_damaged_stream_gives_what_is_well_before(ending):
     rng = random.Random(0)
     many = b"".join(b'{"text": "%s"}\n' % rng.randbytes(60).hex().encode() for _ in range(25_000))
-    found, damage = everything(decoded(io.BytesIO(damaged(PACK[ending](many), 1, 0.8)), compressed.codec_of("a." + ending)), 1 << 16)
+    found, damage = everything(decoded(io.BytesIO(damaged(PACK[ending](many), 1, 0.8)), compression.codec_of("a." + ending)), 1 << 16)
     assert damage.reason == f"bad_{NAMES[ending]}"
     same = next((i for i, (a, b) in enumerate(zip(found, many)) if a != b), len(found))
     assert same > len(many) // 3
@@ -269,7 +269,7 @@ def test_memory_stays_bounded_while_a_bomb_is_read(folder):
 
     for ending in PACK:
         packed = PACK[ending](b"\0" * (60 << 20))
-        handle = decoded(io.BytesIO(packed), compressed.codec_of("a." + ending))
+        handle = decoded(io.BytesIO(packed), compression.codec_of("a." + ending))
         tracemalloc.start()
         assert handle.read(1 << 16)
         for _ in range(300):
@@ -376,4 +376,4 @@ def test_checksums_are_looked_at(library):
     packed = bytearray(gzip.compress(b"abc" * 1000, mtime=0))
     packed[-8] ^= 1
     assert zlib.crc32(b"abc" * 1000) != int.from_bytes(packed[-8:-4], "little")
-    assert everything(decoded(io.BytesIO(packed), compressed.codec_of("a.gz")))[1].reason == "bad_gzip"
+    assert everything(decoded(io.BytesIO(packed), compression.codec_of("a.gz")))[1].reason == "bad_gzip"

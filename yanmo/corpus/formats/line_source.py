@@ -8,7 +8,7 @@ from typing import IO
 from pydantic import Field
 
 from yanmo.core.data import Document, Origin
-from yanmo.corpus.formats import compressed
+from yanmo.corpus.formats import compressed, compression
 from yanmo.corpus.formats.compressed import Damage
 from yanmo.corpus.formats.lines import Numbers, lines
 from yanmo.corpus.source import Shard, Source, written_shards
@@ -31,7 +31,7 @@ class LineSource(Source):
     def shards(self) -> list[Shard]:
         found: list[Shard] = []
         for _, file in self.located():
-            packed = compressed.codec_of(file) is not None
+            packed = compression.codec_of(file) is not None
             found += written_shards(file, file.stat().st_size, file.stem if packed else None, cut=not packed)
         return found
 
@@ -79,7 +79,7 @@ class LineSource(Source):
             raise
 
     def check(self) -> None:
-        compressed.check([file for _, file in self.located()], self.type)
+        compression.check([file for _, file in self.located()], self.type)
         super().check()
 
     def _read(self, line: bytes, origin: Origin) -> Document:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from yanmo.corpus.formats.compressed import MAGIC, Codec
+from yanmo.corpus.formats.compression import MAGIC, Codec
 
 WINDOW = 32 << 10  # compressed bytes given to the decompressor at once
 FIRST = 8 << 10  # the same, of a stream that is likely to be small: what is too much is copied

@@ -22,15 +22,16 @@ from yanmo.core.data import Document, Origin
 from yanmo.core.messages import text
 from yanmo.core.paths import written
 from yanmo.corpus import source
-from yanmo.corpus.formats import compressed, members
-from yanmo.corpus.formats.compressed import FREE, RATIO, Damage, codec_of, decoded, part, with_compressed
+from yanmo.corpus.formats import compression, members
+from yanmo.corpus.formats.compressed import FREE, RATIO, Damage, decoded, part
+from yanmo.corpus.formats.compression import codec_of, with_compressed
 from yanmo.corpus.formats.lines import Numbers
 from yanmo.corpus.formats.members import Gap
 from yanmo.corpus.source import RowSource, Shard
 from yanmo.corpus.sources import jsonl
 from yanmo.corpus.sources import text as texts
 
-TARS = (".tar", ".tgz", ".tbz2", ".tbz", ".txz", ".tzst", *(".tar" + packed for packed in compressed.ENDINGS))
+TARS = (".tar", ".tgz", ".tbz2", ".tbz", ".txz", ".tzst", *(".tar" + packed for packed in compression.ENDINGS))
 LINES = with_compressed(jsonl.ENDINGS)
 TEXTS = with_compressed(texts.ENDINGS)
 
@@ -63,7 +64,7 @@ class ArchiveSource(RowSource):
             yield self.quarantined("", Origin(shard.file, None, 0, 0), "no_text_inside", first)
 
     def check(self) -> None:
-        compressed.check([file for _, file in self.located()], self.type)
+        compression.check([file for _, file in self.located()], self.type)
         super().check()
 
     def expects(self) -> Any:

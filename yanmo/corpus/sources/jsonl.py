@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from yanmo.core.data import Document, Origin
 from yanmo.core.messages import text
-from yanmo.corpus.formats import compressed
+from yanmo.corpus.formats import compression
 from yanmo.corpus.formats.line_source import LineSource
 from yanmo.corpus.source import RowSource
 
@@ -31,7 +31,7 @@ class JsonlSource(LineSource, RowSource):
 
     type: str = "jsonl"
 
-    endings: ClassVar[tuple[str, ...]] = compressed.with_compressed(ENDINGS)
+    endings: ClassVar[tuple[str, ...]] = compression.with_compressed(ENDINGS)
     version: ClassVar[int] = 2
 
     def document_of(self, line: bytes, origin: Origin) -> Document:

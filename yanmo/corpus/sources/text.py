@@ -22,7 +22,7 @@ from pydantic import field_validator
 from yanmo.core.data import Document, Origin, content_id
 from yanmo.core.messages import text
 from yanmo.core.paths import written
-from yanmo.corpus.formats import compressed, encoding, gutenberg
+from yanmo.corpus.formats import compressed, compression, encoding, gutenberg
 from yanmo.corpus.formats.blocks import Coding
 from yanmo.corpus.formats.compressed import Damage
 from yanmo.corpus.formats.encoding import Encoding
@@ -46,7 +46,7 @@ class TextSource(Source):
     blocks: bool | None = None
     gutenberg: bool = True
 
-    endings: ClassVar[tuple[str, ...]] = compressed.with_compressed(ENDINGS)
+    endings: ClassVar[tuple[str, ...]] = compression.with_compressed(ENDINGS)
     version: ClassVar[int] = 2
 
     @field_validator("encoding")
@@ -66,7 +66,7 @@ class TextSource(Source):
         found: list[Shard] = []
         for file in files:
             size = file.stat().st_size
-            packed = compressed.codec_of(file) is not None
+            packed = compression.codec_of(file) is not None
             if packed or not (blocks or size > WHOLE_BYTES):
                 found.append(Shard(written(file), file.stem if packed else None, 0, size, size, whole=not blocks))
             else:
@@ -152,7 +152,7 @@ class TextSource(Source):
         return _Reading(self.encoding, self.gutenberg)
 
     def check(self) -> None:
-        compressed.check([file for _, file in self.located()], self.type)
+        compression.check([file for _, file in self.located()], self.type)
         super().check()
 
     def expects(self) -> Any:

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from yanmo.core.data import Document, Origin
 from yanmo.core.messages import text
-from yanmo.corpus.formats import compressed
+from yanmo.corpus.formats import compression
 from yanmo.corpus.formats.line_source import LineSource
 from yanmo.corpus.formats.parallel import PairSource
 
@@ -29,7 +29,7 @@ class TsvSource(LineSource, PairSource):
     columns: dict[Column, int] = Field(default={"source": 0, "target": 1})
     header: bool = False
 
-    endings: ClassVar[tuple[str, ...]] = compressed.with_compressed((".tsv", ".txt"))
+    endings: ClassVar[tuple[str, ...]] = compression.with_compressed((".tsv", ".txt"))
 
     @field_validator("columns")
     @classmethod

@@ -20,8 +20,8 @@ from pydantic import Field
 
 from yanmo.core.data import Document, Origin, Rejection, content_id
 from yanmo.core.messages import text
-from yanmo.corpus.formats import compressed, warc
-from yanmo.corpus.formats.compressed import Codec, codec_of
+from yanmo.corpus.formats import compression, warc
+from yanmo.corpus.formats.compression import Codec, codec_of
 from yanmo.corpus.formats.streams import Broken, Bytes, Streams
 from yanmo.corpus.source import Shard, Source, written_shards
 from yanmo.corpus.web.pages import Found, PageSource, excerpt
@@ -42,7 +42,7 @@ class RecordSource(Source):
         return [shard for _, file in self.located() for shard in written_shards(file, file.stat().st_size)]
 
     def check(self) -> None:
-        compressed.check([file for _, file in self.located()], self.type)
+        compression.check([file for _, file in self.located()], self.type)
         super().check()
 
     def records(self, shard: Shard) -> Iterator[tuple[str | None, warc.Record] | Document]:
