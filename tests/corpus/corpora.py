@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from yanmo.core.config import Place
 from yanmo.core.console import Console
 from yanmo.core.data import Document
+from yanmo.core.execute import execute
+from yanmo.core.recipe import parse
 from yanmo.core.registry import create
 from yanmo.corpus.dataset import Dataset
 from yanmo.corpus.engines.local import LocalEngine
 from yanmo.corpus.step import apply
 
+OUTPUTS = ("documents", "dropped", "quarantined", "stats.json")
 ENGLISH = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "seven", "wise", "owls", "watch", "from", "an", "old", "oak", "tree", "and", "ships", "sail", "slowly", "past", "the", "harbour", "where", "children", "play", "under", "grey", "clouds", "of", "autumn", "as", "bells", "ring", "in", "distant", "towers", "above", "narrow", "streets"]
 CHINESE = "却说曹操引军追赶刘备至江边见长坂桥上一人横矛立马厉声大喝众皆失色天下大势分久必合合久必分青山依旧在几度夕阳红古今多少事都付笑谈中"
 ODD = ["emoji 👩‍👩‍👧‍👦 and 🏳️‍🌈 flags", "e\u0301tude, nai\u0308ve, A\u030a", "混排 mixed 文字 with ｆｕｌｌ-width，标点！", "नमस्ते दुनिया, שלום, สวัสดีชาวโลก, こんにちは"]  # fmt: skip
@@ -58,6 +63,19 @@ def run(folder: Path, source: Any, steps: list[Any] | None = None, workers: int 
     sources = [create("source", item) for item in (source if isinstance(source, list) else [source])]
     with LocalEngine(workers=workers).session(folder, Console(quiet=True)) as session:
         return list(apply([create("step", step) for step in steps or []], session.read(sources)).collect())
+
+
+def made(source: Any, run: str, **settings: Any) -> Path:
+    """The folder of a finished corpus stage."""
+    stage = {"source": source, **settings}
+    execute(parse({"name": "x", "stages": [{"corpus": stage}]}, Place()), run, console=Console(quiet=True))
+    return Path(run) / "corpus"
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """The hashes of what a corpus stage gives."""
+    paths = [path for name in OUTPUTS for path in ([folder / name] if (folder / name).is_file() else sorted((folder / name).rglob("*")))]
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def dataset(folder: Path, source: Any, workers: int = 1) -> Any:

@@ -3,7 +3,6 @@ other; what is said when Java or pandas is missing, and when an executor fails."
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -20,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.corpus import functions
-from tests.corpus.corpora import chinese, english, small_shards, texts, write_jsonl
+from tests.corpus.corpora import chinese, english, made, outputs, small_shards, texts, write_jsonl
 from tests.corpus.test_engine import alive
 from yanmo.core.config import Place
 from yanmo.core.console import Console
@@ -36,7 +35,6 @@ from yanmo.corpus.engines import spark_work as work
 ROOT = Path(__file__).parents[2]
 SOURCE = {"type": "jsonl", "path": "a.jsonl"}
 STEPS = ["normalize", {"type": "length", "min_chars": 12}, "exact_dedup", "minhash_dedup", {"type": "sample", "fraction": 0.9}]
-OUTPUTS = ("documents", "dropped", "quarantined", "stats.json")
 SPARK = {"type": "spark", "master": "local[2]"}
 
 # ---------------------------------------------------------------------------------------------- what is asked for before work
@@ -287,14 +285,9 @@ def test_an_executor_that_dies_is_an_error_with_a_remedy(spark, bodies, folder):
 
 
 def corpus(source, run: str, engine: dict, steps=STEPS) -> Path:
-    stage = {"source": source, "steps": steps, "engine": engine}
-    execute(parse({"name": "x", "stages": [{"corpus": stage}]}, Place()), run, console=Console(quiet=True))
-    return Path(run) / "corpus"
+    return made(source, run, steps=steps, engine=engine)
 
 
-def outputs(folder: Path) -> dict[str, str]:
-    paths = [path for name in OUTPUTS for path in ([folder / name] if (folder / name).is_file() else sorted((folder / name).rglob("*")))]
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 @pytest.fixture

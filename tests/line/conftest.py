@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,22 @@ def write_data(folder: Path) -> None:
 def yanmo(*arguments: str, cwd: Path, **options) -> subprocess.CompletedProcess:
     environment = {**os.environ, "YANMO_LANG": "en", "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, "-m", "yanmo", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, **options)
+
+
+def killed(*arguments: str, cwd: Path, after: float) -> bool:
+    """Starts the command line in a session of its own and kills all of it `after` seconds; False where it had ended well."""
+    with open(cwd / "errors.txt", "w") as errors:
+        command = [sys.executable, "-m", "yanmo", *arguments, "--quiet"]
+        process = subprocess.Popen(command, cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
+                                   stderr=errors, start_new_session=True)  # fmt: skip
+        try:
+            process.wait(timeout=after)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+    assert process.returncode == 0, (cwd / "errors.txt").read_text()
+    return False
 
 
 @pytest.fixture(scope="session")

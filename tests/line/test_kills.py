@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.line.conftest import TOY, write_data, yanmo
+from tests.line.conftest import TOY, killed, write_data, yanmo
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -35,25 +31,16 @@ def test_killed_at_20_random_moments(tmp_path):
     write_data(tmp_path)
     whole = yanmo("run", "quickstart", *TOY, "--run-dir", "whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
-    command = [sys.executable, "-m", "yanmo", "run", "quickstart", *TOY, "--run-dir", "killed", "--quiet"]
+    command = ["run", "quickstart", *TOY, "--run-dir", "killed"]
     rng, kills, attempts = random.Random(0), 0, 0
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     while kills < 20:
         attempts += 1
-        with open(tmp_path / "errors.txt", "w") as errors:
-            process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True)
-            try:
-                process.wait(timeout=rng.uniform(1.0, 7.0))
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                kills += 1
-                continue
-        assert process.returncode == 0, (tmp_path / "errors.txt").read_text()
-        break  # it finished between two kills
+        if not killed(*command, cwd=tmp_path, after=rng.uniform(1.0, 7.0)):
+            break  # it finished between two kills
+        kills += 1
     assert kills >= 10, "too few kills hit the run to prove anything"
     started = time.monotonic()
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = yanmo(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     print(f"{kills} kills in {attempts} attempts; the last part took {time.monotonic() - started:.0f} s")
     first, second = outputs(tmp_path / "whole"), outputs(tmp_path / "killed")

@@ -7,19 +7,15 @@ import bz2
 import gzip
 import hashlib
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as parquet
 import pytest
 
 from benchmarks.corpus_pages import documents, page, record
-from tests.line.conftest import yanmo
+from tests.line.conftest import killed, yanmo
 from tools.mixed_corpus import chinese, dirty
 from yanmo.corpus.documents import original
 
@@ -96,8 +92,6 @@ def test_the_same_bytes_on_spark(place):
 
 
 def test_killed_at_50_random_moments(place):
-    command = [sys.executable, "-m", "yanmo", "run", "corpus", "--run-dir", "killed", "--quiet"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     rng, kills, rounds = random.Random(1), 0, 0
     while kills < 50:
         rounds += 1
@@ -105,16 +99,7 @@ def test_killed_at_50_random_moments(place):
         if (place / "killed/corpus/manifest.json").exists():  # it got to its end between two kills: once more from the start
             assert hashes(place / "killed") == hashes(place / "whole")
             shutil.rmtree(place / "killed")
-        with open(place / "errors.txt", "w") as errors:
-            process = subprocess.Popen([*command, workers], cwd=place, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True)
-            try:
-                process.wait(timeout=rng.uniform(0.6, 5.0))
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                kills += 1
-                continue
-        assert process.returncode == 0, (place / "errors.txt").read_text()
+        kills += killed("run", "corpus", "--run-dir", "killed", workers, cwd=place, after=rng.uniform(0.6, 5.0))
     done = yanmo("run", "corpus", "--run-dir", "killed", cwd=place)
     assert done.returncode == 0, done.stderr
     print(f"{kills} kills in {rounds} starts")

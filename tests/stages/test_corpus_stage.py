@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.corpus.corpora import small_shards, texts, write_jsonl
+from tests.corpus.corpora import OUTPUTS, made, outputs, small_shards, texts, write_jsonl
 from yanmo.core.config import Place
 from yanmo.core.console import Console
 from yanmo.core.errors import DataError, RecipeError
@@ -24,19 +23,11 @@ from yanmo.core.verify import verify
 from yanmo.corpus import documents
 
 STEPS = ["normalize", {"type": "length", "min_chars": 12}, "exact_dedup", "minhash_dedup"]
-OUTPUTS = ("documents", "dropped", "quarantined", "stats.json")
 BESIDE = ("begun.json", "corpus.html", "cost.json", "manifest.json", "parts")
 
 
 def corpus(source, run: str = "run", steps=STEPS, workers: int = 1, **settings) -> Path:
-    stage = {"source": source, "steps": steps, "engine": {"type": "local", "workers": workers}, **settings}
-    execute(parse({"name": "x", "stages": [{"corpus": stage}]}, Place()), run, console=Console(quiet=True))
-    return Path(run) / "corpus"
-
-
-def outputs(folder: Path) -> dict[str, str]:
-    paths = [path for name in OUTPUTS for path in ([folder / name] if (folder / name).is_file() else sorted((folder / name).rglob("*")))]
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return made(source, run, **{"steps": steps, "engine": {"type": "local", "workers": workers}, **settings})
 
 
 @pytest.fixture

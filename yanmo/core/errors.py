@@ -27,6 +27,8 @@ __all__ = [
     "WorkError", "YanmoError", "nearest",
 ]  # fmt: skip
 
+LISTED = 40  # known names that a message lists
+
 
 class YanmoError(Exception):
     """An error with a place, an expectation, a finding and a remedy; each may be a plain string or a `Text`."""
@@ -102,9 +104,12 @@ class TrainingError(WorkError):
 
 
 def nearest(given: str, known: Iterable[str]) -> Text:
-    """The remedy for a misspelt name: the closest known one, else the list of them."""
+    """The remedy for a misspelt name: the closest known one, else the list of them, of a long one those that are closest."""
     names = sorted(str(name) for name in known)
     close = get_close_matches(str(given), names, n=1, cutoff=0.6)
     if close:
         return text("did you mean '{name}'?", name=close[0])
+    if len(names) > LISTED:
+        likely = get_close_matches(str(given), names, n=8, cutoff=0.0)
+        return text("{count} are known, among them {names}", count=len(names), names=", ".join(likely))
     return text("known: {names}", names=", ".join(names) or "-")

@@ -103,7 +103,7 @@ def tar_entries(handle: IO[bytes], first: int = 0, end: int | None = None, names
                 yield Gap(gap, place + len(block) * last, "no header")
                 gap = None
             elif last and not (ended and empty):
-                yield Gap(place, place + len(block), "no end", truncated=True)
+                yield Gap(place, place + len(block), "no end of the archive", truncated=True)
             if last:
                 return
             ended = empty
