@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from yanmo.core.errors import CorruptError, DataError, nearest
 from yanmo.core.messages import text
 from yanmo.models.base import ModelPart, TextClassifier
-from yanmo.models.families.family import WEIGHTS, needs, read_tensors
+from yanmo.models.families.family import needs
+from yanmo.models.weights.folder import WEIGHTS, read_tensors
 
 Array = NDArray[Any]
 

@@ -28,8 +28,9 @@ from torch import Tensor
 from yanmo.core.errors import CorruptError, DataError
 from yanmo.core.messages import text
 from yanmo.models.base import Inputs, LanguageModel, ModelPart, Output, Reduce, Slots, StateSpec
-from yanmo.models.families.family import WEIGHTS, needs, read_tensors
+from yanmo.models.families.family import needs
 from yanmo.models.kneser_ney import LONGEST_STREAM, Array, Level, count
+from yanmo.models.weights.folder import WEIGHTS, read_tensors
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer

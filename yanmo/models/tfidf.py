@@ -30,7 +30,8 @@ from yanmo.core.config import Settings
 from yanmo.core.errors import CorruptError, DataError
 from yanmo.core.messages import text
 from yanmo.models.base import ModelPart, TextClassifier
-from yanmo.models.families.family import WEIGHTS, needs, read_tensors
+from yanmo.models.families.family import needs
+from yanmo.models.weights.folder import WEIGHTS, read_tensors
 
 Array = NDArray[Any]
 

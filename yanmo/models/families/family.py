@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from yanmo.core.errors import CorruptError, DataError
+from yanmo.core.errors import DataError
 from yanmo.core.messages import Text, text
 from yanmo.models.base import LanguageModel
 from yanmo.models.classifier import Classifier
+from yanmo.models.weights.folder import WEIGHTS, read_tensors
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 Names = dict[str, tuple[str, ...]]  # our parameter → their tensors
 
 
@@ -80,27 +80,6 @@ class Family:
     def ignored(self, names: Names) -> frozenset[str]:
         """Tensors that other programs write beside those that are needed: copies."""
         return frozenset()
-
-
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of a directory, of one file or of those that an index names."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from yanmo.core.files import read_json
-
-    parts = [WEIGHTS]
-    if not (folder / WEIGHTS).is_file() and (folder / INDEX).is_file():
-        parts = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
-    tensors: dict[str, Tensor] = {}
-    for part in parts:
-        if not (folder / part).is_file():
-            raise DataError(str(folder), text("a model directory"), text("no {name} in it", name=part))
-        try:
-            tensors |= load_file(folder / part)
-        except SafetensorError as error:
-            raise CorruptError(str(folder / part), text("a safetensors file"), str(error)) from None
-    return tensors
 
 
 @torch.no_grad()

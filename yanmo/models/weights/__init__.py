@@ -1,0 +1,1 @@
+"""The files that hold a model's numbers: safetensors, checked before they are opened, whole or in shards."""
