@@ -31,6 +31,11 @@ class Inputs:
     documents: Tensor | None = None  # (B, T) int64: which document of the row a token belongs to (packing); None: one
     types: Tensor | None = None  # (B, T) int64: sentence A or B (BERT)
     mask: Tensor | None = None  # (B, T) bool: True where there is a token, False for padding (on the right)
+    # Who sees whom, where it is neither "up to its own position" nor "all": each of them a matter of its objective.
+    order: Tensor | None = None  # (B, T) int64: each position's rank in a factorisation order (XLNet), 0 first; two streams:
+    #                              the content at a position sees ranks up to its own, the query that predicts it only lower
+    #                              ones; equal ranks see each other as content. Padding has the highest ranks of its row
+    prefix: Tensor | None = None  # (B,) int64: the first so many positions see each other both ways, the others are causal
     source: Inputs | None = None  # the encoder's inputs
     embeddings: Tensor | None = None  # (B, T, D) instead of looking tokens up
 
