@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.inference.tiny import KINDS, TEXTS, model, tokenizer
+from tests.inference.tiny import KINDS, RECURRENT, TEXTS, model, tokenizer
 from yanmo.core.errors import RequestError, WorkError
 from yanmo.inference.engine import Engine, Request, gather
 from yanmo.inference.sampling import sampling
@@ -31,7 +31,7 @@ def alone(kind: str) -> list:
     return [Engine(model(kind), TOK, slots=1).complete([request])[0] for request in requests()]
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=dict.fromkeys([*KINDS, *RECURRENT]))
 def kind(request):
     return request.param
 
@@ -143,7 +143,7 @@ def test_ids_that_no_vocabulary_has_are_refused(ids):
         Engine(model("ngram"), TOK).submit(Request(ids, sampling()))
 
 
-@pytest.mark.parametrize("kind", ["ngram", "lstm"])
+@pytest.mark.parametrize("kind", ["ngram", *RECURRENT])
 def test_models_without_a_context_go_on_past_any_length(kind):
     request = Request(prompt("ink " * 300), sampling(max_tokens=300, temperature=1.0, seed=0, ignore_eos=True))
     [found] = Engine(model(kind), TOK, chunk=100).complete([request])

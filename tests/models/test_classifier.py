@@ -6,14 +6,15 @@ import torch
 from yanmo.core.errors import RequestError
 from yanmo.models.base import Inputs, LanguageModel
 from yanmo.models.classifier import Classifier
+from yanmo.models.convolution import CnnModel
 from yanmo.models.recurrent import LstmModel
 from yanmo.models.transformer import TransformerModel
 
 
-@pytest.fixture(params=["transformer", "lstm"])
+@pytest.fixture(params=["transformer", "lstm", "cnn"])
 def classifier(request, tokenizer, rng):
-    part = TransformerModel(depth=2, width=32, heads=2) if request.param == "transformer" else LstmModel(width=32)
-    model = Classifier(part.build(tokenizer, rng, 64), 5)
+    parts = {"transformer": TransformerModel(depth=2, width=32, heads=2), "lstm": LstmModel(width=32), "cnn": CnnModel(dropout=0)}
+    model = Classifier(parts[request.param].build(tokenizer, rng, 64), 5)
     model.initialise(rng)
     return model
 

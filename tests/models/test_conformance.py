@@ -17,6 +17,8 @@ from yanmo.nn.state import DenseSlots
 
 SMALL = {
     "transformer": {"depth": 2, "width": 64, "heads": 2},
+    "rnn": {"depth": 1, "width": 64},
+    "gru": {"depth": 1, "width": 64},
     "lstm": {"depth": 1, "width": 64},
     "ngram": {"order": 4},
 }  # a name that is missing here is tested at its default size

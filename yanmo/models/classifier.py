@@ -1,5 +1,5 @@
-"""A language model with a linear head that labels a text by the hidden state of its last token, which has read all of
-it. Saved, it is what Hugging Face calls a model "for sequence classification"."""
+"""A model with a linear head that labels a text by the hidden state of its last token, which has read all of it, or by
+what the model itself offers for the whole (`pool`: networks that read both ways, convolutions). Saved, it is what Hugging Face calls a model "for sequence classification"."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ class Classifier(nn.Module):
         return self.score(self.pool(inputs)).float()
 
     def pool(self, inputs: Inputs) -> Tensor:
-        """(B, D): the hidden state at each row's last token."""
+        """(B, D): the hidden state at each row's last token, unless the backbone knows better what stands for a row."""
+        own = getattr(self.backbone, "pool", None)
+        if own is not None:
+            return own(inputs)
         hidden = self.backbone.encode(inputs)
         if inputs.mask is None:
             return hidden[:, -1]

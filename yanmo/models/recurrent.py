@@ -1,143 +1,246 @@
-"""An LSTM language model (Hochreiter & Schmidhuber 1997; Sundermeyer et al. 2012): what the Transformer is measured
-against. It remembers a row in two vectors a layer, h and c, however long the row is.
+"""Recurrent language models and classifiers: what the Transformer is measured against. The plain tanh network (Elman
+1990; Mikolov et al. 2010), the GRU (Cho et al. 2014) and the LSTM (Hochreiter & Schmidhuber 1997; Sundermeyer et al.
+2012). A row is remembered in one vector a layer, h, the LSTM's in two, h and c, however long the row is.
 
 `depth` is the number of layers, two where nothing is said. The width follows from the dial that `complete` is given: its
 layers get as many weights as the blocks of a Transformer of that depth, 12 · 64² · dial³. What goes in and what comes out
 is normalised (RMSNorm): a tied embedding is small, as its other use is to give logits, and gates hardly move on inputs
 so small.
 
-Documents packed in one row must not leak into each other: the state starts fresh where a document begins. torch's LSTM
-has no such border, so a row is cut there, and the pieces of all rows, sorted by their lengths, go through it as one
-`PackedSequence`: no step is computed twice or for padding, and the longest piece, not the row, sets how many steps
+Documents packed in one row must not leak into each other: the state starts fresh where a document begins. torch's
+layers have no such border, so a row is cut there, and the pieces of all rows, sorted by their lengths, go through them as
+one `PackedSequence`: no step is computed twice or for padding, and the longest piece, not the row, sets how many steps
 follow one another. Right padding is left out the same way. Rows without borders and padding take the plain path.
+
+`bidirectional` is for labelling texts alone: half of the width reads forwards, half backwards, and what stands for the
+text is the one half at its last token beside the other at its first. Training through rows that follow one another
+(truncated back-propagation through time) hands in `models/carried.py` as slots.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from yanmo.models.base import Inputs, LanguageModel, ModelPart, Slots, StateSpec
+from yanmo.core.errors import RequestError
+from yanmo.core.messages import text
+from yanmo.models.base import Inputs, LanguageModel, ModelPart, Output, Slots, StateSpec
+from yanmo.nn.heads import Reduce
 from yanmo.nn.init import embedding, fill, linear
 from yanmo.nn.norm import RMSNorm
 
 DIAL, LAYERS, EPS = 6, 2, 1e-6
 
 
-class LstmModel(ModelPart):
-    """An LSTM language model; `depth` is the dial for its size."""
+class RecurrentModel(ModelPart):
+    """The settings that the three cells share."""
 
-    type: str = "lstm"
+    cell: ClassVar[type[nn.RNNBase]]
+    module: ClassVar[type[Recurrent]]
+    gates: ClassVar[int]  # matrices side by side, for what is read and for what is remembered
+
     depth: int | None = Field(None, ge=1)
     width: int | None = Field(None, ge=1)
     tie: bool = True
     dropout: float = Field(0.0, ge=0, lt=1)
+    bidirectional: bool = Field(False, description="reads both ways: for 'finetune' alone")
 
-    def complete(self, depth: int | None = None, context: int | None = None) -> LstmModel:
+    @model_validator(mode="after")
+    def _halves(self) -> RecurrentModel:
+        if self.bidirectional and self.width is not None and self.width % 2:
+            raise ValueError(str(text("an even width to read both ways, not {width}", width=self.width)))
+        return self
+
+    def complete(self, depth: int | None = None, context: int | None = None) -> RecurrentModel:
         """The same settings with every size filled in. `depth` is that of the Transformer whose weights this equals in
         number; `context` bounds nothing here."""
         layers = self.depth or LAYERS
-        width = 32 * max(1, round(math.sqrt(12 * 64**2 * (depth or DIAL) ** 3 / (8 * layers)) / 32))
+        weights = 12 * 64**2 * (depth or DIAL) ** 3
+        width = 32 * max(1, round(math.sqrt(weights / (self._squares * layers)) / 32))
         return self.model_copy(update={"depth": layers, "width": self.width or width})
+
+    @property
+    def _squares(self) -> float:
+        """A layer's weights in squares of the width: each half of a bidirectional one reads all and remembers its own."""
+        return self.gates * (1.5 if self.bidirectional else 2)
 
     def parameters(self, vocabulary: int) -> int:
         """How many numbers the model has; a tied head counts once."""
         p: Any = self.complete()
-        return p.depth * (8 * p.width**2 + 8 * p.width) + 2 * p.width + vocabulary * p.width * (1 if p.tie else 2)
+        layer = int(self._squares * p.width**2) + 2 * self.gates * p.width
+        return p.depth * layer + 2 * p.width + vocabulary * p.width * (1 if p.tie else 2)
 
     def flops(self, vocabulary: int, context: int) -> float:
         """Floating-point operations to train on one token: 6 per weight of a matrix product."""
         p: Any = self.complete()
-        return 6.0 * (p.depth * 8 * p.width**2 + vocabulary * p.width)
+        return 6.0 * (p.depth * self._squares * p.width**2 + vocabulary * p.width)
 
-    def build(self, tokenizer: Any, rng: torch.Generator, context: int | None = None) -> Lstm:
-        model = Lstm(self.complete(), tokenizer.size)
+    def build(self, tokenizer: Any, rng: torch.Generator, context: int | None = None) -> Recurrent:
+        model = self.module(self.complete(), tokenizer.size)
         model.initialise(rng)
         return model
 
 
-class Lstm(LanguageModel):
+class Recurrent(LanguageModel):
     """The module. `part` is complete; parameters are empty until `initialise` or loading fills them."""
 
-    family = "yanmo_lstm"
     context = None
+    cell: ClassVar[str]  # the attribute that holds torch's layers, and so the beginning of their tensors' names
+    remembered: ClassVar[tuple[str, ...]] = ("hidden",)
 
-    def __init__(self, part: LstmModel, vocabulary: int):
+    def __init__(self, part: RecurrentModel, vocabulary: int):
         super().__init__()
         part = part.complete()
         sizes: Any = part
         self.part, self.vocabulary, self.width = part, vocabulary, sizes.width
         self.embedding = embedding(vocabulary, sizes.width)
         self.embedding_norm = RMSNorm(sizes.width, EPS)
-        dropout = part.dropout if sizes.depth > 1 else 0.0
-        shape = {"input_size": sizes.width, "hidden_size": sizes.width, "num_layers": sizes.depth}
-        self.lstm = nn.LSTM(**shape, batch_first=True, dropout=dropout, device="meta").to_empty(device="cpu")
+        self.size = sizes.width // 2 if part.bidirectional else sizes.width  # of what one direction remembers
+        shape = {"input_size": sizes.width, "hidden_size": self.size, "num_layers": sizes.depth,
+                 "dropout": part.dropout if sizes.depth > 1 else 0.0, "bidirectional": part.bidirectional}  # fmt: skip
+        setattr(self, self.cell, part.cell(**shape, batch_first=True, device="meta").to_empty(device="cpu"))  # type: ignore[call-arg]
         self.norm = RMSNorm(sizes.width, EPS)
-        for name, parameter in self.lstm.named_parameters():
+        for name, parameter in self.layers.named_parameters():
             if name.startswith("weight"):
-                parameter.pieces = (sizes.width,) * 4  # type: ignore[attr-defined]  # the four gates: as in `linear`
+                parameter.pieces = (self.size,) * part.gates  # type: ignore[attr-defined]  # as in `linear`
         self.head = None if part.tie else linear(sizes.width, vocabulary)
+        if part.bidirectional:
+            self.kind = "encoder"  # type: ignore[misc]  # of this model: its positions see those behind them
+
+    @property
+    def layers(self) -> nn.RNNBase:
+        """torch's layers."""
+        return getattr(self, self.cell)
 
     def initialise(self, rng: torch.Generator) -> None:
-        """Matrices normal with variance 1/width, so that the gates' inputs keep the scale of what they read; forget gates
-        open (bias 1, Jozefowicz et al. 2015)."""
-        width = self.width
-        assert width is not None
+        """Matrices normal with variance 1/width, so that the gates' inputs keep the scale of what they read."""
         for name, parameter in self.named_parameters():
-            if name.startswith("lstm.weight"):
-                fill(parameter, 1 / math.sqrt(width), rng)
-            elif name.startswith("lstm.bias"):
+            if name.startswith(f"{self.cell}.weight"):
+                fill(parameter, 1 / math.sqrt(self.size if "_hh_" in name else self.width or 1), rng)
+            elif name.startswith(f"{self.cell}.bias"):
                 nn.init.zeros_(parameter)
                 if "bias_ih" in name:
-                    nn.init.ones_(parameter[width : 2 * width])  # input, forget, cell, output
+                    self.open(parameter)
             elif parameter.ndim == 1:
                 nn.init.ones_(parameter)  # the norms
-            else:
-                fill(parameter, 0.02, rng)
+            else:  # logits of a standard deviation of 0.4 at most, as what comes out has length √width
+                fill(parameter, min(0.02, 0.4 / math.sqrt(self.width or 1)), rng)
+
+    def open(self, bias: Tensor) -> None:
+        """Biases that begin at 1, so that a fresh cell remembers; the tanh network has no gate to open."""
 
     def state(self) -> dict[str, StateSpec]:
-        assert self.width is not None
-        spec = StateSpec((self.lstm.num_layers, self.width), self.embedding.weight.dtype, per_token=False)
-        return {"hidden": spec, "cell": spec}
+        if self.part.bidirectional:
+            return {}
+        spec = StateSpec((self.layers.num_layers, self.size), self.embedding.weight.dtype, per_token=False)
+        return dict.fromkeys(self.remembered, spec)
+
+    def forward(
+        self, inputs: Inputs, slots: Slots | None = None, *, select: Tensor | None = None, reduce: Reduce | None = None
+    ) -> Output:
+        if self.part.bidirectional:
+            raise RequestError(text("{model} that reads both ways", model=self.cell), text("a task that labels texts"),
+                               text("the next token asked for, which it has read"), text("leave out 'bidirectional'"))  # fmt: skip
+        return super().forward(inputs, slots, select=select, reduce=reduce)
 
     def encode(self, inputs: Inputs, slots: Slots | None = None) -> Tensor:
+        """(B, T, D). The row goes on from `slots` and leaves its state there; without gradients unless they keep them."""
+        return self._read(inputs, slots)[0]
+
+    def pool(self, inputs: Inputs) -> Tensor:
+        """(B, D) for a classifier: what the last step of each direction has of a row, normalised as hidden states are."""
+        out, hidden = self._read(inputs, None)
+        if self.part.bidirectional:
+            return self.norm(hidden[-2:].transpose(0, 1).flatten(1))
+        last = [-1] * len(out) if inputs.mask is None else inputs.mask.sum(1).clamp(min=1) - 1
+        return out[torch.arange(len(out), device=out.device), last]
+
+    def _read(self, inputs: Inputs, slots: Slots | None) -> tuple[Tensor, Tensor]:
+        """The hidden states (B, T, D), and h (layers · directions, B, size) after each row."""
+        assert slots is None or not self.part.bidirectional, "what reads both ways cannot go on from what it has read"
         x = self.embedding(inputs.tokens) if inputs.embeddings is None else inputs.embeddings
         x = F.dropout(self.embedding_norm(x), self.part.dropout, self.training)
         if slots is None:
-            h = c = x.new_zeros(self.lstm.num_layers, x.shape[0], x.shape[2])
+            count = self.layers.num_layers * (2 if self.part.bidirectional else 1)
+            state = (x.new_zeros(count, x.shape[0], self.size),) * len(self.remembered)
         else:
-            h, c = (slots.read(name).to(x.dtype).transpose(0, 1).contiguous() for name in ("hidden", "cell"))
+            state = tuple(slots.read(name).to(x.dtype).transpose(0, 1).contiguous() for name in self.remembered)
         # float32 on a CPU: its bfloat16 LSTM is many times slower wherever the shapes change, as pieces do
         with torch.autocast(x.device.type, enabled=x.device.type != "cpu" and torch.is_autocast_enabled(x.device.type)):
             if inputs.mask is None and inputs.documents is None:
-                out, (h, c) = self.lstm(x, (h, c))
+                out, state = self._run(x, state)
             else:
-                out, h, c = self._pieces(x, h, c, inputs)
+                out, state = self._pieces(x, state, inputs)
         if slots is not None:
-            slots.write("hidden", h.transpose(0, 1))
-            slots.write("cell", c.transpose(0, 1))
-        return F.dropout(self.norm(out), self.part.dropout, self.training)
+            for name, value in zip(self.remembered, state, strict=True):
+                slots.write(name, value.transpose(0, 1))
+        return F.dropout(self.norm(out), self.part.dropout, self.training), state[0]
 
-    def _pieces(self, x: Tensor, h: Tensor, c: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
-        """Runs x (B, T, D) piece by piece. h and c (layers, B, D) are each row's before its first and after its last
+    def _run(self, x: Any, state: tuple[Tensor, ...]) -> tuple[Any, tuple[Tensor, ...]]:
+        """torch's layers, whose state is a pair or a tensor."""
+        out, after = self.layers(x, state if len(state) > 1 else state[0])
+        return out, after if len(state) > 1 else (after,)
+
+    def _pieces(self, x: Tensor, state: tuple[Tensor, ...], inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Runs x (B, T, D) piece by piece. `state` (layers, B, size) is each row's before its first and after its last
         token; a row of nothing but padding keeps its own."""
         cut = Pieces.of(inputs.mask, inputs.documents, x.shape[:2], x.device)
         out = torch.zeros_like(x).view(-1, x.shape[2])
         if len(cut.order):
-            begun = [torch.where(cut.first[:, None], state[:, cut.row], 0.0) for state in (h, c)]
+            begun = tuple(torch.where(cut.first[:, None], value[:, cut.row], 0.0) for value in state)
             packed = PackedSequence(x.reshape(-1, x.shape[2])[cut.order], cut.sizes)
-            read, (new_h, new_c) = self.lstm(packed, tuple(begun))
+            read, ended = self._run(packed, begun)
             out = out.to(read.data.dtype).index_copy(0, cut.order, read.data)
-            h, c = (state.index_copy(1, cut.row[cut.last], new[:, cut.last].to(state.dtype))
-                    for state, new in ((h, new_h), (c, new_c)))  # fmt: skip
-        return out.view(x.shape), h, c
+            state = tuple(value.index_copy(1, cut.row[cut.last], new[:, cut.last].to(value.dtype))
+                          for value, new in zip(state, ended, strict=True))  # fmt: skip
+        return out.view(x.shape), state
+
+
+class Rnn(Recurrent):
+    family, cell = "yanmo_rnn", "rnn"
+
+
+class Gru(Recurrent):
+    family, cell = "yanmo_gru", "gru"
+
+    def open(self, bias: Tensor) -> None:
+        nn.init.ones_(bias[self.size : 2 * self.size])  # reset, update, new: an update gate near 1 keeps what there is
+
+
+class Lstm(Recurrent):
+    family, cell, remembered = "yanmo_lstm", "lstm", ("hidden", "cell")
+
+    def open(self, bias: Tensor) -> None:
+        """Forget gates (Jozefowicz et al. 2015)."""
+        nn.init.ones_(bias[self.size : 2 * self.size])  # input, forget, cell, output
+
+
+class RnnModel(RecurrentModel):
+    """A recurrent network of tanh units; `depth` is the dial for its size."""
+
+    cell, module, gates = nn.RNN, Rnn, 1
+    type: str = "rnn"
+
+
+class GruModel(RecurrentModel):
+    """A network of gated recurrent units; `depth` is the dial for its size."""
+
+    cell, module, gates = nn.GRU, Gru, 3
+    type: str = "gru"
+
+
+class LstmModel(RecurrentModel):
+    """An LSTM language model; `depth` is the dial for its size."""
+
+    cell, module, gates = nn.LSTM, Lstm, 4
+    type: str = "lstm"
 
 
 @dataclass

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from yanmo.core.config import Place, build
 from yanmo.core.errors import DataError, RecipeError
 from yanmo.models.base import LanguageModel
+from yanmo.models.convolution import Cnn, CnnModel
 from yanmo.models.families.family import Family, Names, needs
-from yanmo.models.recurrent import Lstm, LstmModel
+from yanmo.models.recurrent import Gru, GruModel, Lstm, LstmModel, Rnn, RnnModel
 from yanmo.models.transformer import Transformer, TransformerModel
 
 
@@ -43,8 +44,42 @@ class TransformerFamily(NativeFamily):
     model_type, part, module = "yanmo_transformer", TransformerModel, Transformer
 
 
-class LstmFamily(NativeFamily):
+class RecurrentFamily(NativeFamily):
+    """Recurrent networks; their settings stand in config.json as they always did."""
+
+    def config(self, model: Any) -> dict[str, Any]:
+        config = super().config(model)
+        if not model.part.bidirectional:
+            del config["settings"]["bidirectional"]  # a setting only of those that only label
+        return config
+
+
+class RnnFamily(RecurrentFamily):
+    """The tanh network, under our own names."""
+
+    causal, labels = "YanmoRnnForCausalLM", "YanmoRnnForSequenceClassification"
+    model_type, part, module = "yanmo_rnn", RnnModel, Rnn
+
+
+class GruFamily(RecurrentFamily):
+    """The GRU, under our own names."""
+
+    causal, labels = "YanmoGruForCausalLM", "YanmoGruForSequenceClassification"
+    model_type, part, module = "yanmo_gru", GruModel, Gru
+
+
+class LstmFamily(RecurrentFamily):
     """The LSTM, under our own names."""
 
     causal, labels = "YanmoLstmForCausalLM", "YanmoLstmForSequenceClassification"
     model_type, part, module = "yanmo_lstm", LstmModel, Lstm
+
+
+class CnnFamily(NativeFamily):
+    """Convolutions over words, which only label texts."""
+
+    causal, labels = "YanmoCnnModel", "YanmoCnnForSequenceClassification"
+    model_type, part, module = "yanmo_cnn", CnnModel, Cnn
+
+    def build(self, config: dict[str, Any], place: str, head: bool) -> LanguageModel:
+        return super().build(config, place, head=True)  # there is no language head, so none to leave out
