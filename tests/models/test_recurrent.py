@@ -182,7 +182,7 @@ def test_both_ways_every_token_is_read_in_both_directions_and_padding_in_none(bo
 
 
 def test_both_ways_is_for_labels_alone(both, tokenizer):
-    with pytest.raises(RequestError, match="labels texts.*leave out 'bidirectional'"):
+    with pytest.raises(RequestError, match=r"labels texts.*leave out 'bidirectional'"):
         both.backbone(Inputs(draw(tokenizer, 1, 4)))
     assert both.backbone.kind != "causal"
     with pytest.raises(RecipeError, match="an even width"):

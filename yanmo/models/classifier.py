@@ -1,5 +1,6 @@
 """A model with a linear head that labels a text by the hidden state of its last token, which has read all of it, or by
-what the model itself offers for the whole (`pool`: networks that read both ways, convolutions). Saved, it is what Hugging Face calls a model "for sequence classification"."""
+what the model itself offers for the whole (`pool`: networks that read both ways, convolutions). Saved, it is what
+Hugging Face calls a model "for sequence classification"."""
 
 from __future__ import annotations
 

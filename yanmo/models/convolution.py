@@ -12,6 +12,7 @@ many times faster than what reads token by token.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -40,7 +41,7 @@ class CnnModel(ModelPart):
     @field_validator("widths")
     @classmethod
     def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if value[0] < 1 or any(a >= b for a, b in zip(value, value[1:])):
+        if value[0] < 1 or any(a >= b for a, b in pairwise(value)):
             raise ValueError(str(text("widths of at least 1 that rise, such as [3, 4, 5]")))
         return value
 

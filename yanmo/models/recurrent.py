@@ -105,14 +105,14 @@ class Recurrent(LanguageModel):
         self.size = sizes.width // 2 if part.bidirectional else sizes.width  # of what one direction remembers
         shape = {"input_size": sizes.width, "hidden_size": self.size, "num_layers": sizes.depth,
                  "dropout": part.dropout if sizes.depth > 1 else 0.0, "bidirectional": part.bidirectional}  # fmt: skip
-        setattr(self, self.cell, part.cell(**shape, batch_first=True, device="meta").to_empty(device="cpu"))  # type: ignore[call-arg]
+        setattr(self, self.cell, part.cell(**shape, batch_first=True, device="meta").to_empty(device="cpu"))
         self.norm = RMSNorm(sizes.width, EPS)
         for name, parameter in self.layers.named_parameters():
             if name.startswith("weight"):
                 parameter.pieces = (self.size,) * part.gates  # type: ignore[attr-defined]  # as in `linear`
         self.head = None if part.tie else linear(sizes.width, vocabulary)
         if part.bidirectional:
-            self.kind = "encoder"  # type: ignore[misc]  # of this model: its positions see those behind them
+            self.kind = "encoder"  # of this model: its positions see those behind them
 
     @property
     def layers(self) -> nn.RNNBase:
@@ -147,7 +147,7 @@ class Recurrent(LanguageModel):
     ) -> Output:
         if self.part.bidirectional:
             raise RequestError(text("{model} that reads both ways", model=self.cell), text("a task that labels texts"),
-                               text("the next token asked for, which it has read"), text("leave out 'bidirectional'"))  # fmt: skip
+                               text("the next token asked for"), text("leave out 'bidirectional'"))  # fmt: skip
         return super().forward(inputs, slots, select=select, reduce=reduce)
 
     def encode(self, inputs: Inputs, slots: Slots | None = None) -> Tensor:
