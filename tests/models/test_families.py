@@ -14,10 +14,14 @@ from yanmo.nn.state import DenseSlots
 
 SIZES = {"depth": 3, "width": 48, "heads": 4, "kv_heads": 2, "head_size": 16, "mlp_width": 80}
 CASES = {
-    "Qwen3ForCausalLM": {"rope_theta": 50_000.0},
-    "Qwen3ForCausalLM untied": {"tie": False, "norm_eps": 1e-5},
+    "Qwen3ForCausalLM": {"position": {"type": "rotary", "theta": 50_000.0}},
+    "Qwen3ForCausalLM untied": {"tie": False, "norm": {"type": "rms", "eps": 1e-5}},
     "LlamaForCausalLM": {"qk_norm": False},
-    "LlamaForCausalLM untied": {"qk_norm": False, "tie": False, "kv_heads": 4, "rope_theta": 500.0},
+    "LlamaForCausalLM yarn": {"qk_norm": False, "position": {"type": "rotary", "scaling": {"type": "yarn", "factor": 4.0, "trained": 16}}},
+    "LlamaForCausalLM llama3": {"qk_norm": False, "position": {"type": "rotary", "scaling": {"type": "llama3", "factor": 4.0, "trained": 16}}},
+    "LlamaForCausalLM linear": {"qk_norm": False, "position": {"type": "rotary", "scaling": {"type": "linear", "factor": 3.0}}},
+    "Qwen2ForCausalLM": {"qk_norm": False, "bias": "qkv"},
+    "LlamaForCausalLM untied": {"qk_norm": False, "tie": False, "kv_heads": 4, "position": {"type": "rotary", "theta": 500.0}},
 }
 
 
@@ -137,8 +141,9 @@ def test_we_open_what_transformers_saves(name, tie, hf, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "rope_scaling: expected one of None"),
-        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1.0}}, "rope_parameters: rope_type: expected one of default"),
+        ({"rope_parameters": {"rope_type": "longrope", "factor": 4.0}}, "rope_parameters: expected one of default, linear"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "mscale": 1.0}}, "mscale: expected one of None"),
+        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1.0}}, "rope_parameters: expected a 'factor', got none"),
         ({"attention_bias": True}, "attention_bias: expected one of False, got True"),
         ({"hidden_act": "gelu"}, "hidden_act: expected one of silu, swish, got gelu"),
         ({"use_sliding_window": True}, "use_sliding_window: expected one of False, got True"),

@@ -16,7 +16,7 @@ SHAPES = [
     {},
     {"qk_norm": False, "tie": False},
     {"mlp": "relu2"},
-    {"kv_heads": 4, "rope_theta": 500.0},
+    {"kv_heads": 4, "position": {"type": "rotary", "theta": 500.0}},
 ]
 
 
@@ -63,7 +63,7 @@ def test_flops_are_six_a_weight_and_attention(tokenizer):
         ({"depth": 4, "kv_heads": 3}, "'kv_heads' that divide the 4 heads, not 3"),
         ({"head_size": 5}, "an even head size"),
         ({"depth": 0}, "a number of at least 1"),
-        ({"mlp": "gelu"}, "one of 'swiglu', 'relu2'"),
+        ({"mlp": "gelo"}, "did you mean 'gelu'?"),
         ({"widht": 64}, "did you mean 'width'?"),
     ],
 )

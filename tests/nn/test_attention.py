@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from yanmo.core.errors import RequestError
 from yanmo.models.base import StateSpec
 from yanmo.nn.attention import attend
 from yanmo.nn.state import DenseSlots
@@ -94,7 +93,97 @@ def test_slots_chunk_by_chunk_equal_the_whole_row(rows):
         torch.testing.assert_close(got[b, :length], want[b, :length])
 
 
-@pytest.mark.parametrize("name", ["bias", "sinks", "memory", "window", "softcap"])
-def test_what_is_not_supported_is_never_dropped(name):
-    with pytest.raises(RequestError, match=name):
-        call(*qkv(), **{name: 1})
+DOCUMENTS = torch.tensor([[0, 0, 0, 1, 1, 1, 1]]).expand(B, T)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("window", "sinks"), [(1, 0), (3, 0), (2, 1), (2, 2), (9, 1)])
+def test_a_window_shows_what_is_near_and_the_first_of_the_document(window, sinks, packed):
+    q, k, v = qkv()
+    documents = DOCUMENTS if packed else None
+    begin = [0, 0, 0, 3, 3, 3, 3] if packed else [0] * T
+
+    def sees(b, t, s):
+        return s <= t and begin[s] == begin[t] and (t - s < window or s - begin[s] < sinks)
+
+    torch.testing.assert_close(call(q, k, v, window=window, sinks=sinks, documents=documents), plain(q, k, v, sees))
+
+
+@pytest.mark.parametrize(("window", "sinks"), [(2, 0), (2, 1), (3, 2), (9, 0)])
+def test_a_window_over_slots_is_that_of_the_whole_row(window, sinks):
+    q, k, v = qkv()
+    want = plain(q, k, v, lambda b, t, s: s <= t and (t - s < window or s < sinks))
+    slots = DenseSlots({f"{n}.0": StateSpec((K, D), torch.float32, True) for n in ("keys", "values")}, B, T)
+    got = []
+    for begin, end in ((0, 3), (3, 4), (4, 7)):
+        got.append(call(q[:, begin:end], k[:, begin:end], v[:, begin:end], layer=0, slots=slots, window=window, sinks=sinks))
+        slots.advance(end - begin)
+    torch.testing.assert_close(torch.cat(got, 1), want)
+
+
+def test_sinks_without_a_window_are_our_mistake():
+    with pytest.raises(AssertionError, match="sinks"):
+        call(*qkv(), sinks=1)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_prefix_is_seen_both_ways(packed):
+    q, k, v = qkv()
+    prefix, documents = torch.tensor([3, 0, 5]), DOCUMENTS if packed else None
+    want = plain(q, k, v, lambda b, t, s: (s <= t or s < prefix[b]) and (not packed or documents[b, s] == documents[b, t]))
+    torch.testing.assert_close(call(q, k, v, prefix=prefix, documents=documents), want)
+
+
+def test_a_prefix_does_not_show_padding():
+    q, k, v = qkv()
+    mask = torch.arange(T) < torch.tensor([[7], [3], [5]])
+    prefix = torch.tensor([4, 5, 5])
+    want = plain(q, k, v, lambda b, t, s: s == t or (mask[b, s] and (s <= t or s < prefix[b])))
+    torch.testing.assert_close(call(q, k, v, prefix=prefix, mask=mask)[mask], want[mask])
+
+
+def test_two_streams_see_ranks_up_to_and_below_their_own():
+    _, k, v = qkv()
+    q = draw(2 * B, T, H, D, seed=4)
+    order = torch.stack([torch.randperm(T, generator=torch.Generator().manual_seed(row)) for row in range(B)])
+    got = call(q, k, v, causal=False, order=order)
+    content = plain(q[:B], k, v, lambda b, t, s: order[b, s] <= order[b, t])
+    query = plain(q[B:], k, v, lambda b, t, s: order[b, s] < order[b, t] or (order[b, t] == 0 and s == t))
+    torch.testing.assert_close(got, torch.cat([content, query]))
+
+
+def test_another_text_is_seen_whole_but_for_its_padding():
+    q, k, v = draw(B, 4, H, D), *qkv()[1:]
+    mask = torch.arange(T) < torch.tensor([[7], [3], [5]])
+    torch.testing.assert_close(call(q, k, v, causal=False, mask=mask), plain(q, k, v, lambda b, t, s: mask[b, s]))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_bias_is_added_to_the_scores(packed):
+    q, k, v = qkv()
+    bias, documents = draw(1, H, T, T, seed=9), DOCUMENTS if packed else None
+    got = call(q, k, v, bias=bias, documents=documents)
+    grown = [x.repeat_interleave(H // K, 2).transpose(1, 2) for x in (k, v)]
+    scores = q.transpose(1, 2) @ grown[0].mT / math.sqrt(D) + bias
+    seen = torch.ones(T, T).tril().bool() if documents is None else (documents[0][:, None] == documents[0]).tril()
+    want = (scores.masked_fill(~seen, -math.inf).softmax(-1) @ grown[1]).transpose(1, 2)
+    torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("slotted", [False, True])
+def test_a_softcap_bounds_the_scores(slotted):
+    q, k, v = qkv()
+    q = 20 * q
+    grown = [x.repeat_interleave(H // K, 2).transpose(1, 2) for x in (k, v)]
+    scores = 5 * torch.tanh(q.transpose(1, 2) @ grown[0].mT * 0.3 / 5)
+    want = (scores.masked_fill(~torch.ones(T, T).tril().bool(), -math.inf).softmax(-1) @ grown[1]).transpose(1, 2)
+    if not slotted:
+        torch.testing.assert_close(call(q, k, v, softcap=5.0, scale=0.3), want)
+        return
+    slots = DenseSlots({f"{n}.0": StateSpec((K, D), torch.float32, True) for n in ("keys", "values")}, B, T)
+    got = []
+    for at in range(T):
+        one = slice(at, at + 1)
+        got.append(call(q[:, one], k[:, one], v[:, one], layer=0, slots=slots, softcap=5.0, scale=0.3))
+        slots.advance(1)
+    torch.testing.assert_close(torch.cat(got, 1), want)

@@ -93,7 +93,7 @@ def stop_after(job, steps):
 def test_dropout_too_goes_on_where_it_was(job, weights):
     def made(name):
         chosen = job(name, steps=6, checkpoint_every=2)
-        for block in chosen.model.blocks:
+        for block in chosen.model.stack.blocks:
             block.dropout = 0.3
         return chosen
 

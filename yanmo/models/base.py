@@ -85,7 +85,7 @@ class Slots(Protocol):
 class LanguageModel(nn.Module):
     """A distribution over the next token. Causal kinds see positions up to their own, masked kinds the whole row."""
 
-    kind: ClassVar[str] = "causal"  # or "masked", "encoder-decoder"
+    kind: str = "causal"  # or "masked", "permuted", "encoder-decoder"
     trainable: ClassVar[bool] = True
     family: str = ""  # the `model_type` it is saved as: a name of the registry kind "family"
     vocabulary: int  # V

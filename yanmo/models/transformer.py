@@ -1,5 +1,6 @@
-"""The one Transformer: a decoder of pre-norm blocks (RMSNorm, rotary positions, grouped-query attention with QK-norm,
-SwiGLU or squared ReLU), tied or untied head.
+"""The one Transformer: decoder, encoder, or encoder and decoder, of blocks that a recipe composes of registered parts
+(position, norm, mlp). As it stands: a decoder of pre-norm blocks (RMSNorm, rotary positions, grouped-query attention with
+QK-norm, SwiGLU), tied or untied head.
 
 A single dial, `depth`, sets its size; what is not given follows from it:
 
@@ -7,50 +8,115 @@ A single dial, `depth`, sets its size; what is not given follows from it:
                               figure 5), matrix products are the faster the wider they are, and 64 gives whole heads
     heads      width / 64     as in most published models of any size
     kv_heads   heads          grouping saves memory when serving long contexts, and costs a little quality
-    mlp_width  8/3 · width for SwiGLU, rounded up to 64: as many parameters as the 4 · width of ReLU², without a gate
+    mlp_width  8/3 · width for a gated layer, rounded up to 64: as many parameters as 4 · width without a gate
 
-With QK-norm it is Qwen3 and without it, Llama, tensor for tensor: so saved, it opens in other programs.
+With QK-norm it is Qwen3 and without it, Llama, tensor for tensor; with the parts of another published family it is that
+family (families/): so saved, it opens in other programs.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from yanmo.core.config import PartOf, Settings
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
-from yanmo.models.base import Inputs, LanguageModel, ModelPart, Slots, StateSpec
-from yanmo.nn.attention import attend
+from yanmo.core.registry import create, lookup
+from yanmo.models.base import Inputs, LanguageModel, ModelPart, Output, Slots, StateSpec
+from yanmo.nn.block import Stack
+from yanmo.nn.heads import Reduce, language_head
 from yanmo.nn.init import embedding, fill, linear
-from yanmo.nn.mlp import SquaredReLU, SwiGLU
-from yanmo.nn.norm import RMSNorm
-from yanmo.nn.rope import Rotary, rotate
+from yanmo.nn.mlp import MlpPart, Swiglu
+from yanmo.nn.norm import NormPart, Rms
+from yanmo.nn.position import PositionPart, RotaryPosition
 
 DEPTH, CONTEXT = 6, 512  # where neither the recipe nor the stage says
+PUBLISHED = ("qwen3", "llama", "qwen2")  # families that a Transformer can be, the first that fits; the others are families/
+KIND = {"decoder": "causal", "encoder": "masked", "encoder-decoder": "encoder-decoder"}
+
+
+class AttentionSettings(Settings):
+    """`window`: how many tokens back a layer sees; `full_every` n: but every n-th layer sees all; `sinks`: the first tokens
+    that a window still shows; `softcap`: the bound of the scores; `scale`: on the scores, null for 1/√head size."""
+
+    window: int | None = Field(None, ge=1)
+    full_every: int | None = Field(None, ge=2)
+    sinks: int = Field(0, ge=0)
+    softcap: float | None = Field(None, gt=0)
+    scale: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _needed(self) -> AttentionSettings:
+        if self.window is None and (self.full_every or self.sinks):
+            raise ValueError(str(text("a 'window', without which '{name}' has no effect", name="full_every" if self.full_every else "sinks")))
+        return self
+
+
+class EmbeddingSettings(Settings):
+    """`scale`: tokens' vectors times √width; `norm`: a norm on the sum of all that is embedded; `types`: how many kinds of
+    sentence have a vector of their own (BERT has 2); `query`: a vector that stands for the token to be predicted, with which
+    the query stream of a permuted model (XLNet) begins."""
+
+    scale: bool = False
+    norm: bool = False
+    types: int = Field(0, ge=0)
+    query: bool = False
+
+
+class HeadSettings(Settings):
+    """`transform`: a dense layer, activation and norm before the logits (BERT); `bias`: a number for each token; `softcap`:
+    the logits' bound; `scale`: on the hidden states; `pooler`: a dense layer with tanh on the first position; `pairs`: from
+    it, whether the second sentence follows the first."""
+
+    transform: bool = False
+    bias: bool = False
+    softcap: float | None = Field(None, gt=0)
+    scale: float | None = Field(None, gt=0)
+    pooler: bool = False
+    pairs: bool = False
+
+    @model_validator(mode="after")
+    def _needed(self) -> HeadSettings:
+        if self.pairs and not self.pooler:
+            raise ValueError(str(text("a 'pooler', from which 'pairs' are judged")))
+        return self
 
 
 class TransformerModel(ModelPart):
-    """The Transformer decoder; `depth` is the dial for its size, and the rest follows unless given."""
+    """The Transformer; `depth` is the dial for its size, and the rest follows unless given."""
 
     type: str = "transformer"
+    architecture: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
     depth: int | None = Field(None, ge=1)
+    decoder_depth: int | None = Field(None, ge=1)  # of an encoder-decoder; None: as deep as the encoder
     width: int | None = Field(None, ge=1)
     heads: int | None = Field(None, ge=1)
     kv_heads: int | None = Field(None, ge=1)
     head_size: int | None = Field(None, ge=2)
-    mlp: Literal["swiglu", "relu2"] = "swiglu"
-    mlp_width: int | None = Field(None, ge=1)
     qk_norm: bool = True
+    bias: Literal["none", "qkv", "all"] = "none"
+    attention: AttentionSettings = AttentionSettings()
+    mlp: Annotated[MlpPart, PartOf("mlp")] = Swiglu()
+    mlp_width: int | None = Field(None, ge=1)
+    norm: Annotated[NormPart, PartOf("norm")] = Rms()
+    norm_at: Literal["pre", "post", "sandwich", "parallel"] = "pre"
+    position: Annotated[PositionPart, PartOf("position")] = RotaryPosition()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    head: HeadSettings = HeadSettings()
     tie: bool = True
-    rope_theta: float = Field(10_000.0, gt=0)
     context: int | None = Field(None, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
-    norm_eps: float = Field(1e-6, gt=0)
+
+    @field_validator("mlp", "norm", "position", mode="before")
+    @classmethod
+    def _part(cls, value: Any, info: Any) -> Any:
+        return create(info.field_name, value)
 
     @model_validator(mode="after")
     def _fits(self) -> TransformerModel:
@@ -61,41 +127,50 @@ class TransformerModel(ModelPart):
         if full["heads"] % full["kv_heads"]:
             heads, groups = full["heads"], full["kv_heads"]
             raise ValueError(str(text("'kv_heads' that divide the {heads} heads, not {kv}", heads=heads, kv=groups)))
-        if full["head_size"] % 2:
+        if full["head_size"] % 2 and isinstance(self.position, RotaryPosition):
             raise ValueError(str(text("an even head size for rotary positions, not {size}", size=full["head_size"])))
+        if self.decoder_depth is not None and self.architecture != "encoder-decoder":
+            raise ValueError(str(text("'architecture: {name}', without which '{option}' has no effect", name="encoder-decoder", option="decoder_depth")))
+        if self.embedding.query and self.architecture != "encoder":
+            raise ValueError(str(text("'architecture: {name}', without which '{option}' has no effect", name="encoder", option="embedding.query")))
+        if self.norm_at in ("sandwich", "parallel") and self.architecture == "encoder-decoder":
+            raise ValueError(str(text("'norm_at' pre or post in an encoder-decoder")))
         return self
 
     def _filled(self) -> dict[str, Any]:
         depth = self.depth or DEPTH
         width = self.width or 64 * depth
         heads = self.heads or max(1, width // (self.head_size or 64))
-        inner = 64 * math.ceil(width * 8 / 3 / 64) if self.mlp == "swiglu" else 4 * width
-        return {
+        filled = {
             "depth": depth, "width": width, "heads": heads, "kv_heads": self.kv_heads or heads,
-            "head_size": self.head_size or width // heads, "mlp_width": self.mlp_width or inner,
+            "head_size": self.head_size or width // heads, "mlp_width": self.mlp_width or self.mlp.inner(width),
         }  # fmt: skip
+        if self.architecture == "encoder-decoder":
+            filled["decoder_depth"] = self.decoder_depth or depth
+        return filled
 
-    def complete(self, depth: int | None = None, context: int | None = None) -> TransformerModel:
+    def complete(self, depth: int | None = None, context: int | None = None) -> Any:
         """The same settings with every size filled in; `depth` and `context` are used where the settings give none."""
         part = self if self.depth or depth is None else self.model_copy(update={"depth": depth})
         return part.model_copy(update={**part._filled(), "context": self.context or context or CONTEXT})
 
     def parameters(self, vocabulary: int) -> int:
         """How many numbers the model has; a tied head counts once."""
-        part = self.complete()
-        blocks = part._matrices() + part.depth * (2 * part.width + (2 * part.head_size if part.qk_norm else 0))  # type: ignore[operator]
-        return blocks + part.width + vocabulary * part.width * (1 if part.tie else 2)  # type: ignore[operator]
-
-    def _matrices(self) -> int:
-        p: Any = self.complete()
-        attention = p.width * p.head_size * (2 * p.heads + 2 * p.kv_heads)
-        return p.depth * (attention + p.width * p.mlp_width * (3 if p.mlp == "swiglu" else 2))
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in Transformer(self.complete(), vocabulary).parameters())
 
     def flops(self, vocabulary: int, context: int) -> float:
         """Floating-point operations to train on one token: 6 per weight of a matrix product (2 forward, 4 backward) and
-        12 · depth · heads · head size · context of attention (Chowdhery et al. 2022, arXiv:2204.02311, appendix B)."""
-        p: Any = self.complete()
-        return 6.0 * (self._matrices() + vocabulary * p.width) + 12.0 * p.depth * p.heads * p.head_size * context
+        12 · depth · heads · head size · context of attention (Chowdhery et al. 2022, arXiv:2204.02311, appendix B). Of an
+        encoder-decoder, for one token on either side."""
+        p = self.complete()
+        attention = p.width * p.head_size * (2 * p.heads + 2 * p.kv_heads)
+        blocks = p.depth * (attention + p.mlp.active(p.width, p.mlp_width))
+        layers = p.depth
+        if p.decoder_depth:
+            blocks += p.decoder_depth * (2 * attention + p.mlp.active(p.width, p.mlp_width))
+            layers += 2 * p.decoder_depth
+        return 6.0 * (blocks + vocabulary * p.width) + 12.0 * layers * p.heads * p.head_size * context
 
     def build(self, tokenizer: Any, rng: torch.Generator, context: int | None = None) -> Transformer:
         if self.context is not None and context is not None and context > self.context:
@@ -106,118 +181,189 @@ class TransformerModel(ModelPart):
         return model
 
 
-class Attention(nn.Module):
-    """Queries, keys and values in one matrix product, (B, T, D) → (B, T, D)."""
-
-    def __init__(self, part: Any):
-        super().__init__()
-        self.heads, self.kv_heads, self.size = part.heads, part.kv_heads, part.head_size
-        q, kv = part.heads * part.head_size, part.kv_heads * part.head_size
-        self.qkv = linear(part.width, q, kv, kv)
-        self.out = linear(q, part.width)
-        self.q_norm = RMSNorm(part.head_size, part.norm_eps) if part.qk_norm else None
-        self.k_norm = RMSNorm(part.head_size, part.norm_eps) if part.qk_norm else None
-
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, documents: Tensor | None, layer: int | None,
-                slots: Slots | None) -> Tensor:  # fmt: skip
-        B, T, _ = x.shape
-        q, k, v = self.qkv(x).view(B, T, -1, self.size).split((self.heads, self.kv_heads, self.kv_heads), dim=2)
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        out = attend(q, k, v, layer=layer, slots=slots, causal=True, mask=None, documents=documents)
-        return self.out(out.reshape(B, T, -1))
-
-
-class Block(nn.Module):
-    """x + attention(norm x), then x + mlp(norm x). `layer` and `slots` come with every call that has them, so that one
-    compilation serves all blocks."""
-
-    def __init__(self, part: Any):
-        super().__init__()
-        self.attention_norm = RMSNorm(part.width, part.norm_eps)
-        self.attention = Attention(part)
-        self.mlp_norm = RMSNorm(part.width, part.norm_eps)
-        self.mlp = (SwiGLU if part.mlp == "swiglu" else SquaredReLU)(part.width, part.mlp_width)
-        self.dropout = part.dropout
-
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, documents: Tensor | None = None, layer: int | None = None,
-                slots: Slots | None = None) -> Tensor:  # fmt: skip
-        x = x + self._drop(self.attention(self.attention_norm(x), cos, sin, documents, layer, slots))
-        return x + self._drop(self.mlp(self.mlp_norm(x)))
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
-
-
 class Transformer(LanguageModel):
     """The module. `part` is complete; parameters are empty until `initialise` or loading fills them."""
 
     def __init__(self, part: TransformerModel, vocabulary: int):
         super().__init__()
-        part = part.complete()
-        sizes: Any = part
-        self.part = part
-        self.vocabulary, self.context, self.width = vocabulary, part.context, part.width
-        self.embedding = embedding(vocabulary, sizes.width)
-        self.rotary = Rotary(sizes.head_size, part.rope_theta, sizes.context)
-        self.blocks = nn.ModuleList(Block(part) for _ in range(sizes.depth))
-        self.norm = RMSNorm(sizes.width, part.norm_eps)
-        self.head = None if part.tie else linear(sizes.width, vocabulary)
+        p: Any = part.complete()
+        self.part, self.kind = p, "permuted" if p.embedding.query else KIND[p.architecture]
+        self.vocabulary, self.context, self.width = vocabulary, p.context, p.width
+        self.published_as: str | None = None  # the family that it was read from
+        two = p.architecture == "encoder-decoder"
+        self.embedding = embedding(vocabulary, p.width)
+        self.types = embedding(p.embedding.types, p.width) if p.embedding.types else None
+        self.embedding_norm = p.norm.build(p.width) if p.embedding.norm else None
+        self.query = nn.Parameter(torch.empty(1, p.width)) if p.embedding.query else None
+        self.encoder = Stack(p, p.depth, causal=False) if two else None
+        self.encoder_embedding_norm = p.norm.build(p.width) if two and p.embedding.norm else None
+        self.stack = Stack(p, p.decoder_depth if two else p.depth, causal=p.architecture != "encoder", crosses=two)
+        self.transform = Transform(p) if p.head.transform else None
+        self.head = None if p.tie else linear(p.width, vocabulary)
+        self.head_bias = nn.Parameter(torch.empty(vocabulary)) if p.head.bias else None
+        self.pooler = linear(p.width, p.width, bias=True) if p.head.pooler else None
+        self.pairs = linear(p.width, 2, bias=True) if p.head.pairs else None
 
     @property
     def family(self) -> str:  # type: ignore[override]
-        if self.part.mlp != "swiglu":
-            return "yanmo_transformer"
-        return "qwen3" if self.part.qk_norm else "llama"
+        """The published family that these settings are, else our own."""
+        known = (name for name in PUBLISHED if lookup("family", name)().fits(self.part))
+        return self.published_as or next(known, "yanmo_transformer")
 
     def initialise(self, rng: torch.Generator) -> None:
         """Fills every parameter, in the order of their names: see the body for the rule."""
-        width = self.width
-        assert width is not None
+        deep = 2 * len(self.stack.blocks) * (1 if self.encoder is None else 2)
         for name, parameter in self.named_parameters():
-            if parameter.ndim == 1:
-                nn.init.ones_(parameter)  # the norms
-            elif name.endswith(("attention.out.weight", "mlp.down.weight")):
-                fill(parameter, 0.02 / math.sqrt(2 * len(self.blocks)), rng)
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif parameter.ndim == 1:  # the norms
+                nn.init.constant_(parameter, 0.0 if getattr(self.part.norm, "offset", False) else 1.0)
+            elif name.endswith(("attention.out.weight", "cross.out.weight", "mlp.down.weight")):
+                fill(parameter, 0.02 / math.sqrt(deep), rng)
             else:
                 fill(parameter, 0.02, rng)
 
     def state(self) -> dict[str, StateSpec]:
+        """Keys and values of every token; of an encoder-decoder also those of what the encoder has read."""
+        if self.kind == "masked":
+            return {}
         p: Any = self.part
-        spec = StateSpec((p.kv_heads, p.head_size), self.embedding.weight.dtype, per_token=True)
-        return {f"{name}.{layer}": spec for layer in range(p.depth) for name in ("keys", "values")}
+        shape, dtype, layers = (p.kv_heads, p.head_size), self.embedding.weight.dtype, range(len(self.stack.blocks))
+        spec = {f"{name}.{layer}": StateSpec(shape, dtype, per_token=True) for layer in layers for name in ("keys", "values")}
+        if self.encoder is not None:
+            memory = StateSpec((p.context, *shape), dtype, per_token=False)
+            spec |= {f"memory.{name}.{layer}": memory for layer in layers for name in ("keys", "values")}
+            spec["memory.length"] = StateSpec((1,), torch.int64, per_token=False)
+        return spec
 
     def regions(self) -> list[nn.Module]:
-        return list(self.blocks)
+        return [*(self.encoder.blocks if self.encoder is not None else ()), *self.stack.blocks]
+
+    def forward(self, inputs: Inputs, slots: Slots | None = None, *, select: Tensor | None = None,
+                reduce: Reduce | None = None) -> Output:  # fmt: skip
+        """As every model's. With `inputs.order` the logits are those of the query stream."""
+        hidden = self.encode(inputs, slots)
+        ready = hidden if self.transform is None else self.transform(hidden)
+        ready = ready if self.part.head.scale is None else ready * self.part.head.scale
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        logits, reduced = language_head(ready, weight, select, reduce, self.head_bias, self.part.head.softcap)
+        return Output(logits, hidden, reduced)
 
     def encode(self, inputs: Inputs, slots: Slots | None = None) -> Tensor:
-        x = self.embedding(inputs.tokens) if inputs.embeddings is None else inputs.embeddings
-        cos, sin = self._positions(inputs, x.shape[1], slots)
-        if self.part.dropout:
-            x = F.dropout(x, self.part.dropout, self.training)
-        for layer, block in enumerate(self.blocks):
-            where = () if slots is None else (layer, slots)
-            x = block(x, cos, sin, inputs.documents, *where)
-        return self.norm(x)
+        self._check(inputs, slots)
+        memory, memory_mask = self._memory(inputs, slots)
+        return self._run(self.stack, self.embedding_norm, inputs, slots, memory, memory_mask)
 
-    def _positions(self, inputs: Inputs, steps: int, slots: Slots | None) -> tuple[Tensor, Tensor]:
-        """The rotary tables of this pass. Raises RequestError for a row longer than the context."""
+    def logprobs(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        """As every model's; a permuted one takes the factorisation from left to right, and so gives a text's probability."""
+        if self.kind != "permuted":
+            return super().logprobs(inputs, targets)
+        tokens = torch.cat([inputs.tokens[:, :1], targets], dim=1)
+        order = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        select = order > 0
+        flat = targets.reshape(-1)
+
+        def pick(logits: Tensor, at: Tensor) -> Tensor:
+            return logits.log_softmax(-1).gather(-1, flat[at].unsqueeze(-1)).squeeze(-1)
+
+        mask = None if inputs.mask is None else F.pad(inputs.mask, (1, 0), value=True)
+        return self(Inputs(tokens, order=order, mask=mask), select=select, reduce=pick).reduced.view(targets.shape)
+
+    def pool(self, inputs: Inputs) -> Tensor:
+        """(B, D) for a classifier: of a decoder, the last token's hidden state; of an encoder, what the pooler makes of the
+        first, else the mean; of an encoder-decoder, the mean of what the encoder reads."""
+        if self.encoder is not None:
+            hidden = self._run(self.encoder, self.encoder_embedding_norm, inputs)
+        else:
+            hidden = self.encode(inputs)
+        if self.pooler is not None:
+            return torch.tanh(self.pooler(hidden[:, 0]))
+        mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device) if inputs.mask is None else inputs.mask
+        if self.kind == "causal":
+            return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1).clamp(min=1) - 1]
+        return (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+    def pair_logits(self, hidden: Tensor) -> Tensor:
+        """(B, 2): that the second sentence follows the first (class 0), and that it does not, from hidden (B, T, D)."""
+        assert self.pooler is not None and self.pairs is not None, "the model was made without head.pairs"
+        return self.pairs(torch.tanh(self.pooler(hidden[:, 0]))).float()
+
+    # ------------------------------------------------------------------------------------------------ its parts
+
+    def _run(self, stack: Stack, norm: nn.Module | None, inputs: Inputs, slots: Slots | None = None,
+             memory: Tensor | None = None, memory_mask: Tensor | None = None) -> Tensor:  # fmt: skip
+        x = self.embedding(inputs.tokens) if inputs.embeddings is None else inputs.embeddings
+        if self.part.embedding.scale:
+            x = x * torch.tensor(self.width**0.5, dtype=x.dtype, device=x.device)  # type: ignore[operator]  # rounded as published
+        positions = stack.positions(inputs, x.shape[1], slots, x.device)
+        x = stack.position.embed(x, positions)
+        if self.types is not None:
+            kinds = torch.zeros_like(inputs.tokens) if inputs.types is None else inputs.types
+            x = x + self.types(kinds)
+        elif inputs.types is not None:
+            raise RequestError("types", text("a model with 'embedding.types'"), text("one without"))
+        x = x if norm is None else norm(x)
+        if inputs.order is not None:
+            x = self._two_streams(x, positions, stack)
+        x = F.dropout(x, self.part.dropout, self.training) if self.part.dropout else x
+        x = stack(x, positions, inputs, slots, memory, memory_mask)
+        return x if inputs.order is None else x[len(x) // 2 :]
+
+    def _two_streams(self, x: Tensor, positions: Tensor, stack: Stack) -> Tensor:
+        """The content (B, T, D), and behind it the query stream, which knows where it stands and no token: (2B, T, D)."""
+        if self.query is None:
+            raise RequestError("order", text("a model with 'embedding.query'"), text("one without"))
+        return torch.cat([x, stack.position.embed(self.query.expand_as(x), positions)])
+
+    def _memory(self, inputs: Inputs, slots: Slots | None) -> tuple[Tensor | None, Tensor | None]:
+        """What the decoder looks into: the encoder's hidden states (B, S, D) and which there are (B, S); only the latter
+        where the slots remember them."""
+        source = inputs.source
+        if self.encoder is None:
+            if source is not None:
+                raise RequestError("source", text("an encoder-decoder model"), text("one without an encoder"))
+            return None, None
+        if source is not None:
+            count = source.tokens.shape[1]
+            if self.context is not None and count > self.context:
+                raise RequestError("source", text("at most the model's {context} tokens", context=self.context),
+                                   text("{count} tokens", count=count))  # fmt: skip
+            memory = self._run(self.encoder, self.encoder_embedding_norm, source)
+            mask = torch.ones_like(source.tokens, dtype=torch.bool) if source.mask is None else source.mask
+            if slots is not None:
+                slots.write("memory.length", mask.sum(1, keepdim=True))
+            return memory, mask
+        if slots is None:
+            raise RequestError("source", text("a text for the encoder"), text("none"))
+        lengths = slots.read("memory.length")
+        return None, torch.arange(int(lengths.max()), device=lengths.device) < lengths
+
+    def _check(self, inputs: Inputs, slots: Slots | None) -> None:
+        """RequestError for a row longer than the context."""
         mask, limit = inputs.mask, self.context
-        assert limit is not None
+        steps = inputs.tokens.shape[1] if inputs.embeddings is None else inputs.embeddings.shape[1]
+        if self.kind == "masked" and slots is not None:
+            raise RequestError("slots", text("a model that generates from left to right"), self.kind)
         if mask is not None and steps > 1 and not torch.compiler.is_compiling():
             assert bool((mask[:, :-1] >= mask[:, 1:]).all()), "padding stands on the right of a row"
         remembered = slots.longest if slots is not None else 0
-        if remembered + steps > limit:
+        if limit is not None and remembered + steps > limit:
             needed = remembered + steps
             if mask is not None and slots is not None:  # of a short row's padding, nothing is asked
                 needed = int((slots.lengths + mask.sum(1)).max())
             if needed > limit:
                 raise RequestError(text("context"), text("at most the model's {context} tokens", context=limit),
                                    text("{count} tokens", count=needed))  # fmt: skip
-        if inputs.positions is not None:
-            return self.rotary(inputs.positions)
-        if slots is None or remembered == 0:
-            return self.rotary(steps) if steps <= limit else self.rotary(torch.arange(steps).clamp(max=limit - 1)[None])
-        positions = slots.lengths[:, None] + torch.arange(steps, device=slots.lengths.device)
-        return self.rotary(positions.clamp(max=limit - 1))
+
+
+class Transform(nn.Module):
+    """What BERT does to a hidden state before the logits: norm(activation(dense x)), (…, D) → (…, D)."""
+
+    def __init__(self, part: Any):
+        super().__init__()
+        self.dense = linear(part.width, part.width, bias=True)
+        self.norm = part.norm.build(part.width)
+        self.activation = type(part.mlp).activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.activation(self.dense(x)))

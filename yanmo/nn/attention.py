@@ -1,26 +1,19 @@
 """The one attention call. Every layer that attends calls `attend`; what it remembers goes through the Slots protocol.
 
 Shapes: B rows, T new positions, S positions attended to, H query heads, K key/value heads (K divides H: grouped-query
-attention, Ainslie et al. 2023, arXiv:2305.13245), D head size. The arithmetic is torch's scaled_dot_product_attention.
-
-Who sees whom:
-    causal                  position t of a row sees the positions up to its own. Padding stands on the right, so no
-                            token ever sees it, and no mask is needed: the fast path.
-    causal with documents   and only those of its own document (rows packed with several).
-    causal with slots       and what the row remembers; each row counts from its own length.
-    not causal              the whole row, without its padding and without other documents.
+attention, Ainslie et al. 2023, arXiv:2305.13245), D head size. The arithmetic is torch's scaled_dot_product_attention,
+but with a softcap, which that does not know. Who sees whom is written in visibility.py.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from yanmo.core.errors import RequestError
-from yanmo.core.messages import text
+from yanmo.nn import visibility
 
 if TYPE_CHECKING:
     from yanmo.models.base import Slots
@@ -36,66 +29,60 @@ def attend(
     causal: bool,
     mask: Tensor | None,
     documents: Tensor | None,
-    bias: Any = None,
-    sinks: Any = None,
-    memory: Any = None,
-    window: Any = None,
-    softcap: Any = None,
+    prefix: Tensor | None = None,
+    order: Tensor | None = None,
+    bias: Tensor | None = None,
+    window: int | None = None,
+    sinks: int = 0,
+    softcap: float | None = None,
     scale: float | None = None,
 ) -> Tensor:
-    """softmax(q kᵀ · scale) v over what each position may see: q (B, T, H, D), k and v (B, T, K, D) → (B, T, H, D).
+    """softmax(q kᵀ · scale + bias) v over what each position may see: q (B, T, H, D), k and v (B, S, K, D) → (B, T, H, D).
 
-    `layer` names the slots' tensors (`keys.LAYER`, `values.LAYER`). `scale` None is 1/√D. What this attention does not
-    know (`bias`, `sinks`, `memory`, `window`, `softcap`) raises RequestError when given: dropped silently, it would
-    give other logits than the model was trained with.
+    S is T, or another length where q looks into another text (`causal` False, `mask` (B, S): which positions there are).
+    `layer` names the slots' tensors (`keys.LAYER`, `values.LAYER`). `mask` (B, S), `documents` (B, T), `prefix` (B,),
+    `order` (B, T), `window` and `sinks`: see `visibility`; with `order` there are two rows of q for each of k. `bias`
+    (1 or B, H, T, S) is added to the scores; with `softcap` c they become c · tanh(scores / c) first (Gemma 2). `scale`
+    None is 1/√D.
     """
-    unknown = {"bias": bias, "sinks": sinks, "memory": memory, "window": window, "softcap": softcap}
-    for name, value in unknown.items():
-        if value is not None:
-            raise RequestError(text("attention"), None, text("'{name}' is needed and is not supported", name=name))
-    visible = None
-    if slots is not None:
-        assert causal, "slots remember what came before: only causal attention goes on from them"
+    assert window is not None or not sinks, "sinks without a window have no effect"
+    if slots is not None and causal:
         assert documents is None, "a row with slots is one document"
         assert layer is not None, "slots need to know the layer"
         slots.write(f"keys.{layer}", k)
         slots.write(f"values.{layer}", v)
         if slots.longest > 0:
-            steps = q.shape[1]
             k, v = slots.read(f"keys.{layer}").to(q.dtype), slots.read(f"values.{layer}").to(q.dtype)
-            visible = continued(slots, steps, k.shape[1])
-            causal = False
-    elif documents is not None or not causal:
-        visible = within(documents, mask, causal)
-        causal = False
-    out = F.scaled_dot_product_attention(
-        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
-        attn_mask=visible, is_causal=causal, scale=scale, enable_gqa=q.shape[2] != k.shape[2],
-    )  # fmt: skip
-    return out.transpose(1, 2)
+            visible = visibility.continued(slots, q.shape[1], k.shape[1], window, sinks)
+            bias = None if bias is None else bias[..., : k.shape[1]]  # what padding would write past the end is not read
+            return _attend(q, k, v, visible, False, bias, softcap, scale)
+    plain = causal and documents is None and prefix is None and order is None and (window is None or q.shape[1] <= window)
+    if plain and bias is None and softcap is None:
+        return _attend(q, k, v, None, True, None, None, scale)
+    if order is not None:
+        k, v = torch.cat([k, k]), torch.cat([v, v])
+        visible = visibility.ordered(order, documents, mask)
+    else:
+        visible = visibility.within(q.shape[1], q.device, causal, mask, documents, prefix, window, sinks)
+    return _attend(q, k, v, visible, False, bias, softcap, scale)
 
 
-def continued(slots: Slots, steps: int, size: int) -> Tensor | None:
-    """(B, 1, T, S) bool: new position t of a row sees position s ≤ its length + t. None where that hides nothing: one
-    new token behind rows of one length."""
-    if steps == 1 and slots.even:
-        return None
-    lengths = slots.lengths
-    ends = lengths[:, None] + torch.arange(steps, device=lengths.device)
-    return (torch.arange(size, device=lengths.device) <= ends[:, :, None])[:, None]
-
-
-def within(documents: Tensor | None, mask: Tensor | None, causal: bool) -> Tensor | None:
-    """(B, 1, T, T) or (B, 1, 1, T) bool: which positions of its row each position sees; None for all of them.
-
-    A padded position sees what the row's tokens show it (its output is nobody's), so that no softmax is over nothing; a
-    row of nothing but padding gives values that are not numbers, which stay in that row."""
-    if documents is None:
-        return None if mask is None else mask[:, None, None, :]
-    visible = documents[:, :, None] == documents[:, None, :]
-    if causal:
-        visible = visible.tril()
-    elif mask is not None:
-        steps = torch.arange(mask.shape[1], device=mask.device)
-        visible = visible & (mask[:, None, :] | (steps[:, None] == steps))
-    return visible[:, None]
+def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, causal: bool, bias: Tensor | None,
+            softcap: float | None, scale: float | None) -> Tensor:  # fmt: skip
+    """`visible` (B or 1, 1, T or 1, S) bool, None for all; `causal` alone where it says everything."""
+    grouped = q.shape[2] != k.shape[2]
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    if bias is not None:
+        bias = bias.to(q.dtype)
+        visible = bias if visible is None else torch.where(visible, bias, float("-inf"))
+    if softcap is None:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal, scale=scale, enable_gqa=grouped)
+        return out.transpose(1, 2)
+    assert bias is None, "a bias beside a softcap: no published model has both, and their order is not defined"
+    if grouped:
+        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+    scores = (q @ k.mT) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    scores = softcap * torch.tanh(scores / softcap)
+    if visible is not None:
+        scores = scores.masked_fill(~visible, float("-inf"))
+    return (scores.float().softmax(-1).to(q.dtype) @ v).transpose(1, 2)

@@ -22,15 +22,27 @@ Reduce = Callable[[Tensor, Tensor], Any]
 
 
 def language_head(
-    hidden: Tensor, weight: Tensor, select: Tensor | None = None, reduce: Reduce | None = None
-) -> tuple[Tensor | None, Any]:
+    hidden: Tensor, weight: Tensor, select: Tensor | None = None, reduce: Reduce | None = None,
+    bias: Tensor | None = None, softcap: float | None = None,
+) -> tuple[Tensor | None, Any]:  # fmt: skip
     """(logits, reduced) for hidden (B, T, D) and weight (V, D), one of them None.
 
-    Logits are float32: (B, T, V), or (N, V) for the N positions that `select` (B, T) bool picks."""
+    Logits are float32: (B, T, V), or (N, V) for the N positions that `select` (B, T) bool picks; `bias` (V,) is added to
+    them, and with a `softcap` c they become c · tanh(logits / c)."""
     chosen = hidden if select is None else hidden[select]
+    if bias is not None:  # as one more column, so that its gradient comes with the weight's
+        chosen = torch.cat([chosen, chosen.new_ones(*chosen.shape[:-1], 1)], dim=-1)
+        weight = torch.cat([weight, bias[:, None].to(weight.dtype)], dim=1)
     if reduce is None:
-        return project(chosen, weight), None
-    return None, reduced(chosen.reshape(-1, chosen.shape[-1]), weight, reduce)
+        logits = project(chosen, weight)
+        return (logits if softcap is None else cap(logits, softcap)), None
+    capped = reduce if softcap is None else lambda logits, positions: reduce(cap(logits, softcap), positions)
+    return None, reduced(chosen.reshape(-1, chosen.shape[-1]), weight, capped)
+
+
+def cap(logits: Tensor, bound: float) -> Tensor:
+    """Logits softly kept within ±bound (Gemma 2, arXiv:2408.00118, section 2)."""
+    return bound * torch.tanh(logits / bound)
 
 
 def project(hidden: Tensor, weight: Tensor) -> Tensor:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 
-def linear(inputs: int, *outputs: int) -> nn.Linear:
-    """A linear map without bias and without values yet. Several `outputs` are maps side by side in one matrix; their
-    sizes are kept as `weight.pieces`, for whoever must treat them one by one (Muon, the saved form)."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, sum(outputs), bias=False)
-    layer.weight.pieces = outputs
+def linear(inputs: int, *outputs: int, bias: bool = False) -> nn.Linear:
+    """A linear map without values yet. Several `outputs` are maps side by side in one matrix; their sizes are kept as
+    `weight.pieces`, for whoever must treat them one by one (Muon, the saved form)."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, sum(outputs), bias=bias)
+    for parameter in layer.parameters():
+        parameter.pieces = outputs  # type: ignore[attr-defined]
     return layer
 
 

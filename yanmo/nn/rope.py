@@ -1,34 +1,111 @@
 """Rotary position embedding (Su et al. 2021, arXiv:2104.09864): position p turns the pair (x_i, x_{i+D/2}) of each
 query and key by the angle p · θ^(−2i/D), so that their product depends on the distance alone. The pairs are the two
-halves of a head, as in the published Llama and Qwen weights."""
+halves of a head, as in the published Llama and Qwen weights.
+
+Four ways to read further than a model was trained to (`Scaling`), all by changing the frequencies:
+
+    linear     all divided by `factor` (Chen et al. 2023, arXiv:2306.15595)
+    dynamic    a larger θ once a text is longer than the trained context, so that slow pairs stretch and fast ones stay
+               ("NTK-aware", as in transformers)
+    yarn       fast pairs stay, slow ones are divided, a ramp between; scores a little sharper (Peng et al. 2023, arXiv:2309.00071)
+    llama3     the same idea with bounds in wavelengths (Llama 3.1)
+"""
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+
+from yanmo.core.config import Settings
+
+
+class Scaling(Settings):
+    """How rotary positions are stretched. `trained` is the context that the model was trained with; None: its own."""
+
+    type: Literal["linear", "dynamic", "yarn", "llama3"]
+    factor: float = Field(gt=0)
+    trained: int | None = Field(None, ge=1)
+    beta_fast: float = 32.0  # yarn: turns within the trained context above which a pair stays as it is
+    beta_slow: float = 1.0  # and below which it is divided by the factor
+    attention_factor: float | None = None  # yarn: on the tables; None: 0.1 ln factor + 1
+    truncate: bool = True  # yarn: the ramp's ends at whole pairs
+    low_freq_factor: float = 1.0  # llama3: wavelengths above trained / this are divided
+    high_freq_factor: float = 4.0  # and below trained / this kept
 
 
 class Rotary(nn.Module):
-    """The cosines and sines of every position below `context`; tables, so that a step only looks them up."""
+    """The cosines and sines of positions; tables that grow with the longest text seen, so that a step only looks them up."""
 
-    cos: Tensor  # (context, D/2) float32
-    sin: Tensor
-
-    def __init__(self, size: int, theta: float, context: int):
+    def __init__(self, size: int, theta: float, scaling: Scaling | None = None, context: int | None = None):
         super().__init__()
-        frequencies = theta ** -(torch.arange(0, size, 2, dtype=torch.float32) / size)
-        angles = torch.arange(context, dtype=torch.float32)[:, None] * frequencies
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        self.size, self.theta, self.scaling = size, theta, scaling
+        self.trained = (scaling.trained if scaling else None) or context or 0
+        self._tables: tuple[Tensor, Tensor] | None = None
+        self._reach = (0, 0)  # positions that the tables hold; the length that their frequencies are for
 
-    def forward(self, positions: Tensor | int) -> tuple[Tensor, Tensor]:
-        """For positions (B, T) the tables (B, T, 1, D/2); for a number T those of 0 … T−1, (1, T, 1, D/2)."""
-        if isinstance(positions, int):
-            return self.cos[None, :positions, None], self.sin[None, :positions, None]
-        return self.cos[positions].unsqueeze(2), self.sin[positions].unsqueeze(2)
+    def forward(self, positions: Tensor, longest: int | None = None) -> tuple[Tensor, Tensor]:
+        """For positions (B, T) the tables (B, T, 1, D/2). `longest` is above every position that matters; beyond it the
+        last entry stands."""
+        longest = int(positions.max()) + 1 if longest is None else longest
+        cos, sin = self._up_to(longest, positions.device)
+        chosen = positions.clamp(max=len(cos) - 1)
+        return cos[chosen].unsqueeze(2), sin[chosen].unsqueeze(2)
+
+    def frequencies(self, longest: int) -> tuple[Tensor, float]:
+        """(D/2,) radians a position, and the factor on the tables, for texts of at most `longest` tokens."""
+        theta, scaling = self.theta, self.scaling
+        exponents = torch.arange(0, self.size, 2, dtype=torch.float32) / self.size
+        if scaling is None:
+            return theta**-exponents, 1.0
+        if scaling.type == "linear":
+            return theta**-exponents / scaling.factor, 1.0
+        if scaling.type == "dynamic":
+            stretched = scaling.factor * max(longest, self.trained) / self.trained - (scaling.factor - 1)
+            return (theta * stretched ** (self.size / (self.size - 2))) ** -exponents, 1.0
+        plain = theta**-exponents
+        if scaling.type == "llama3":
+            wavelength = 2 * math.pi / plain
+            low, high = self.trained / scaling.low_freq_factor, self.trained / scaling.high_freq_factor
+            smooth = (self.trained / wavelength - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+            between = (1 - smooth) * plain / scaling.factor + smooth * plain
+            return torch.where(wavelength > low, plain / scaling.factor, torch.where(wavelength < high, plain, between)), 1.0
+
+        def pair_of(turns: float) -> float:  # the pair that turns so often within the trained context
+            return self.size * math.log(self.trained / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+        low, high = pair_of(scaling.beta_fast), pair_of(scaling.beta_slow)
+        if scaling.truncate:
+            low, high = math.floor(low), math.ceil(high)
+        low, high = max(low, 0), min(high, self.size - 1)
+        ramp = ((torch.arange(self.size // 2, dtype=torch.float32) - low) / max(high - low, 1e-3)).clamp(0, 1)
+        sharper = scaling.attention_factor or (0.1 * math.log(scaling.factor) + 1 if scaling.factor > 1 else 1.0)
+        return plain / scaling.factor * ramp + plain * (1 - ramp), sharper
+
+    def _up_to(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        stretched = max(length, self.trained) if self.scaling is not None and self.scaling.type == "dynamic" else 0
+        if self._tables is None or length > self._reach[0] or stretched != self._reach[1] or self._tables[0].device != device:
+            self._grow(max(length, self._reach[0]), stretched, device)
+        assert self._tables is not None
+        return self._tables
+
+    def _grow(self, length: int, stretched: int, device: torch.device) -> None:
+        held = max(64, 1 << (length - 1).bit_length())
+        frequencies, factor = self.frequencies(stretched)
+        with torch.inference_mode(False), torch.no_grad():
+            angles = torch.arange(held, dtype=torch.float32)[:, None] * frequencies
+            self._tables = ((angles.cos() * factor).to(device), (angles.sin() * factor).to(device))
+        self._reach = (held, stretched)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns x (B, T, H, D) by its positions' angles; the tables are (B or 1, T, 1, D/2)."""
+    """Turns x (B, T, H, D) by its positions' angles; the tables are (B or 1, T, 1, D/2), or of fewer pairs: then the rest
+    of a head stays."""
+    turned = 2 * cos.shape[-1]
+    if turned < x.shape[-1]:
+        return torch.cat([rotate(x[..., :turned], cos, sin), x[..., turned:]], dim=-1)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)

@@ -7,6 +7,7 @@ without the language head, and `score.weight`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,8 +24,19 @@ Names = dict[str, tuple[str, ...]]  # our parameter → their tensors
 
 
 class Family:
+    """One published kind of model, by the `model_type` of its config.json."""
+
+    model_type: ClassVar[str]
     causal: ClassVar[str]  # the architecture's name in config.json, for a language model
     labels: ClassVar[str]  # and for a classifier
+    fixed: ClassVar[dict[str, Any] | None] = None  # settings (dotted keys) that a Transformer must have to be of the family
+
+    def fits(self, part: Any) -> bool:
+        """Whether a complete Transformer's settings can be saved as this family."""
+        if self.fixed is None:
+            return False
+        settings = part.model_dump(mode="json")
+        return all(_at(settings, key) == value for key, value in self.fixed.items())
 
     def config(self, model: Any) -> dict[str, Any]:
         """The config.json that describes `model`, without what the store adds (token ids, labels)."""
@@ -39,6 +51,14 @@ class Family:
         """For each of the model's parameters, the tensors it is published as."""
         raise NotImplementedError
 
+    def published(self, model: Any, ours: str, value: Tensor) -> Tensor:
+        """One of our tensors (or the piece that has a name of its own) as it is laid out there; the same where it is."""
+        return value
+
+    def taken(self, model: Any, ours: str, value: Tensor) -> Tensor:
+        """The inverse of `published`."""
+        return value
+
     def write(self, model: nn.Module, folder: Path) -> dict[str, Any]:
         """Writes the weights; returns the config."""
         from safetensors.torch import save_file
@@ -51,7 +71,7 @@ class Family:
                 continue
             value = values[ours].detach().cpu()
             for name, part in zip(theirs, value.split(sizes(values[ours], theirs)), strict=True):
-                tensors[name] = part.contiguous()
+                tensors[name] = self.published(backbone, ours, part).contiguous()
         if isinstance(model, Classifier):
             tensors["score.weight"] = model.score.weight.detach().cpu().contiguous()
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -67,6 +87,7 @@ class Family:
             raise DataError(place, text("one of {choices}", choices=f"{self.causal}, {self.labels}"), architecture)
         classifies = architecture == self.labels
         model: nn.Module = self.build(config, place, head=not classifies)
+        backbone = model
         names = self.names(model)
         if classifies:
             labels = len(config.get("id2label") or {}) or int(config.get("num_labels", 0))
@@ -74,7 +95,9 @@ class Family:
                 raise DataError(place, text("a '{key}'", key="id2label"), text("none"))
             model = Classifier(model, labels)  # type: ignore[arg-type]
             names = {f"backbone.{ours}": theirs for ours, theirs in names.items()} | {"score.weight": ("score.weight",)}
-        fill(model, read_tensors(folder), names, str(folder), self.ignored(names))
+        fill(model, read_tensors(folder), names, str(folder), self.ignored(names), self, backbone)
+        if self.fixed is not None:
+            backbone.published_as = self.model_type
         return model
 
     def ignored(self, names: Names) -> frozenset[str]:
@@ -83,7 +106,8 @@ class Family:
 
 
 @torch.no_grad()
-def fill(model: nn.Module, found: dict[str, Tensor], names: Names, where: str, ignored: frozenset[str]) -> None:
+def fill(model: nn.Module, found: Mapping[str, Tensor], names: Names, where: str, ignored: frozenset[str], family: Family,
+         backbone: Any) -> None:  # fmt: skip
     """Copies published tensors into the model's parameters, each exactly once; else DataError with the difference."""
     missing, wrong = [], []
     for ours, parameter in model.named_parameters():
@@ -93,11 +117,12 @@ def fill(model: nn.Module, found: dict[str, Tensor], names: Names, where: str, i
         if absent:
             continue
         for name, target in zip(theirs, parameter.split(sizes(parameter, theirs)), strict=True):
-            value = found[name]
-            if value.shape != target.shape:
-                wrong.append(f"{name} {tuple(value.shape)} ≠ {tuple(target.shape)}")
+            own = ours.removeprefix("backbone.")
+            value, expected = found[name], family.published(backbone, own, target).shape
+            if value.shape != expected:
+                wrong.append(f"{name} {tuple(value.shape)} ≠ {tuple(expected)}")
             else:
-                target.copy_(value)
+                target.copy_(family.taken(backbone, own, value))
     unexpected = sorted(set(found) - {name for theirs in names.values() for name in theirs} - ignored)
     clauses: list[Text] = []
     if missing:
@@ -118,6 +143,13 @@ def sizes(parameter: Tensor, theirs: tuple[str, ...]) -> tuple[int, ...]:
 
 def _some(names: list[str], shown: int = 5) -> str:
     return ", ".join(names[:shown]) + (f" … ({len(names)})" if len(names) > shown else "")
+
+
+def _at(settings: Any, key: str) -> Any:
+    """A dotted key's value; None where there is no such key."""
+    for name in key.split("."):
+        settings = settings.get(name) if isinstance(settings, dict) else None
+    return settings
 
 
 def needs(config: dict[str, Any], place: str, *keys: str) -> None:

@@ -1,12 +1,30 @@
-"""Qwen3 (Yang et al. 2025, arXiv:2505.09388): our Transformer with SwiGLU and QK-norm."""
+"""Qwen3 (Yang et al. 2025, arXiv:2505.09388): our Transformer with SwiGLU and QK-norm. Qwen2 (arXiv:2407.10671): without
+QK-norm, with a bias on queries, keys and values."""
 
 from __future__ import annotations
 
-from yanmo.models.families.llama import LlamaFamily
+from typing import Any, ClassVar
+
+from yanmo.models.families.llama import DECODER, LlamaFamily
 
 
-class QwenFamily(LlamaFamily):
+class Qwen3Family(LlamaFamily):
     """Qwen3: our Transformer with QK-norm."""
 
     causal, labels = "Qwen3ForCausalLM", "Qwen3ForSequenceClassification"
-    model_type, qk_norm = "qwen3", True
+    model_type = "qwen3"
+    fixed: ClassVar[dict[str, Any] | None] = {**DECODER, "qk_norm": True}
+
+    def settings(self, config: dict[str, Any], place: str, head: bool) -> dict[str, Any]:
+        return super().settings(config, place, head) | {"qk_norm": True}
+
+
+class Qwen2Family(LlamaFamily):
+    """Qwen2 and Qwen2.5: a bias on queries, keys and values."""
+
+    causal, labels = "Qwen2ForCausalLM", "Qwen2ForSequenceClassification"
+    model_type = "qwen2"
+    fixed: ClassVar[dict[str, Any] | None] = {**DECODER, "bias": "qkv"}
+
+    def settings(self, config: dict[str, Any], place: str, head: bool) -> dict[str, Any]:
+        return super().settings(config, place, head) | {"bias": "qkv"}
