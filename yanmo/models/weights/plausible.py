@@ -1,0 +1,42 @@
+"""Does a config belong to its weights? Asked before a module is made of it, so that a config that asks for 10⁹ layers
+costs a line and not the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from yanmo.core.errors import DataError
+from yanmo.core.messages import text
+from yanmo.models.weights.tensors import Tensors
+
+# Every layer and every expert has a tensor of its own, or a row of one that holds them all; every width is a dimension of
+# some tensor, at the least.
+COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers",
+          "num_local_experts", "num_experts", "n_routed_experts", "depth", "layers")  # fmt: skip
+WIDTHS = ("vocab_size", "hidden_size", "n_embd", "d_model", "intermediate_size", "n_inner", "d_ff", "encoder_ffn_dim",
+          "decoder_ffn_dim", "moe_intermediate_size", "num_attention_heads", "num_key_value_heads", "n_head", "num_heads",
+          "encoder_attention_heads", "decoder_attention_heads", "head_dim", "d_kv", "type_vocab_size", "width", "heads",
+          "kv_heads", "mlp_width", "head_size")  # fmt: skip
+POSITIONS = ("max_position_embeddings", "n_positions", "context")
+LONGEST = 1 << 24  # positions: tables of them are made, and no published model has as many
+
+
+def plausible(config: Mapping[str, Any], tensors: Tensors, place: str) -> None:
+    """DataError at `place` for the first size of `config` that its tensors cannot have, whatever the family."""
+    widest = max((size for name in tensors for size in tensors.shape(name)), default=0)
+    most = {**dict.fromkeys(COUNTS, max(len(tensors), widest)), **dict.fromkeys(WIDTHS, widest),
+            **dict.fromkeys(POSITIONS, LONGEST)}  # fmt: skip
+    layers = len(tensors)
+    for settings in (config, config.get("settings")):
+        if not isinstance(settings, Mapping):
+            continue
+        for key, limit in most.items():
+            value = settings.get(key)
+            if "layer" in key or key == "depth":
+                limit = layers
+            if value is None or isinstance(value, (list, tuple)):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= limit:
+                raise DataError(f"{place}: {key}", text("a whole number from 0 to {most}, by the tensors that are there", most=limit),
+                                str(value)[:40])  # fmt: skip
