@@ -4,38 +4,48 @@ import pytest
 import torch
 
 from yanmo.core.data import Row
+from yanmo.core.errors import RequestError
 from yanmo.core.registry import create, names
 from yanmo.models.classifier import Classifier
 from yanmo.objectives.base import Context, Objective
-from yanmo.text.characters import CharacterTokenizer
 
-TEXTS = ["Call me Ishmael. 🐋", "话说天下大势，分久必合，合久必分。"]
+from .tiny import build, tokenizer
 
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return CharacterTokenizer(min_count=1).train(TEXTS)
+TEXTS = ["Call me Ishmael. 🐋 Some years ago.", "话说天下大势，分久必合。合久必分。"]
 
 
 @pytest.fixture(params=names("objective"))
-def bound(request, tokenizer):
-    return create("objective", request.param).bind(Context(tokenizer, ["a", "b"]))
+def bound(request):
+    return create("objective", request.param).bind(Context(tokenizer(), ["a", "b"]))
 
 
 @pytest.fixture
-def model(bound, tokenizer):
-    rng = torch.Generator().manual_seed(0)
-    made = create("model", {"type": "transformer", "depth": 1, "width": 32, "heads": 1}).build(tokenizer, rng, 64)
+def model(bound):
+    made = build(bound.type)
     if bound.type == "supervised":
         made = Classifier(made, 2)
-        made.initialise(rng)
+        made.initialise(torch.Generator().manual_seed(0))
     return made
 
 
 @pytest.fixture
-def batch(bound, tokenizer):
-    rows = [Row([1, *tokenizer.encode(text)], label=i, example=f"e{i}") for i, text in enumerate(TEXTS)]
+def rows():
+    return [Row([1, *tokenizer().encode(text)], label=i, example=f"e{i}") for i, text in enumerate(TEXTS)]
+
+
+@pytest.fixture
+def batch(bound, rows):
     return bound.collate(rows, torch.Generator().manual_seed(0))
+
+
+def tensors(inputs):
+    found = {}
+    for name, value in vars(inputs).items():
+        if isinstance(value, torch.Tensor):
+            found[name] = value
+        elif value is not None:
+            found |= {f"{name}.{key}": tensor for key, tensor in tensors(value).items()}
+    return found
 
 
 def test_binding_makes_a_new_one_with_the_same_settings(bound):
@@ -49,16 +59,43 @@ def test_a_batch_names_its_rows_and_has_a_weight(batch):
     assert batch.inputs.tokens.dtype == torch.int64
 
 
-def test_collating_depends_on_rows_and_generator_alone(bound, tokenizer):
-    rows = [Row([1, *tokenizer.encode(text)], label=0) for text in TEXTS]
+def test_collating_depends_on_rows_and_generator_alone(bound, rows):
     first, second = (bound.collate(rows, torch.Generator().manual_seed(9)) for _ in range(2))
-    assert torch.equal(first.inputs.tokens, second.inputs.tokens)
-    assert first.weight == second.weight
+    assert tensors(first.inputs).keys() == tensors(second.inputs).keys()
+    for name, value in tensors(first.inputs).items():
+        assert torch.equal(value, tensors(second.inputs)[name])
+    for name in ("targets", "weights", "labels"):
+        one, two = getattr(first, name), getattr(second, name)
+        assert (one is None and two is None) or torch.equal(one, two)
+
+
+def test_a_row_does_not_depend_on_the_micro_batch_it_is_in(bound, rows):
+    """Its random numbers are its own, whatever a step's rows are divided into."""
+    together = bound.collate(rows, torch.Generator().manual_seed(4))
+    rng = torch.Generator().manual_seed(4)
+    for index, row in enumerate(rows):
+        alone = bound.collate([row], rng)
+        length = alone.inputs.tokens.shape[1]
+        assert torch.equal(alone.inputs.tokens[0], together.inputs.tokens[index, :length])
+        if alone.weights is not None:
+            assert torch.equal(alone.weights[0], together.weights[index, : alone.weights.shape[1]])
+
+
+def test_padding_is_no_target_and_the_mask_knows_it(bound, rows):
+    batch = bound.collate([rows[0], Row(rows[1].tokens[:9], label=1)], torch.Generator().manual_seed(1))
+    mask = batch.inputs.mask
+    assert mask is not None
+    assert (mask[:, 1:] <= mask[:, :-1]).all()
+    if batch.weights is not None:
+        assert (batch.weights * ~mask == 0).all()
+    if not bound.overlap:  # a last token that is only a target stands there too
+        assert (batch.inputs.tokens[~mask] == tokenizer().pad_id).all()
 
 
 def test_a_batch_moves_to_a_device_whole(batch):
     moved = batch.to("meta")
-    assert moved.inputs.tokens.is_meta
+    assert all(value.is_meta for value in tensors(moved.inputs).values())
+    assert len(tensors(moved.inputs)) == len(tensors(batch.inputs))
     for name in ("targets", "weights", "labels"):
         value = getattr(moved, name)
         assert value is None or value.is_meta
@@ -66,6 +103,7 @@ def test_a_batch_moves_to_a_device_whole(batch):
 
 
 def test_the_loss_is_a_sum_with_its_weight_and_a_mean_for_each_row(bound, model, batch):
+    bound.check(getattr(model, "backbone", model))
     loss = bound.loss(model, batch)
     assert loss.total.ndim == 0
     assert loss.total.requires_grad
@@ -91,3 +129,22 @@ def test_two_examples_are_learned_by_heart(bound, model, batch):
 
 def test_expanding_gives_batches(bound, model, batch):
     assert [part.weight for part in bound.expand(model, batch, torch.Generator())] == [batch.weight]
+
+
+def test_a_row_of_the_stream_fits_the_context(bound, rows):
+    """What `stretch` allows, `collate` makes no longer than the context."""
+    stream = (rows[0].tokens + rows[1].tokens) * 8
+    for context in (16, 33, 64):
+        length = bound.stretch(context) + bound.overlap
+        for start in range(0, 40, 5):
+            batch = bound.collate([Row(stream[start : start + length], label=0)], torch.Generator().manual_seed(start))
+            longest = [batch.inputs.tokens.shape[1]]
+            longest += [batch.inputs.source.tokens.shape[1]] if batch.inputs.source is not None else []
+            assert max(longest) <= max(context, 0 if bound.type != "supervised" else length)
+
+
+def test_a_model_of_another_kind_is_refused(bound):
+    wrong = "masked" if "masked" not in bound.kinds else "causal"
+    if bound.kinds:
+        with pytest.raises(RequestError, match="a model of the kind"):
+            bound.check(build(wrong))

@@ -71,11 +71,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def order(self, context: int, seed: int, mixing: Mixing | None = None) -> RowOrder | Mixture:
-        """In which order rows of `context` tokens are seen: each once an epoch, or each source as its weight or `mixing` says.
+    def order(self, context: int, seed: int, mixing: Mixing | None = None, overlap: int = 1) -> RowOrder | Mixture:
+        """In which order rows of `context` tokens (and `overlap` of the next) are seen: each once an epoch, or each source as
+        its weight or `mixing` says.
 
         A row belongs to the source of its first token."""
-        count = row_count(len(self), context)
+        count = row_count(len(self), context, overlap)
         if not self.weights and mixing is None:
             return RowOrder(count, seed)
         sources = self.documents["source"]
@@ -118,23 +119,23 @@ class Split:
             raise RequestError("mixture.weights", text("a weight above 0 for a source with text"), text("none"))
         return found
 
-    def packing(self, context: int) -> dict[str, Any]:
+    def packing(self, context: int, overlap: int = 1) -> dict[str, Any]:
         """What becomes of the tokens in rows of `context`: documents are packed behind each other without a gap, so that none is
         dropped; those in a row behind the one in which their document begins do not see its beginning."""
         first, count = self.documents["first"], self.documents["count"]
         behind = np.maximum(first + count - (first // context + 1) * context, 0)
-        rows, total = row_count(len(self), context), max(len(self), 1)
+        rows, total = row_count(len(self), context, overlap), max(len(self), 1)
         return {
-            "rows": rows, "tokens": len(self), "dropped": 0, "padding": rows * context - max(len(self) - 1, 0),
+            "rows": rows, "tokens": len(self), "dropped": 0, "padding": rows * context - max(len(self) - overlap, 0),
             "documents": len(first), "documents_cut": int((behind > 0).sum()),
             "documents_longer_than_a_row": int((count > context).sum()), "tokens_behind_a_cut": int(behind.sum()),
             "share_dropped": 0.0, "share_behind_a_cut": round(int(behind.sum()) / total, 6),
         }  # fmt: skip
 
 
-def row_count(tokens: int, context: int) -> int:
-    """Rows that hold each token but the first as a target once."""
-    return max(0, -(-(tokens - 1) // context))
+def row_count(tokens: int, context: int, overlap: int = 1) -> int:
+    """Rows that move on by `context` tokens and hold every token; with an `overlap` of 1, each but the first as a target."""
+    return max(0, -(-(tokens - overlap) // context))
 
 
 class TokenShards:

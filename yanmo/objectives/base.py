@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from yanmo.core.config import Part
 from yanmo.core.data import Row
+from yanmo.core.errors import RequestError
+from yanmo.core.messages import text
 from yanmo.models.base import Inputs
 
 if TYPE_CHECKING:
@@ -30,14 +32,19 @@ class Context:
 @dataclass
 class Batch:
     """Inputs and what is to be predicted. `targets` (B, T) int64 with `weights` (B, T) float32 (0: not trained), or
-    `labels` (B,) int64. `items` names the rows (global row numbers or example ids), so that a bad batch can be walked
-    back to its documents."""
+    `labels` (B,) int64, or both (-100: a row without one). `items` names the rows (global row numbers or example ids), so
+    that a bad batch can be walked back to its documents.
+
+    Where an objective carries a state from step to step: `carried`, what each row of the last step left, name →
+    (B, *shape), and `fresh` (B,) bool, the rows that begin anew all the same."""
 
     inputs: Inputs
     targets: Tensor | None = None
     weights: Tensor | None = None
     labels: Tensor | None = None
     items: list[Any] = field(default_factory=list)
+    carried: dict[str, Tensor] | None = None
+    fresh: Tensor | None = None
 
     @property
     def weight(self) -> float:
@@ -48,24 +55,51 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         def move(value: Any) -> Any:
+            if isinstance(value, Inputs):  # and the encoder's inputs in it
+                return replace(value, **{name: move(item) for name, item in vars(value).items()})
+            if isinstance(value, dict):
+                return {name: move(item) for name, item in value.items()}
             return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
 
-        inputs = replace(self.inputs, **{k: move(v) for k, v in vars(self.inputs).items()})
-        return replace(self, inputs=inputs, targets=move(self.targets), weights=move(self.weights), labels=move(self.labels))
+        return replace(self, **{name: move(value) for name, value in vars(self).items()})
 
 
 @dataclass
 class Loss:
     """`total` is the *sum* over the batch, differentiable; `weight` how many tokens (or rows) it sums, so that
-    micro-batches and ranks are normalised by the whole batch's weight. `rows` (B,): each row's mean loss, detached."""
+    micro-batches and ranks are normalised by the whole batch's weight. `rows` (B,): each row's mean loss, detached.
+    `metrics`: name → (sum, over how many), so that they too can be added up over micro-batches and ranks. `carried`: see
+    `Batch`, detached."""
 
     total: Tensor
     weight: Tensor
     rows: Tensor
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    carried: dict[str, Tensor] | None = None
 
 
 class Objective(Part):
+    """`kinds`: the models that it trains, by `LanguageModel.kind`; empty: any. `overlap`: the tokens that a row shares with
+    the one behind it in the stream. `carries`: whether rows continue those of the step before (`train/lanes.py`)."""
+
+    kinds: ClassVar[tuple[str, ...]] = ()
+    overlap: ClassVar[int] = 0
+
+    @property
+    def carries(self) -> bool:
+        return False
+
+    def stretch(self, context: int) -> int:
+        """How many tokens of the stream become one row of at most `context` positions, `overlap` not counted."""
+        return context
+
+    def check(self, model: Any) -> None:
+        """RequestError for a model that this objective cannot train."""
+        kind = getattr(model, "kind", None)
+        if self.kinds and kind is not None and kind not in self.kinds:
+            raise RequestError(f"objective '{self.type}'", text("a model of the kind {kinds}", kinds=" / ".join(self.kinds)),
+                               str(kind), text("'{kind}' is said by the model's architecture", kind=kind))  # fmt: skip
+
     def bind(self, context: Context) -> Objective:
         """Itself with the context kept; the bound objective is what trains."""
         return self

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from yanmo.models.base import ModelPart
     from yanmo.objectives.base import Objective
     from yanmo.text.tokenizer import Tokenizer
+    from yanmo.train.batches import TokenBatches
     from yanmo.train.loop import Job
     from yanmo.train.plan import Speed
 
@@ -109,9 +110,8 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, shards: T
     from yanmo.models.store import save
     from yanmo.objectives.base import Context
     from yanmo.train import plan as planning
-    from yanmo.train.batches import TokenBatches
     from yanmo.train.loop import train
-    from yanmo.train.validate import language_validation
+    from yanmo.train.validate import language_validation, objective_validation
 
     split, held_out = shards.split("train"), shards.split("validation")
     if len(split) < 2:
@@ -128,21 +128,39 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, shards: T
     device = torch.device(plan["device"])
     part = create("model", plan["model"])
     model = part.build(tokenizer, torch.Generator().manual_seed(run.seed_for("parameters")), context=plan["context"]).to(device)
+    objective.check(model)
     run.console.log(text("{stage}: {model}, {parameters} parameters, {steps} steps of {tokens} tokens, {precision}",
                          stage=run.stage, model=describe(plan["model"]), parameters=sum(p.numel() for p in model.parameters()),
                          steps=plan["steps"], tokens=plan["batch_tokens"], precision=plan["precision"]))  # fmt: skip
-    order = split.order(plan["context"], run.seed_for("rows"), stage.mixture)
-    batches = TokenBatches(split, objective, plan["context"], plan["rows"], plan["micro_rows"], 0, order)
-    validate = language_validation(model, tokenizer, held_out, plan["validation_tokens"]) if len(held_out) else None
+    batches = batches_of(run, stage, split, objective, plan)
+    if not len(held_out):
+        validate = None
+    elif model.kind == "causal":
+        validate = language_validation(model, tokenizer, held_out, plan["validation_tokens"])
+    else:
+        validate = objective_validation(model, objective, held_out, plan["context"], plan["micro_rows"], plan["validation_tokens"])
     if validate is None:
         run.console.warn(text("{stage}: the corpus has no validation text; the last weights are kept", stage=run.stage))
     job = job_of(run, folder, stage.train, plan, model, objective, batches, validate)
     state = train(job)
     model.to("cpu")
     save(folder / "model", model, tokenizer)
-    about = {**summary(plan, state, folder), "packing": split.packing(plan["context"])}
+    about = {**summary(plan, state, folder), "packing": split.packing(batches.stretch, objective.overlap)}
     files.write_json(folder / "training.json", about)
     return {"model": "model", "training": "training.json"}
+
+
+def batches_of(run: Run, stage: PretrainStage, split: Split, objective: Objective, plan: dict[str, Any]) -> TokenBatches:
+    """The rows of every step: shuffled, or in lanes for an objective that carries a state from step to step."""
+    from yanmo.train.batches import LaneBatches, TokenBatches
+
+    if objective.carries:
+        if stage.mixture is not None or split.weights:
+            raise RequestError(f"{run.stage}.objective.carry", text("a corpus without a mixture or weights of sources"), None,
+                               text("leave out 'carry': it reads the corpus in its own order"))  # fmt: skip
+        return LaneBatches(split, objective, plan["context"], plan["rows"], plan["micro_rows"])
+    order = split.order(objective.stretch(plan["context"]), run.seed_for("rows"), stage.mixture, objective.overlap)
+    return TokenBatches(split, objective, plan["context"], plan["rows"], plan["micro_rows"], 0, order)
 
 
 def job_of(run: Run, folder: Path, settings: Train, plan: dict[str, Any], model: torch.nn.Module, objective: Objective,

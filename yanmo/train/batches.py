@@ -1,9 +1,10 @@
 """Which rows each step trains on.
 
 `TokenBatches` cuts a split's token stream into rows and takes them in a shuffled order (`RowOrder`, or `Mixture` where
-sources have weights), epoch after epoch; a batch goes on into the next epoch. `LabelledBatches` takes encoded examples,
-rows of similar length together.
-Both are functions of a cursor (epoch, index): to go on from any point costs no more than to begin.
+sources have weights), epoch after epoch; a batch goes on into the next epoch. `LaneBatches` takes the same rows in lanes,
+each of which is read from its beginning to its end. `LabelledBatches` takes encoded examples, rows of similar length
+together.
+All are functions of a cursor (epoch, index): to go on from any point costs no more than to begin.
 """
 
 from __future__ import annotations
@@ -24,18 +25,20 @@ Cursor = tuple[int, int]
 
 
 class TokenBatches:
-    """`rows` rows of `context` + 1 tokens a step, in micro-batches of `micro` rows.
+    """`rows` rows a step, in micro-batches of `micro` rows.
 
-    Row i is tokens [i·T, i·T + T]: each token of the split is a target once an epoch (the first one, a border, never), unless
-    `order` (`Split.order`) shows some rows more often than others.
+    Row i is the S tokens from i·S on, S being what the objective makes a row of `context` positions of (`stretch`), and its
+    `overlap` of the next row. For `causal` that is [i·T, i·T + T]: each token of the split is a target once an epoch (the
+    first one, a border, never). `order` (`Split.order`) may show some rows more often than others.
     """
 
     def __init__(self, split: Split, objective: Objective, context: int, rows: int, micro: int, seed: int,
                  order: RowOrder | Mixture | None = None):  # fmt: skip
-        self.split, self.objective, self.context = split, objective, context
+        self.split, self.objective = split, objective
+        self.stretch = objective.stretch(context)  # tokens by which rows move on
         self.rows, self.micro = rows, min(micro, rows)
-        count = row_count(len(split.tokens), context)
-        if count == 0:
+        count = row_count(len(split.tokens), self.stretch, objective.overlap)
+        if len(split.tokens) < 2:
             raise DataError("train", text("at least two tokens to train on"), str(len(split.tokens)))
         self.order = order or RowOrder(count, seed)
         self.count = self.order.count  # rows of an epoch
@@ -49,24 +52,52 @@ class TokenBatches:
             end = min(self.count, index + self.rows - len(wanted))
             wanted += self.order.rows(epoch, np.arange(index, end)).tolist()
             index = end
-        batches = [self.objective.collate([self.row(i) for i in wanted[start : start + self.micro]], rng)
-                   for start in range(0, len(wanted), self.micro)]  # fmt: skip
-        return batches, (epoch, index)
+        return self.collated(wanted, rng), (epoch, index)
+
+    def collated(self, wanted: list[int], rng: torch.Generator) -> list[Batch]:
+        """The rows of these numbers in micro-batches."""
+        return [self.objective.collate([self.row(i) for i in wanted[start : start + self.micro]], rng)
+                for start in range(0, len(wanted), self.micro)]  # fmt: skip
 
     def row(self, index: int) -> Row:
-        start = index * self.context
-        return Row(self.split.tokens[start : start + self.context + 1], example=str(index))  # type: ignore[arg-type]
+        start = index * self.stretch
+        stop = start + self.stretch + self.objective.overlap
+        return Row(self.split.tokens[start:stop], example=str(index))  # type: ignore[arg-type]
 
     def describe(self, items: list[Any]) -> str:
         """The ids of the documents in these rows, in the order of the corpus."""
         found: list[str] = []
         firsts = self.split.documents["first"]
         for item in sorted({int(item) for item in items}):
-            start = item * self.context
+            start = item * self.stretch
+            last = min(start + self.stretch + self.objective.overlap, len(self.split.tokens)) - 1
             low = int(np.searchsorted(firsts, start, side="right")) - 1
-            high = int(np.searchsorted(firsts, min(start + self.context, len(self.split.tokens) - 1), side="right"))
+            high = int(np.searchsorted(firsts, last, side="right"))
             found += [str(name) for name in self.split.documents["id"][max(low, 0) : high]]
         return ", ".join(dict.fromkeys(found))
+
+
+class LaneBatches(TokenBatches):
+    """Rows in lanes, for objectives that carry a state from step to step: row i of a step goes on where row i of the step
+    before ended. The stream is cut into `rows` lanes of equal length, the last of which goes on at the stream's beginning
+    where it is short; an epoch reads each from its beginning to its end. Cursor: (epoch, step within it)."""
+
+    def __init__(self, split: Split, objective: Objective, context: int, rows: int, micro: int):
+        count = row_count(len(split.tokens), objective.stretch(context), objective.overlap)
+        super().__init__(split, objective, context, min(rows, max(count, 1)), micro, 0)
+        self.steps = -(-self.count // self.rows)  # of an epoch
+
+    def take(self, cursor: Cursor, rng: torch.Generator) -> tuple[list[Batch], Cursor]:
+        epoch, step = cursor
+        if step == self.steps:
+            epoch, step = epoch + 1, 0
+        wanted = [(lane * self.steps + step) % self.count for lane in range(self.rows)]
+        made = self.collated(wanted, rng)
+        for batch in made:
+            assert batch.fresh is not None, "an objective that carries says which rows begin anew"
+            begins = torch.tensor([step == 0 or item == "0" for item in batch.items])
+            batch.fresh = batch.fresh | begins
+        return made, (epoch, step + 1)
 
 
 class LabelledBatches:

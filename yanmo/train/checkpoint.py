@@ -3,6 +3,7 @@
     checkpoints/step-00001000/
       model.safetensors        parameters and buffers
       optimizer.safetensors    what the optimizer remembers, `parameter::key`
+      carried.safetensors      the state that rows go on from, where the objective carries one
       state.json               step, cursor into the data, seed, early stopping, best
       manifest.json            size and sha256 of each of these
 
@@ -23,7 +24,7 @@ from yanmo.core import files
 from yanmo.core.console import Console
 from yanmo.core.messages import text
 
-MANIFEST = "manifest.json"
+MANIFEST, CARRIED = "manifest.json", "carried.safetensors"
 
 
 @dataclass
@@ -49,7 +50,8 @@ def name_of(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def save(folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> Path:
+def save(folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer,
+         carried: dict[str, Tensor] | None = None) -> Path:  # fmt: skip
     """Writes `folder/step-N`; raises StorageError on a full disk, older checkpoints untouched."""
     from safetensors.torch import save_file
 
@@ -58,6 +60,8 @@ def save(folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Op
         temporary.mkdir()
         save_file(_unshared(model.state_dict()), temporary / "model.safetensors")
         save_file(_remembered(model, optimizer), temporary / "optimizer.safetensors")
+        if carried:
+            save_file({name: value.contiguous() for name, value in carried.items()}, temporary / CARRIED)
         files.write_json(temporary / "state.json", asdict(state))
         record = {p.name: {"size": p.stat().st_size, "sha256": files.sha256(p)} for p in files.files(temporary)}
         files.write_json(temporary / MANIFEST, record)
@@ -80,6 +84,13 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> S
     plain["cursor"] = tuple(plain["cursor"])
     plain["best"] = tuple(plain["best"]) if plain["best"] is not None else None
     return State(**plain)
+
+
+def carried(path: Path, device: torch.device) -> dict[str, Tensor] | None:
+    """The state that rows go on from, name → (rows, *shape); None where the objective carries none."""
+    from safetensors.torch import load_file
+
+    return load_file(path / CARRIED, str(device)) if (path / CARRIED).is_file() else None
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

@@ -24,7 +24,7 @@ from yanmo.core import files
 from yanmo.core.console import Console
 from yanmo.core.errors import TrainingError, WorkError
 from yanmo.core.messages import text
-from yanmo.objectives.base import Batch, Objective
+from yanmo.objectives.base import Batch, Loss, Objective
 from yanmo.train import checkpoint
 from yanmo.train.checkpoint import State
 from yanmo.train.metrics import MetricsLog
@@ -98,7 +98,7 @@ def train(job: Job) -> State:
     newest checkpoint is good.
     """
     checkpoints = job.folder / "checkpoints"
-    state = _resume(job, checkpoints)
+    state, carried = _resume(job, checkpoints)
     forward = forward_of(job)
     job.model.train()
     with (
@@ -120,10 +120,11 @@ def train(job: Job) -> State:
             micro, cursor = job.batches.take(state.cursor, rng)
             factor = job.schedule.factor(state.step, job.steps)
             set_rates(job.optimizer, factor)
-            loss, norm = update(job, forward, micro, rng)
+            aside = Aside(carried)
+            loss, norm = update(job, forward, micro, rng, aside)
             if not (loss < float("inf") and norm < float("inf")):
                 raise _diverged(job, state, micro, loss, norm)
-            state.step, state.cursor = state.step + 1, cursor
+            state.step, state.cursor, carried = state.step + 1, cursor, aside.carried()
             state.tokens += sum(batch.inputs.tokens.numel() for batch in micro)
             state.seconds = time.monotonic() - began
             if job.compile and state.step == first:
@@ -131,14 +132,14 @@ def train(job: Job) -> State:
                                      seconds=f"{time.monotonic() - started:.1f}"))  # fmt: skip
             speed = sum(batch.inputs.tokens.numel() for batch in micro) / (time.monotonic() - started)
             log.write(step=state.step, loss=loss, lr=job.optimizer.param_groups[0]["lr"], grad_norm=norm, tokens=state.tokens,
-                      tokens_per_second=round(speed, 1), seconds=round(state.seconds, 3))  # fmt: skip
+                      tokens_per_second=round(speed, 1), seconds=round(state.seconds, 3), **aside.metrics())  # fmt: skip
             bar.advance(1, loss=loss, **{"tokens/s": round(speed)})
             if (
                 stop.signal
                 or _due(job.checkpoint_every, state.step, job.steps)
                 or (job.validate is not None and _due(job.validate_every, state.step, job.steps))
             ):  # before the validation, so that whatever happens there costs no training
-                checkpoint.save(checkpoints, state, job.model, job.optimizer)
+                checkpoint.save(checkpoints, state, job.model, job.optimizer, carried)
                 checkpoint.prune(checkpoints, job.keep, state.best_step)
             if stop.signal:
                 given = text("stopped by {signal} after step {step} of {steps}; a checkpoint is saved",
@@ -149,16 +150,51 @@ def train(job: Job) -> State:
     return state
 
 
-Forward = Callable[[Batch], tuple[torch.Tensor, torch.Tensor]]
+Forward = Callable[[Batch], Loss]
+Carried = dict[str, torch.Tensor] | None  # what rows go on from, name → (rows of a step, *shape)
 
 
-def update(job: Job, forward: Forward, micro: list[Batch], rng: torch.Generator) -> tuple[float, float]:
+class Aside:
+    """What a step has beside its loss: figures, the state from which its rows go on (`before`), and the state they leave."""
+
+    def __init__(self, before: Carried = None):
+        self._before = before
+        self._sums: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._left: list[dict[str, torch.Tensor]] = []
+        self._row = 0
+
+    def begin(self, batch: Batch) -> None:
+        """Gives a micro-batch the state of its rows; they come in the order of the step's."""
+        first, self._row = self._row, self._row + len(batch.inputs.tokens)
+        if self._before is not None:
+            batch.carried = {name: value[first : self._row] for name, value in self._before.items()}
+
+    def end(self, loss: Loss) -> None:
+        for name, (amount, count) in loss.metrics.items():
+            total, over = self._sums.get(name, (0, 0))
+            self._sums[name] = (total + amount, over + count)
+        if loss.carried is not None:
+            self._left.append(loss.carried)
+
+    def metrics(self) -> dict[str, float | None]:
+        """Name → mean; null over nothing."""
+        return {name: round(float(amount) / float(count), 6) if float(count) else None
+                for name, (amount, count) in self._sums.items()}  # fmt: skip
+
+    def carried(self) -> Carried:
+        if not self._left:
+            return None
+        return {name: torch.cat([part[name] for part in self._left]) for name in self._left[0]}
+
+
+def update(job: Job, forward: Forward, micro: list[Batch], rng: torch.Generator,
+           aside: Aside | None = None) -> tuple[float, float]:  # fmt: skip
     """One optimizer step over the micro-batches: (mean loss, norm of the gradient before clipping).
 
     Each micro-batch's summed loss is divided by the weight (trained tokens) of the *whole* batch, so that 1×32, 4×8 and
     32×1 give the same gradient.
     """
-    loss, weight = forward_backward(job, forward, micro, rng)
+    loss, weight = forward_backward(job, forward, micro, rng, aside)
     gradients = [p.grad for p in job.model.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     mean, size = float(loss) / weight, float(norm)  # the one point where a GPU is waited for
@@ -171,26 +207,28 @@ def update(job: Job, forward: Forward, micro: list[Batch], rng: torch.Generator)
     return mean, size
 
 
-def forward_backward(job: Job, forward: Forward, micro: list[Batch], rng: torch.Generator) -> tuple[torch.Tensor, float]:
+def forward_backward(job: Job, forward: Forward, micro: list[Batch], rng: torch.Generator,
+                     aside: Aside | None = None) -> tuple[torch.Tensor, float]:  # fmt: skip
     """Adds the gradient of the micro-batches' mean loss to the parameters' own: (summed loss, weight)."""
     parts = [part for batch in micro for part in job.objective.expand(job.model, batch, rng)]
     weight = sum(part.weight for part in parts)
     assert weight > 0, "a batch without anything to train on"
-    loss = torch.zeros((), device=job.device)
+    loss, aside = torch.zeros((), device=job.device), aside or Aside()
     for part in parts:
-        total, _ = forward(part.to(job.device))
-        (total / weight).backward()
-        loss += total.detach()
+        aside.begin(part)
+        made = forward(part.to(job.device))
+        (made.total / weight).backward()
+        loss += made.total.detach()
+        aside.end(made)
     return loss, weight
 
 
 def forward_of(job: Job) -> Forward:
-    """Batch → (summed loss, each row's mean loss), under the job's precision, compiled if it says so."""
+    """Batch → its loss, under the job's precision, compiled if it says so."""
 
-    def forward(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(batch: Batch) -> Loss:
         with autocast(job.precision, job.device):
-            loss = job.objective.loss(job.model, batch)
-        return loss.total, loss.rows
+            return job.objective.loss(job.model, batch)
 
     if job.compile and compiler():
         compile_regions(job.model)
@@ -248,15 +286,15 @@ def _due(every: int | None, step: int, steps: int) -> bool:
     return step == steps or (every is not None and step > 0 and step % every == 0)
 
 
-def _resume(job: Job, checkpoints: Path) -> State:
+def _resume(job: Job, checkpoints: Path) -> tuple[State, Carried]:
     checkpoints.mkdir(parents=True, exist_ok=True)
     files.remove_temporaries(checkpoints)
     newest = checkpoint.newest(checkpoints, job.console)
     if newest is None:
-        return State(seed=job.seed)
+        return State(seed=job.seed), None
     state = checkpoint.restore(newest, job.model, job.optimizer)
     job.console.log(text("{what}: goes on from step {step}", what=job.what, step=state.step))
-    return state
+    return state, checkpoint.carried(newest, job.device)
 
 
 def _validate(job: Job, state: State, log: MetricsLog) -> None:

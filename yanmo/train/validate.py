@@ -1,7 +1,7 @@
 """How good the model is now, on what it does not train on: the `validate` that the loop is handed.
 
 Language models: bits per byte of the beginnings of held-out documents, by the same code as the evaluation, which reads
-them whole. Classifiers: the task's own metric, ties decided by the mean loss.
+them whole; those that read a text from both sides, the loss they are trained with. Classifiers: the task's own metric, ties decided by the mean loss.
 """
 
 from __future__ import annotations
@@ -48,6 +48,33 @@ def language_validation(model: LanguageModel, tokenizer: Tokenizer, split: Split
         nats = float(score_tokens(model, texts).sum())
         bits = bits_per_byte(nats, size)
         return Verdict((bits,), {"bits_per_byte": bits, "perplexity": perplexity(nats, targets)})
+
+    return validate
+
+
+def objective_validation(model: torch.nn.Module, objective: Objective, split: Split, context: int, rows: int,
+                         tokens: int) -> Callable[[], Verdict]:  # fmt: skip
+    """The objective's own mean loss over about `tokens` tokens of held-out rows, damaged in the same way every time: for
+    models that give no text a probability."""
+    from yanmo.train.batches import TokenBatches
+
+    batches = TokenBatches(split, objective, context, rows, rows, 0)
+    steps = max(1, min(-(-batches.count // rows), round(tokens / (rows * context))))
+
+    @torch.no_grad()
+    def validate() -> Verdict:
+        rng, cursor = torch.Generator().manual_seed(0), (0, 0)
+        total = weight = 0.0
+        sums: dict[str, tuple[float, float]] = {}
+        for _ in range(steps):
+            (batch,), cursor = batches.take(cursor, rng)
+            loss = objective.loss(model, batch.to(device_of(model)))
+            total, weight = total + float(loss.total), weight + float(loss.weight)
+            for name, (amount, count) in loss.metrics.items():
+                before = sums.get(name, (0.0, 0.0))
+                sums[name] = (before[0] + float(amount), before[1] + float(count))
+        shares = {name: amount / count for name, (amount, count) in sums.items() if count}
+        return Verdict((total / weight,), {"loss": total / weight, **shares})
 
     return validate
 

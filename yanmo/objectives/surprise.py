@@ -1,0 +1,68 @@
+"""-ln p of the tokens that a batch asks for: what every objective that predicts tokens minimises.
+
+Only positions with a weight reach the model's head, and its logits are reduced chunk by chunk.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from yanmo.models.base import Output, Slots
+from yanmo.objectives.base import Batch, Loss
+
+
+class Surprise(torch.autograd.Function):
+    """-ln softmax(logits)[target] · weight for logits (n, V), targets and weights (n,), with the gradient written down:
+    (softmax - onehot) · weight. Three passes over the logits fewer than through log_softmax and nll_loss."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        logs = logits.log_softmax(-1)
+        ctx.save_for_backward(logs, targets, weights)
+        return -logs.gather(-1, targets[:, None]).squeeze(-1) * weights
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        logs, targets, weights = ctx.saved_tensors
+        scale = (slopes[0] * weights)[:, None]
+        gradient = logs.exp()
+        gradient.scatter_add_(-1, targets[:, None], gradient.new_full((len(targets), 1), -1.0))
+        return gradient.mul_(scale), None, None
+
+
+def surprise(model: Any, batch: Batch, slots: Slots | None = None) -> Loss:
+    """Every position's surprise with its weight: for batches nearly all of which is trained on."""
+    assert batch.targets is not None
+    assert batch.weights is not None
+    targets, weights = batch.targets.reshape(-1), batch.weights.reshape(-1)
+
+    def weighed(logits: Tensor, positions: Tensor) -> Tensor:  # weighed here: what is outside is a plain sum
+        return Surprise.apply(logits.float(), targets[positions], weights[positions])
+
+    losses = model(batch.inputs, slots, reduce=weighed).reduced.view(batch.targets.shape)
+    each = losses.detach().sum(1) / batch.weights.sum(1).clamp(min=1)
+    return Loss(losses.sum(), batch.weights.sum(), each)
+
+
+def selected(model: Any, batch: Batch) -> tuple[Loss, Tensor, Output]:
+    """The same where few positions are trained on: only those reach the head. With `accuracy`, the share of the targets that
+    are the model's first choice. Also the sums of each row (B,), differentiable, and what the model gave."""
+    assert batch.targets is not None
+    assert batch.weights is not None
+    chosen = batch.weights > 0
+    targets, weights = batch.targets[chosen], batch.weights[chosen]
+
+    def weighed(logits: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        right = logits.detach().argmax(-1) == targets[positions]
+        return Surprise.apply(logits.float(), targets[positions], weights[positions]), right
+
+    output = model(batch.inputs, select=chosen, reduce=weighed)
+    losses, right = output.reduced
+    rows = chosen.nonzero()[:, 0]
+    sums = losses.new_zeros(len(chosen)).index_add(0, rows, losses)
+    each = sums.detach() / batch.weights.sum(1).clamp(min=1)
+    shares = {"accuracy": (right.sum(), torch.tensor(float(len(right)), device=right.device))}
+    return Loss(sums.sum(), batch.weights.sum(), each, shares), sums, output
