@@ -16,7 +16,8 @@ from tokenizers import decoders, models
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text as message
 from yanmo.text.chat import CHATML
-from yanmo.text.tokenizer import SPECIAL, Tokenizer, TokenizerPart, readable, special_tokens
+from yanmo.text.special import OURS, SPECIAL, extend, special_tokens
+from yanmo.text.tokenizer import Tokenizer, TokenizerPart, readable
 
 SMALLEST = len(SPECIAL) + 256
 
@@ -35,12 +36,12 @@ class CharacterTokenizer(TokenizerPart):
         chosen = sorted((c for c, n in counts.items() if n >= self.min_count), key=lambda c: (-counts[c], c))
         most = SMALLEST + len(chosen)
         if self.size is not None:
-            if most < self.size:
-                raise DataError("size", message("a vocabulary of at most {most} tokens for this text", most=most),
+            if most + len(self.special) < self.size:
+                raise DataError("size", message("a vocabulary of at most {most} tokens for this text", most=most + len(self.special)),
                                 str(self.size), message("ask for fewer, or give more text"))  # fmt: skip
-            chosen = chosen[: self.size - SMALLEST]
+            chosen = chosen[: max(self.size - SMALLEST - len(self.special), 0)]
         names = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *chosen]
         inner = Inner(models.BPE(vocab={name: token for token, name in enumerate(names)}, merges=[], byte_fallback=True))
         inner.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
         inner.add_special_tokens(special_tokens())
-        return Tokenizer(inner, CHATML)
+        return Tokenizer(inner, CHATML, extend(inner, self.special, OURS))

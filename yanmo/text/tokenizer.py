@@ -1,43 +1,60 @@
-"""What every tokenizer is: text to ids and back without loss, by a table of bytes.
+"""What every tokenizer is: text to ids and back, by a table of bytes.
 
 A `TokenizerPart` is the recipe's settings; `train` makes a `Tokenizer` of texts. A `Tokenizer` wraps one of Hugging
 Face's `tokenizers` (Rust) for encoding and is saved in their layout, so that `transformers` loads it and gives the same
 ids. Decoding is ours: each id stands for some bytes, and text is those bytes joined, so that whole text, streams and
 byte counts agree by construction.
 
-Four special tokens come first in every vocabulary: padding, the border of documents (both their beginning and their
-end), and the two marks around a turn of a conversation. Text that merely contains their names is ordinary text.
+Four special tokens come first in the vocabularies that we train (WordPiece has BERT's five): padding, the border of
+documents (both their beginning and their end), and the two marks around a turn of a conversation. A recipe adds others
+behind the vocabulary. Text that merely contains their names is ordinary text.
 """
 
 from __future__ import annotations
 
-import codecs
-import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tokenizers
-from tokenizers import AddedToken, decoders
+from pydantic import Field, field_validator
 
 from yanmo.core import files
 from yanmo.core.config import Part
-from yanmo.core.errors import DataError, RequestError
+from yanmo.core.errors import DataError
+from yanmo.core.messages import Text
 from yanmo.core.messages import text as message
+from yanmo.text.pieces import StreamDecoder, byte_characters, spell, state
+from yanmo.text.special import BORDER, OURS, PAD, SPECIAL, TURN, TURN_END, Frame, Framed, checked, special_tokens
 
-PAD, BORDER, TURN, TURN_END = "<|pad|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-SPECIAL = (PAD, BORDER, TURN, TURN_END)  # in the order of their ids, 0 to 3
+__all__ = [
+    "BORDER", "PAD", "SPECIAL", "TURN", "TURN_END", "StreamDecoder", "Tokenizer", "TokenizerPart", "byte_characters",
+    "readable", "special_tokens",
+]  # fmt: skip
 
 SLICE, GROUP = 1 << 16, 1 << 20  # characters that are encoded as one text, and at one time
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CUT = re.compile(r"\n(?=[ \t\u3000]*\w)")  # after a line's end no piece goes on into the next line's indent and words
+# What a tokenizer has to give back whole to be called lossless.
+_TRIALS = ("A  word,\tÉcole ﬁ ½ ＡＢ\r\n\n  two ", " 研墨，齉龘𠀀。\u3000 don't do not . ?", "e\u0301 👨‍👩‍👧 ❤️ \u0085\u2028\x00\x7f\xad", "▁ ▁▁x </w> ##y <0x41>",
+           " \ufeff\ufffd\U0010ffff  ")  # fmt: skip
 
 
 class TokenizerPart(Part):
-    """A tokenizer's settings in a recipe: how to make one of texts."""
+    """A tokenizer's settings in a recipe: how to make one of texts.
+
+    `special`: more special tokens, behind the vocabulary, such as `<mask>`, `[CLS]`, `[SEP]` or `<extra_id_0>`; with a cls
+    and a sep among them, texts and pairs are framed by those."""
+
+    special: tuple[str, ...] = Field(default=())
+
+    @field_validator("special")
+    @classmethod
+    def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(checked(list(names)))
 
     def open_size(self, text_bytes: int, minutes: float | None = None) -> int | None:
         """The size for so many bytes of text and, where given, a budget; None where the settings leave no size open."""
@@ -53,29 +70,41 @@ class TokenizerPart(Part):
 
 
 class Tokenizer:
-    """Text ↔ ids. `special` maps each special token to its id; `pad_id` and `eos_id` (also the first id of a document).
+    """Text ↔ ids. `special` maps each special token to its id; `names` says which of them is which (bos, eos, pad, cls, sep,
+    mask, unk). `pad_id`, `eos_id` and `bos_id` (the first id of a document: the border where the tokenizer has no other) are
+    always there, `cls_id`, `sep_id`, `mask_id` and `unk_id` None where the tokenizer has none. `lossless`: any text comes
+    back whole. `notes`: what stands in for what.
 
     Strings that are no Unicode text (lone surrogates, which UTF-8 cannot carry) are read as U+FFFD, one for one.
     """
 
-    def __init__(self, inner: tokenizers.Tokenizer, chat_template: str | None = None, *, pad: str = PAD, eos: str = BORDER):
-        self.inner, self.chat_template = inner, chat_template
+    def __init__(self, inner: tokenizers.Tokenizer, chat_template: str | None = None, names: Mapping[str, str] | None = None,
+                 notes: Sequence[Text] = ()):  # fmt: skip
+        self.inner, self.chat_template, self.notes = inner, chat_template, list(notes)
         inner.encode_special_tokens = True  # their names inside a text are ordinary text
         added = inner.get_added_tokens_decoder()
         self.special: dict[str, int] = {token.content: number for number, token in sorted(added.items()) if token.special}
-        self.pad, self.eos = pad, eos
-        self.pad_id, self.eos_id = self.special[pad], self.special[eos]
         vocabulary = inner.get_vocab(with_added_tokens=True)
+        self._names = {token: name.encode("utf-8") for name, token in self.special.items()}
         self.size = max(vocabulary.values()) + 1
-        self._bytes = _byte_table(inner, vocabulary, self.size)
-        self._named = list(self._bytes)
-        for name, number in self.special.items():
-            self._named[number] = name.encode("utf-8")
+        self.names = dict(OURS if names is None else names)
+        number = {role: vocabulary[name] for role, name in self.names.items()}
+        self.pad, self.eos = self.names["pad"], self.names["eos"]
+        self.bos = self.names.get("bos", self.eos)
+        self.pad_id, self.eos_id, self.bos_id = number["pad"], number["eos"], number.get("bos", number["eos"])
+        self.cls_id, self.sep_id, self.mask_id, self.unk_id = map(number.get, ("cls", "sep", "mask", "unk"))
+        self._whole, self._first = spell(inner, vocabulary, self.size, self.special)
+        self._silent = frozenset(self.special.values()) | {self.pad_id}
+        self._bytes = list(self._whole)
+        for token in self._silent:
+            self._bytes[token] = b""
         # Long texts are encoded in slices, as the encoder holds 440 bytes for each token of a text (measured); not where
         # a slice is encoded otherwise than within a longer text (tokenizers that put a space before each text; GPT-2's).
         probes = (("a\n", "b"), ("a\n\n", "  b"), ("研\n", "\u3000墨"))
         self._divisible = all(self._ids(a) + self._ids(b) == self._ids(a + b) for a, b in probes)
+        self.lossless = not state(inner.normalizer) and all(self.decode(self._ids(trial)) == trial for trial in _TRIALS)
         self.byte_lengths = np.array([len(piece) for piece in self._bytes], dtype=np.int64)  # (size,); special: 0
+        self._frame: Frame | None = None
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text`; no special token is added."""
@@ -89,7 +118,7 @@ class Tokenizer:
         held = 0
 
         def work() -> None:
-            for owner, encoding in zip(owners, self.inner.encode_batch_fast(group, add_special_tokens=False)):
+            for owner, encoding in zip(owners, self._encodings(group)):
                 made[owner] += encoding.ids
 
         for owner, text in enumerate(texts):
@@ -104,7 +133,16 @@ class Tokenizer:
         return made
 
     def _ids(self, text: str) -> list[int]:
-        return self.inner.encode_batch_fast([_unicode(text)], add_special_tokens=False)[0].ids
+        return self._encodings([_unicode(text)])[0].ids
+
+    def _encodings(self, texts: list[str], places: bool = False) -> list[tokenizers.Encoding]:
+        """DataError where the tokenizer's own pattern gives up: its engine stops after ten million steps back in a match."""
+        try:
+            return (self.inner.encode_batch if places else self.inner.encode_batch_fast)(texts, add_special_tokens=False)
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # how Rust's panics arrive, outside of Exception
+                raise
+            raise DataError("tokenizer.json", message("a pattern that cuts any text"), str(error)) from None
 
     def _slices(self, text: str) -> Iterator[str]:
         start = 0
@@ -114,8 +152,18 @@ class Tokenizer:
         yield text[start:]
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
-        """For each id of `encode(text)` the characters [start, end) that its bytes belong to, wholly or in part."""
-        return self.inner.encode(_unicode(text), add_special_tokens=False).offsets
+        """For each id of `encode(text)` the characters [start, end) that its bytes belong to, wholly or in part; empty for
+        an id that stands for nothing in the text (a space that the tokenizer put before it)."""
+        return self._encodings([_unicode(text)], places=True)[0].offsets
+
+    def add_special(self, ids: Sequence[int], pair: Sequence[int] | None = None) -> Framed:
+        """A text's ids, or a pair's, as an encoder is fed them ([CLS] a [SEP] b [SEP]), with the type of each id (0, 1).
+
+        What goes around them is what the tokenizer's own post-processor puts there, as in `transformers`: nothing for most
+        decoders, the border between a pair's texts where it has nothing for pairs."""
+        if self._frame is None:
+            self._frame = Frame(self.inner, self.eos_id)
+        return self._frame.around(ids, pair)
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """The text of `ids`. Bytes that can never become UTF-8 show as U+FFFD; a character that the last ids only begin
@@ -125,33 +173,36 @@ class Tokenizer:
 
     def stream(self, skip_special: bool = True) -> StreamDecoder:
         """A decoder that is fed id by id."""
-        return StreamDecoder(self._bytes if skip_special else self._named)
+        if skip_special:
+            return StreamDecoder(self._bytes, self._first, self._silent)
+        return StreamDecoder(self._whole, self._first)
 
     def bytes_of(self, ids: Any) -> int:
-        """How many UTF-8 bytes of text `ids` (a list or an array of any shape) stand for; special tokens for none."""
+        """How many UTF-8 bytes of text `ids` (a list or an array of any shape) stand for; special tokens for none. Where the
+        tokenizer is not `lossless` these are the bytes of what it gives back, not of what it read."""
         return int(self.byte_lengths[np.asarray(ids, dtype=np.int64)].sum())
 
     def piece(self, token: int) -> bytes:
         """The bytes of one id; of a special token, those of its name."""
-        return self._named[token]
+        return self._names.get(token) or self._whole[token]
 
     def token(self, token: int) -> str:
         """One id as a person reads it: its text, its special name, or its bytes as \\x escapes."""
-        return self._named[token].decode("utf-8", "backslashreplace")
+        return self.piece(token).decode("utf-8", "backslashreplace")
 
     def config(self) -> dict[str, Any]:
         """What `tokenizer_config.json` says, in `transformers`' words."""
-        config: dict[str, Any] = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": self.eos,
-            "eos_token": self.eos,
-            "pad_token": self.pad,
-            "clean_up_tokenization_spaces": False,
-            "add_prefix_space": False,
-        }
+        known = {role: name for role, name in self.names.items() if name in self.special}  # others would become so there
+        config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        config |= {f"{role}_token": known[role] for role in ("bos", "eos", "pad") if role in known}
+        config |= {"clean_up_tokenization_spaces": False, "add_prefix_space": self._prefixed()}
+        config |= {f"{role}_token": known[role] for role in ("cls", "sep", "mask", "unk") if role in known}
         if self.chat_template is not None:
             config["chat_template"] = self.chat_template
         return config
+
+    def _prefixed(self) -> bool:
+        return any(step["type"] == "ByteLevel" and step["add_prefix_space"] for step in state(self.inner.pre_tokenizer))
 
     def save(self, folder: Path | str) -> None:
         """`tokenizer.json` and `tokenizer_config.json`: the same bytes for the same tokenizer."""
@@ -160,57 +211,15 @@ class Tokenizer:
         files.write_json(folder / "tokenizer_config.json", self.config())
 
     @classmethod
-    def load(cls, folder: Path | str) -> Tokenizer:
-        """A tokenizer that `save` or Hugging Face's libraries wrote; DataError where there is none or it is broken."""
-        file, settings = Path(folder) / "tokenizer.json", Path(folder) / "tokenizer_config.json"
-        if not file.is_file():
-            raise DataError(str(folder), message("a folder with a tokenizer"), message("no {name} in it", name=file.name))
-        source = _read(file)
-        try:
-            inner = tokenizers.Tokenizer.from_str(source)
-        except Exception as error:  # the binding raises plain Exception
-            raise DataError(str(file), message("a tokenizer"), str(error)) from None
-        try:
-            config = json.loads(_read(settings)) if settings.is_file() else {}
-        except ValueError as error:
-            raise DataError(str(settings), message("valid JSON"), str(error)) from None
-        special = {token.content for token in inner.get_added_tokens_decoder().values() if token.special}
-        names = {"eos": _name(config.get("eos_token")) or BORDER, "pad": _name(config.get("pad_token")) or PAD}
-        for name in names.values():
-            if name not in special:
-                raise DataError(str(file), message("a special token {name}", name=name), message("none"))
-        return cls(inner, config.get("chat_template"), **names)
+    def load(cls, path: Path | str) -> Tokenizer:
+        """The tokenizer of a folder (Hugging Face's layout, or the older files) or of one file: tokenizer.json, vocab.txt,
+        tiktoken ranks, a SentencePiece model. DataError where there is none, it is broken or not one that we can serve."""
+        from yanmo.text.loading import load
+
+        return load(Path(path))
 
     def __reduce__(self) -> tuple[Any, ...]:  # to corpus workers and back
-        return _revive, (self.inner.to_str(), self.chat_template, self.pad, self.eos)
-
-
-class StreamDecoder:
-    """Ids to text as they come. What `push` returns is always whole characters: only the bytes of a character that may
-    still become whole are held back (three at most), and bytes that cannot are shown as U+FFFD at once."""
-
-    def __init__(self, table: list[bytes]):
-        self._table = table
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def push(self, token: int) -> str:
-        """The characters that this id completes, often one token's text, sometimes none."""
-        if not 0 <= token < len(self._table):
-            raise RequestError(message("token id"), message("one from 0 to {last}", last=len(self._table) - 1), str(token))
-        return self._utf8.decode(self._table[token])
-
-    def take(self, ids: Iterable[int]) -> str:
-        return "".join(map(self.push, ids))
-
-    def flush(self) -> str:
-        """Ends the text: a character that was only begun is dropped. The decoder may then be used anew."""
-        self._utf8.reset()
-        return ""
-
-
-def special_tokens() -> list[AddedToken]:
-    """The four, as `tokenizers` takes them."""
-    return [AddedToken(name, special=True, normalized=False) for name in SPECIAL]
+        return _revive, (self.inner.to_str(), self.chat_template, self.names, self.notes)
 
 
 def readable(texts: Iterable[str]) -> Iterator[str]:
@@ -222,44 +231,5 @@ def _unicode(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(str(file), message("UTF-8 text"), str(error)) from None
-
-
-def _name(token: Any) -> str | None:
-    return token.get("content") if isinstance(token, dict) else token
-
-
-def _revive(source: str, chat_template: str | None, pad: str, eos: str) -> Tokenizer:
-    return Tokenizer(tokenizers.Tokenizer.from_str(source), chat_template, pad=pad, eos=eos)
-
-
-def _byte_table(inner: tokenizers.Tokenizer, vocabulary: dict[str, int], size: int) -> list[bytes]:
-    """The bytes that each id stands for; special tokens (and ids that nothing uses) stand for none."""
-    special = {token.content for token in inner.get_added_tokens_decoder().values() if token.special}
-    table = [b""] * size
-    if isinstance(inner.decoder, decoders.ByteLevel):
-        values = {character: byte for byte, character in enumerate(byte_characters())}
-        for piece, token in vocabulary.items():
-            if piece not in special:
-                table[token] = bytes(values[character] for character in piece)
-    elif getattr(inner.model, "byte_fallback", False):
-        for piece, token in vocabulary.items():
-            if piece not in special:
-                one = re.fullmatch("<0x([0-9A-F]{2})>", piece)
-                table[token] = bytes([int(one[1], 16)]) if one else piece.encode("utf-8")
-    else:
-        raise DataError("tokenizer.json", message("a byte-level tokenizer or one with byte fallback"),
-                        type(inner.decoder).__name__)  # fmt: skip
-    return table
-
-
-def byte_characters() -> list[str]:
-    """The printable character that byte-level BPE writes for each of the 256 bytes (Radford et al. 2019, GPT-2): the
-    visible ones of Latin-1 stand for themselves, the other 68 for U+0100 and up, in order."""
-    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    hidden = iter(range(0x100, 0x200))
-    return [chr(byte if byte in visible else next(hidden)) for byte in range(256)]
+def _revive(source: str, chat_template: str | None, names: dict[str, str], notes: list[Text]) -> Tokenizer:
+    return Tokenizer(tokenizers.Tokenizer.from_str(source), chat_template, names, notes)
