@@ -218,7 +218,8 @@ class TfidfFamily:
         if not (folder / TERMS).is_file():
             raise DataError(str(folder), text("a model directory"), text("no {name} in it", name=TERMS))
         labels = [config["id2label"][str(number)] for number in range(len(config["id2label"]))]
-        arrays = {name: tensor.numpy() for name, tensor in read_tensors(folder).items()}
+        tensors = read_tensors(folder, infinite=True)  # the bias of a label without texts is
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         try:
             stored = files.read_json(folder / TERMS)
             terms = Terms.model_validate(config["terms"])

@@ -21,17 +21,18 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 INDEX_LIMIT = 100 << 20  # bytes
 
 
-def read_tensors(path: Path) -> Tensors:
-    """The tensors of a model directory or a GGUF file, every header checked, none read yet."""
+def read_tensors(path: Path, infinite: bool = False) -> Tensors:
+    """The tensors of a model directory or a GGUF file, every header checked, none read yet. Reading one that holds NaN, or
+    an infinity where `infinite` ones mean nothing, is a CorruptError with its name."""
     if is_gguf(path):
         from yanmo.models.gguf.model import GgufModel
 
         return GgufModel(path).tensors
     refuse_pickle(path)
     if (path / WEIGHTS).is_file():
-        return Shards({path / WEIGHTS: read_header(path / WEIGHTS)})
+        return Shards({path / WEIGHTS: read_header(path / WEIGHTS)}, infinite)
     if (path / INDEX).is_file():
-        return Shards(_indexed(path))
+        return Shards(_indexed(path), infinite)
     raise DataError(str(path), text("a model directory"), text("no {name} in it", name=WEIGHTS))
 
 
@@ -52,27 +53,28 @@ def refuse_pickle(path: Path) -> None:
         return
     pickles = [file.name for file in found if file.suffix.lower() in PICKLES]
     if pickles:
-        raise DataError(str(path), text("weights as safetensors or GGUF"), ", ".join(pickles[:5]),
-                        text("a pickle can run any code when it is opened; where it comes from a source you trust, convert it: "
-                             "transformers' AutoModel.from_pretrained(FOLDER).save_pretrained(NEW) writes safetensors"))  # fmt: skip
+        remedy = text("a pickle can run any code when it is opened; where you trust its source, convert it: "
+                      "transformers' AutoModel.from_pretrained(FOLDER).save_pretrained(NEW) writes safetensors")  # fmt: skip
+        raise DataError(str(path), text("weights as safetensors or GGUF"), ", ".join(pickles[:5]), remedy)
 
 
 class Shards(Tensors):
     """The tensors of safetensors files whose headers have been read."""
 
-    def __init__(self, headers: dict[Path, dict[str, Entry]]):
+    def __init__(self, headers: dict[Path, dict[str, Entry]], infinite: bool = False):
+        self.infinite = infinite
         self.places = {name: (file, entry) for file, header in headers.items() for name, entry in header.items()}
         self._open: dict[Path, Any] = {}
 
     def __getitem__(self, name: str) -> Tensor:
-        """The tensor, read from the file. CorruptError where a value is not finite."""
+        """The tensor, read from the file."""
         from safetensors import SafetensorError, safe_open
 
         file, _ = self.places[name]
         try:
             if file not in self._open:
                 self._open[file] = safe_open(file, framework="pt")
-            return finite(self._open[file].get_tensor(name), name, str(file))
+            return finite(self._open[file].get_tensor(name), name, str(file), self.infinite)
         except SafetensorError as error:
             raise CorruptError(str(file), text("a safetensors file"), str(error)) from None
 

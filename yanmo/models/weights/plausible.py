@@ -38,5 +38,5 @@ def plausible(config: Mapping[str, Any], tensors: Tensors, place: str) -> None:
             if value is None or isinstance(value, (list, tuple)):
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= limit:
-                raise DataError(f"{place}: {key}", text("a whole number from 0 to {most}, by the tensors that are there", most=limit),
-                                str(value)[:40])  # fmt: skip
+                expected = text("a whole number from 0 to {most}, by the tensors that are there", most=limit)
+                raise DataError(f"{place}: {key}", expected, str(value)[:40])

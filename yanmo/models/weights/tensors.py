@@ -75,13 +75,16 @@ class Cast(Tensors):
         return self.wanted if found.is_floating_point else found
 
 
-def finite(tensor: Tensor, name: str, where: str) -> Tensor:
-    """The tensor; CorruptError with its name where a value is NaN or infinite, as nothing computed with it means anything."""
+def finite(tensor: Tensor, name: str, where: str, infinite: bool = False) -> Tensor:
+    """The tensor; CorruptError with its name where a value is NaN or (unless `infinite` ones mean something) infinite: what
+    is computed with it means nothing."""
     if tensor.is_floating_point() and tensor.numel():
         wide = tensor if tensor.dtype.itemsize > 1 else tensor.float()
-        if not all(bool(torch.isfinite(edge)) for edge in wide.aminmax()):  # NaN is both; one pass and no copy
-            bad = int((~torch.isfinite(wide)).sum())
-            raise CorruptError(where, text("finite weights"), text("{count} values of {name} are NaN or infinite", count=bad, name=name))
+        edges = torch.stack(wide.aminmax())  # NaN is both; one pass and no copy
+        if bool(edges.isnan().any()) or not (infinite or bool(edges.isfinite().all())):
+            bad = int((wide.isnan() if infinite else ~wide.isfinite()).sum())
+            found = text("{count} values of {name} are NaN or infinite", count=bad, name=name)
+            raise CorruptError(where, text("finite weights"), found)
     return tensor
 
 

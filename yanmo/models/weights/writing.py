@@ -41,7 +41,7 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor], max_shard_bytes: 
     if len(shards) == 1:
         write_file(folder / WEIGHTS, source, shards[0])
         return
-    owner = {}
+    owner: dict[str, str] = {}
     for number, names in enumerate(shards, 1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         write_file(folder / file, source, names)
