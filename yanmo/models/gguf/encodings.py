@@ -86,16 +86,17 @@ def _q5_1(blocks: Array) -> Array:
 def _to_q8_0(x: Array) -> Array:
     """The largest magnitude becomes 127."""
     d = np.abs(x).max(axis=1, keepdims=True) / np.float32(127)
-    scaled = x * _inverse(d)
+    scale, scaled = as_half(d), x * _inverse(d)
     q = np.sign(scaled) * np.floor(np.abs(scaled) + np.float32(0.5))  # halves away from zero
-    return np.concatenate([as_half(d), q.astype(np.int8).view(np.uint8)], axis=1)
+    return np.concatenate([scale, q.astype(np.int8).view(np.uint8)], axis=1)
 
 
 def _to_q4_0(x: Array) -> Array:
     """The number of largest magnitude becomes -8, so that the sign of d is its sign reversed."""
     d = np.take_along_axis(x, np.abs(x).argmax(axis=1, keepdims=True), axis=1) / np.float32(-8)
+    scale = as_half(d)
     q = np.clip(np.trunc(x * _inverse(d) + np.float32(8.5)), 0, 15).astype(np.uint8)
-    return np.concatenate([as_half(d), q[:, :16] | q[:, 16:] << 4], axis=1)
+    return np.concatenate([scale, q[:, :16] | q[:, 16:] << 4], axis=1)
 
 
 def _inverse(d: Array) -> Array:
