@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
+from yanmo.core.registry import lookup
 from yanmo.models.base import Inputs, LanguageModel
 from yanmo.nn.init import fill, linear
 
@@ -23,11 +24,13 @@ class Classifier(nn.Module):
         if backbone.width is None:
             raise RequestError(text("classifier"), text("a model with hidden states"), type(backbone).__name__)
         self.backbone = backbone
-        self.score = linear(backbone.width, labels)
+        self.score = linear(backbone.width, labels, bias=backbone.kind != "causal")
 
     @property
     def family(self) -> str:
-        return self.backbone.family
+        """Its backbone's, where that has classifiers like this one, else our own."""
+        own = self.backbone.family
+        return own if lookup("family", own)().labelled(getattr(self.backbone, "part", None)) else "yanmo_transformer"
 
     @property
     def context(self) -> int | None:
@@ -39,6 +42,8 @@ class Classifier(nn.Module):
 
     def initialise(self, rng: torch.Generator) -> None:
         """Fills the head alone, so that the first scores are small and all labels begin about equal."""
+        if self.score.bias is not None:
+            nn.init.zeros_(self.score.bias)
         fill(self.score.weight, 0.1 / math.sqrt(self.score.in_features), rng)
 
     def regions(self) -> list[nn.Module]:

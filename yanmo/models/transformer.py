@@ -36,8 +36,13 @@ from yanmo.nn.mlp import MlpPart, Swiglu
 from yanmo.nn.norm import NormPart, Rms
 from yanmo.nn.position import PositionPart, RotaryPosition
 
+Mlp = Annotated[MlpPart, PartOf("mlp")]
+Norm = Annotated[NormPart, PartOf("norm")]
+Position = Annotated[PositionPart, PartOf("position")]
+Bias = Literal["none", "qkv", "all"]
+NormAt = Literal["pre", "post", "sandwich", "parallel"]
 DEPTH, CONTEXT = 6, 512  # where neither the recipe nor the stage says
-PUBLISHED = ("qwen3", "llama", "qwen2")  # families that a Transformer can be, the first that fits; the others are families/
+PUBLISHED = ("qwen3", "llama", "qwen2", "mistral", "gemma3_text", "gemma2", "gpt2", "gpt_neox", "bert", "roberta", "t5", "bart")
 KIND = {"decoder": "causal", "encoder": "masked", "encoder-decoder": "encoder-decoder"}
 
 
@@ -100,13 +105,13 @@ class TransformerModel(ModelPart):
     kv_heads: int | None = Field(None, ge=1)
     head_size: int | None = Field(None, ge=2)
     qk_norm: bool = True
-    bias: Literal["none", "qkv", "all"] = "none"
+    bias: Bias = "none"
     attention: AttentionSettings = AttentionSettings()
-    mlp: Annotated[MlpPart, PartOf("mlp")] = Swiglu()
+    mlp: Mlp = Swiglu()
     mlp_width: int | None = Field(None, ge=1)
-    norm: Annotated[NormPart, PartOf("norm")] = Rms()
-    norm_at: Literal["pre", "post", "sandwich", "parallel"] = "pre"
-    position: Annotated[PositionPart, PartOf("position")] = RotaryPosition()
+    norm: Norm = Rms()
+    norm_at: NormAt = "pre"
+    position: Position = RotaryPosition()
     embedding: EmbeddingSettings = EmbeddingSettings()
     head: HeadSettings = HeadSettings()
     tie: bool = True

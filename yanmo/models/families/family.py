@@ -20,6 +20,7 @@ from yanmo.models.base import LanguageModel
 from yanmo.models.classifier import Classifier
 from yanmo.models.weights.folder import WEIGHTS, read_tensors
 
+HEADS = ("head.", "head_bias", "transform.", "pairs.")  # what a classifier leaves behind
 Names = dict[str, tuple[str, ...]]  # our parameter → their tensors
 
 
@@ -28,7 +29,10 @@ class Family:
 
     model_type: ClassVar[str]
     causal: ClassVar[str]  # the architecture's name in config.json, for a language model
-    labels: ClassVar[str]  # and for a classifier
+    others: ClassVar[tuple[str, ...]] = ()  # that it may have as well
+    labels: ClassVar[str]  # and for a classifier; empty: the family has none that is like ours
+    score: ClassVar[str] = "score"  # what a classifier's own layer is called
+    prefix: ClassVar[str] = ""  # what all tensors' names but the head's begin with, unless the backbone was saved alone
     fixed: ClassVar[dict[str, Any] | None] = None  # settings (dotted keys) that a Transformer must have to be of the family
 
     def fits(self, part: Any) -> bool:
@@ -37,6 +41,18 @@ class Family:
             return False
         settings = part.model_dump(mode="json")
         return all(_at(settings, key) == value for key, value in self.fixed.items())
+
+    def labelled(self, part: Any) -> bool:
+        """Whether a classifier over such a model is one of the family."""
+        return bool(self.labels)
+
+    def architecture(self, model: Any) -> str:
+        """What config.json calls a language model with these settings."""
+        return self.causal
+
+    def label_names(self, names: Names) -> Names:
+        """`names` of a classifier's backbone."""
+        return {ours: theirs for ours, theirs in names.items() if not ours.startswith(HEADS)}
 
     def config(self, model: Any) -> dict[str, Any]:
         """The config.json that describes `model`, without what the store adds (token ids, labels)."""
@@ -63,39 +79,44 @@ class Family:
         """Writes the weights; returns the config."""
         from safetensors.torch import save_file
 
-        backbone = model.backbone if isinstance(model, Classifier) else model
+        classifies = isinstance(model, Classifier)
+        backbone: Any = model.backbone if classifies else model
+        names = self.label_names(self.names(backbone)) if classifies else self.names(backbone)
         values = dict(backbone.named_parameters())
         tensors = {}
-        for ours, theirs in self.names(backbone).items():
-            if ours == "head.weight" and isinstance(model, Classifier):
-                continue
+        for ours, theirs in names.items():
             value = values[ours].detach().cpu()
             for name, part in zip(theirs, value.split(sizes(values[ours], theirs)), strict=True):
                 tensors[name] = self.published(backbone, ours, part).contiguous()
-        if isinstance(model, Classifier):
-            tensors["score.weight"] = model.score.weight.detach().cpu().contiguous()
+        if classifies:
+            own = {f"{self.score}.{kind}": value for kind, value in model.score.named_parameters()}
+            tensors |= {name: value.detach().cpu().contiguous() for name, value in own.items()}
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        name = self.labels if isinstance(model, Classifier) else self.causal
-        return {"architectures": [name], **self.config(backbone)}
+        return {"architectures": [self.labels if classifies else self.architecture(backbone)], **self.config(backbone)}
 
     def read(self, folder: Path, config: dict[str, Any]) -> nn.Module:
         """The model of a directory, in float32. DataError lists the tensors that are missing, unexpected or of another
         shape than config.json says."""
         place = str(folder / "config.json")
         architecture = (config.get("architectures") or [self.causal])[0]
-        if architecture not in (self.causal, self.labels):
-            raise DataError(place, text("one of {choices}", choices=f"{self.causal}, {self.labels}"), architecture)
+        choices = [name for name in (self.causal, *self.others, self.labels) if name]
+        if architecture not in choices:
+            raise DataError(place, text("one of {choices}", choices=", ".join(dict.fromkeys(choices))), architecture)
         classifies = architecture == self.labels
-        model: nn.Module = self.build(config, place, head=not classifies)
+        model: Any = self.build(config, place, head=not classifies)
         backbone = model
         names = self.names(model)
         if classifies:
             labels = len(config.get("id2label") or {}) or int(config.get("num_labels", 0))
             if not labels:
                 raise DataError(place, text("a '{key}'", key="id2label"), text("none"))
-            model = Classifier(model, labels)  # type: ignore[arg-type]
-            names = {f"backbone.{ours}": theirs for ours, theirs in names.items()} | {"score.weight": ("score.weight",)}
-        fill(model, read_tensors(folder), names, str(folder), self.ignored(names), self, backbone)
+            model = Classifier(backbone, labels)
+            names = {f"backbone.{ours}": theirs for ours, theirs in self.label_names(names).items()}
+            names |= {f"score.{kind}": (f"{self.score}.{kind}",) for kind, _ in model.score.named_parameters()}
+        found = read_tensors(folder)
+        if self.prefix and not any(name.startswith(self.prefix) for name in found):
+            names = {ours: tuple(name.removeprefix(self.prefix) for name in theirs) for ours, theirs in names.items()}
+        fill(model, found, names, str(folder), self.ignored(names), self, backbone)
         if self.fixed is not None:
             backbone.published_as = self.model_type
         return model

@@ -1,48 +1,48 @@
-"""Llama (Touvron et al. 2023, arXiv:2302.13971) and what is built alike: our Transformer with SwiGLU, without QK-norm."""
+"""Llama (Touvron et al. 2023, arXiv:2302.13971) and what is built alike: our Transformer with SwiGLU, without QK-norm.
+Mistral (Jiang et al. 2023, arXiv:2310.06825): with a window."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from yanmo.core.errors import DataError
-from yanmo.core.messages import text
 from yanmo.models.families import rotary
-from yanmo.models.families.family import Family, Names, needs, refuse
-from yanmo.models.transformer import Transformer, TransformerModel
+from yanmo.models.families.family import Names
+from yanmo.models.families.published import PLAIN, PublishedFamily, besides, dropout
+from yanmo.models.transformer import Transformer
 
-TENSORS = {
-    "attention_norm.weight": ("input_layernorm.weight",),
-    "attention.qkv.weight": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
-    "attention.qkv.bias": ("self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias"),
-    "attention.out.weight": ("self_attn.o_proj.weight",),
-    "attention.q_norm.weight": ("self_attn.q_norm.weight",),
-    "attention.k_norm.weight": ("self_attn.k_norm.weight",),
-    "mlp_norm.weight": ("post_attention_layernorm.weight",),
-    "mlp.gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
-    "mlp.down.weight": ("mlp.down_proj.weight",),
-}  # of one block
-DECODER: dict[str, Any] = {
-    "architecture": "decoder", "norm.type": "rms", "norm.offset": False, "norm_at": "pre", "position.type": "rotary",
-    "position.share": 1.0, "position.local_theta": None, "attention.softcap": None, "attention.scale": None,
-    "attention.sinks": 0, "attention.full_every": None, "embedding.scale": False, "embedding.norm": False,
-    "embedding.types": 0, "head.transform": False, "head.bias": False, "head.softcap": None, "head.scale": None,
-    "head.pooler": False, "bias": "none", "qk_norm": False, "mlp.type": "swiglu", "attention.window": None,
-}  # fmt: skip
+DECODER = besides(PLAIN, norm__type="rms", norm__offset=False, position__type="rotary", position__share=1.0,
+                  position__local_theta=None, mlp__type="swiglu")  # fmt: skip
 
 
-class LlamaFamily(Family):
+class LlamaFamily(PublishedFamily):
     """Llama: our Transformer without QK-norm."""
 
     causal, labels = "LlamaForCausalLM", "LlamaForSequenceClassification"
     model_type = "llama"
+    prefix = "model."
     fixed: ClassVar[dict[str, Any] | None] = DECODER
-    tensors: ClassVar[dict[str, tuple[str, ...]]] = TENSORS
     theta: ClassVar[float] = 10_000.0  # where config.json gives none
-    tied: ClassVar[bool] = False  # likewise
-    # What our module computes; a published config that says otherwise is refused. The first is what its absence means.
+    needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
     known: ClassVar[dict[str, tuple[Any, ...]]] = {
         "hidden_act": ("silu", "swish"), "attention_bias": (False,), "mlp_bias": (False,), "use_sliding_window": (False,),
     }  # fmt: skip
+    whole: ClassVar[dict[str, tuple[str, ...]]] = {
+        "embedding.weight": ("model.embed_tokens.weight",),
+        "stack.norm.weight": ("model.norm.weight",),
+        "head.weight": ("lm_head.weight",),
+    }
+    layers = "model.layers.{}."
+    block: ClassVar[dict[str, tuple[str, ...]]] = {
+        "attention_norm.weight": ("input_layernorm.weight",),
+        "attention.qkv.weight": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
+        "attention.qkv.bias": ("self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias"),
+        "attention.out.weight": ("self_attn.o_proj.weight",),
+        "attention.q_norm.weight": ("self_attn.q_norm.weight",),
+        "attention.k_norm.weight": ("self_attn.k_norm.weight",),
+        "mlp_norm.weight": ("post_attention_layernorm.weight",),
+        "mlp.gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
+        "mlp.down.weight": ("mlp.down_proj.weight",),
+    }
 
     def config(self, model: Transformer) -> dict[str, Any]:
         p = model.part
@@ -67,37 +67,29 @@ class LlamaFamily(Family):
         }
 
     def settings(self, config: dict[str, Any], place: str, head: bool) -> dict[str, Any]:
-        """The settings of our Transformer that config.json describes."""
         return {
             "depth": config["num_hidden_layers"], "width": config["hidden_size"], "heads": config["num_attention_heads"],
             "kv_heads": config.get("num_key_value_heads") or config["num_attention_heads"],
             "head_size": config.get("head_dim"), "mlp": "swiglu", "mlp_width": config["intermediate_size"],
-            "qk_norm": False, "tie": not head or bool(config.get("tie_word_embeddings", self.tied)),
+            "qk_norm": False, "tie": not head or bool(config.get("tie_word_embeddings", False)),
             "position": rotary.position(config, place, self.theta), "context": config["max_position_embeddings"],
-            "dropout": (config.get("yanmo") or {}).get("dropout", 0.0),
-            "norm": {"type": "rms", "eps": config.get("rms_norm_eps", 1e-6)},
+            "dropout": dropout(config), "norm": {"type": "rms", "eps": config.get("rms_norm_eps", 1e-6)},
         }  # fmt: skip
-
-    def build(self, config: dict[str, Any], place: str, head: bool) -> Transformer:
-        needs(config, place, "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-              "max_position_embeddings")  # fmt: skip
-        refuse(config, place, self.known)
-        try:
-            part = TransformerModel(**self.settings(config, place, head))
-        except ValueError as error:
-            raise DataError(place, text("sizes that fit together"), " ".join(str(error).split())) from None
-        return Transformer(part, config["vocab_size"])
-
-    def names(self, model: Transformer) -> Names:
-        found: Names = {"embedding.weight": ("model.embed_tokens.weight",), "stack.norm.weight": ("model.norm.weight",)}
-        has = dict(model.stack.blocks[0].named_parameters())
-        for layer in range(len(model.stack.blocks)):
-            for ours, theirs in self.tensors.items():
-                if ours in has:
-                    found[f"stack.blocks.{layer}.{ours}"] = tuple(f"model.layers.{layer}.{name}" for name in theirs)
-        if model.head is not None:
-            found["head.weight"] = ("lm_head.weight",)
-        return found
 
     def ignored(self, names: Names) -> frozenset[str]:
         return frozenset() if "head.weight" in names else frozenset({"lm_head.weight"})
+
+
+class MistralFamily(LlamaFamily):
+    """Mistral: Llama with a window."""
+
+    causal, labels = "MistralForCausalLM", "MistralForSequenceClassification"
+    model_type = "mistral"
+    fixed: ClassVar[dict[str, Any] | None] = besides(DECODER, "attention.window")
+
+    def config(self, model: Transformer) -> dict[str, Any]:
+        return super().config(model) | {"sliding_window": model.part.attention.window}
+
+    def settings(self, config: dict[str, Any], place: str, head: bool) -> dict[str, Any]:
+        window = config.get("sliding_window", 4096)
+        return super().settings(config, place, head) | {"attention": {"window": window}}

@@ -43,6 +43,12 @@ class TransformerFamily(NativeFamily):
     causal, labels = "YanmoTransformerForCausalLM", "YanmoTransformerForSequenceClassification"
     model_type, part, module = "yanmo_transformer", TransformerModel, Transformer
 
+    def build(self, config: dict[str, Any], place: str, head: bool) -> LanguageModel:
+        if not head:  # a classifier keeps of the head what it reads
+            pooler = (config.get("settings") or {}).get("head", {}).get("pooler", False)
+            config = {**config, "settings": {**(config.get("settings") or {}), "head": {"pooler": pooler}}}
+        return super().build(config, place, head)
+
 
 class RecurrentFamily(NativeFamily):
     """Recurrent networks; their settings stand in config.json as they always did."""

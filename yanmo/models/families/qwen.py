@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from yanmo.models.families.llama import DECODER, LlamaFamily
+from yanmo.models.families.published import besides
 
 
 class Qwen3Family(LlamaFamily):
@@ -13,7 +14,7 @@ class Qwen3Family(LlamaFamily):
 
     causal, labels = "Qwen3ForCausalLM", "Qwen3ForSequenceClassification"
     model_type = "qwen3"
-    fixed: ClassVar[dict[str, Any] | None] = {**DECODER, "qk_norm": True}
+    fixed: ClassVar[dict[str, Any] | None] = besides(DECODER, qk_norm=True)
 
     def settings(self, config: dict[str, Any], place: str, head: bool) -> dict[str, Any]:
         return super().settings(config, place, head) | {"qk_norm": True}
@@ -24,7 +25,7 @@ class Qwen2Family(LlamaFamily):
 
     causal, labels = "Qwen2ForCausalLM", "Qwen2ForSequenceClassification"
     model_type = "qwen2"
-    fixed: ClassVar[dict[str, Any] | None] = {**DECODER, "bias": "qkv"}
+    fixed: ClassVar[dict[str, Any] | None] = besides(DECODER, bias="qkv")
 
     def settings(self, config: dict[str, Any], place: str, head: bool) -> dict[str, Any]:
         return super().settings(config, place, head) | {"bias": "qkv"}
