@@ -19,7 +19,8 @@ from yanmo.core.errors import CorruptError, DataError, RecipeError
 from yanmo.core.registry import create, lookup
 from yanmo.inference.likelihood import score_documents
 from yanmo.models.base import Inputs
-from yanmo.models.kneser_ney import FALLBACK, count, estimate_discounts
+from yanmo.models.grams import Packing, Sorter
+from yanmo.models.kneser_ney import FALLBACK, count, estimate, estimate_discounts
 from yanmo.models.ngram import NgramFamily, NgramLanguageModel, NgramModel
 from yanmo.nn.state import DenseSlots
 from yanmo.text.characters import CharacterTokenizer
@@ -165,19 +166,18 @@ def some_contexts(documents: list[list[int]], vocabulary: int, order: int) -> li
 def test_every_probability_is_that_of_the_formulas(name, order):
     documents, vocabulary = CORPORA[name]
     model, reference = fitted(documents, vocabulary, order=order), Reference(documents, vocabulary, order)
-    for level, k in zip(model.levels, range(1, order + 1), strict=True):
-        assert level.discounts == pytest.approx(reference.discounts[k])
+    for discounts, k in zip(model.trie.discounts, range(1, order + 1), strict=True):
+        assert discounts == pytest.approx(reference.discounts[k])
     agrees(model, reference, some_contexts(documents, vocabulary, order))
 
 
 def test_discounts_are_estimated_from_counts_of_counts():
-    counts = np.repeat([1, 2, 3, 4, 9], [100, 40, 20, 12, 5])
     y = 100 / 180
-    assert estimate_discounts(counts) == pytest.approx((1 - 2 * y * 40 / 100, 2 - 3 * y * 20 / 40, 3 - 4 * y * 12 / 20))
-    assert estimate_discounts(np.array([1, 1, 2, 3])) == FALLBACK  # no 4
-    assert estimate_discounts(np.repeat([1, 2, 3, 4], [1, 1, 9, 1])) == FALLBACK  # D2 would be below 0
+    assert estimate_discounts(np.array([0, 100, 40, 20, 12])) == pytest.approx((1 - 2 * y * 40 / 100, 2 - 3 * y * 20 / 40, 3 - 4 * y * 12 / 20))
+    assert estimate_discounts(np.array([0, 2, 1, 1, 0])) == FALLBACK  # no 4
+    assert estimate_discounts(np.array([0, 1, 1, 9, 1])) == FALLBACK  # D2 would be below 0
     documents, vocabulary = CORPORA["random"]
-    assert any(level.discounts != FALLBACK for level in fitted(documents, vocabulary, order=3).levels)
+    assert any(found != list(FALLBACK) for found in fitted(documents, vocabulary, order=3).trie.discounts)
 
 
 @pytest.mark.parametrize("prune", [[1, 1, 2], [1, 2], [1, 2, 3, 9], [1, 1, 100]])
@@ -232,19 +232,9 @@ def test_any_corpus_order_pruning_and_context(documents, order, rising, contexts
 # ------------------------------------------------------------------------------------------------ sorting
 
 
-@pytest.mark.parametrize("vocabulary", [2, 3, 250, 255, 256, 65535, 65536, 250_000, 2**31 - 2])
+@pytest.mark.parametrize("vocabulary", [2, 3, 250, 255, 256, 65535, 65536, 250_000])
 def test_vocabularies_of_any_size_count_the_same(vocabulary):
-    """Wide tokens leave fewer of them to a sort key, so the doubling is used more; the trie must not change."""
-    if vocabulary > 10**6:  # an array of this vocabulary does not fit a test: the keys alone
-        from yanmo.models.kneser_ney import _lengths, _sorted_positions
-
-        tokens = np.append(stream(random_documents(5, 30, 8, 50)), BORDER).astype(np.uint32)
-        tokens[tokens > 20] += np.uint32(vocabulary - 31)
-        lengths = _lengths(tokens, BORDER, 9)
-        rows = [tuple(tokens[i : i + n].tolist()) for i, n in enumerate(lengths)]
-        found = _sorted_positions(tokens, vocabulary, 9)
-        assert [rows[i] for i in found] == sorted(rows)
-        return
+    """Wide tokens leave fewer of them to a number, so there are more numbers; the trie must not change."""
     documents = random_documents(5, 30, 8, 50) if vocabulary > 30 else [[0] * 5 + [vocabulary - 1, 0], [0, 0], []]
     tokens = stream(documents, np.uint32)
     high = tokens > 20
@@ -256,8 +246,89 @@ def test_vocabularies_of_any_size_count_the_same(vocabulary):
             tuple(line[i : i + k]) for i in range(len(line) - k + 1) if BORDER not in line[i + 1 : i + k - 1]
         )
         assert len(levels[k - 1]) == len(grams)
-        assert levels[k - 1].tokens.tolist() == [gram[-1] for gram in sorted(grams)]
-    assert levels[-1].counts.tolist() == [grams[gram] for gram in sorted(grams)]
+        assert levels[k - 1].tokens.read(0, len(grams)).tolist() == [gram[-1] for gram in sorted(grams)]
+        assert levels[k - 1].raw.read(0, len(grams)).tolist() == [grams[gram] for gram in sorted(grams)]
+    assert levels[-1].counts is levels[-1].raw
+
+
+@pytest.mark.parametrize("vocabulary", [2, 9, 2**11, 2**13 + 1, 2**16, 2**21, 2**31 - 2])
+@pytest.mark.parametrize("order", [1, 2, 5, 8, 15])
+def test_packed_ngrams_are_their_tokens_and_sort_as_they_do(vocabulary, order):
+    rng = np.random.default_rng(order)
+    tokens = rng.integers(0, vocabulary, (order, 300))
+    tokens[:, 100:200] = tokens[:, :100]  # equal ones
+    tokens[order - 1, 200:] = tokens[order - 1, 0]
+    tokens[: order // 2, 200:] = tokens[: order // 2, :1]  # common beginnings
+    packing = Packing(order, vocabulary)
+    words = packing.pack(list(tokens))
+    assert [packing.token(words, number).tolist() for number in range(order)] == tokens.tolist()
+    for length in range(1, order + 1):
+        want = (tokens[:length, 1:] == tokens[:length, :-1]).all(0)
+        assert packing.same(words, length).tolist() == want.tolist()
+    sorter = Sorter(packing)
+    sorter.add([word[:150] for word in words])
+    sorter.add([word[150:] for word in words])
+    [found] = sorter.blocks()
+    assert list(zip(*(packing.token(found, number).tolist() for number in range(order)))) == sorted(zip(*tokens.tolist()))
+
+
+@pytest.mark.parametrize(("vocabulary", "order"), [(5, 3), (300, 9), (40_000, 5)])
+def test_what_is_sorted_on_disk_is_sorted(vocabulary, order, tmp_path, monkeypatch):
+    monkeypatch.setattr("yanmo.models.grams.LEAST", 64)
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, min(vocabulary, 7), (order, 20_000))
+    packing = Packing(order, vocabulary)
+    here, there = Sorter(packing), Sorter(packing, tmp_path, 20_000)
+    for start in range(0, 20_000, 450):
+        for sorter in (here, there):
+            sorter.add(packing.pack(list(tokens[:, start : start + 450])))
+    [whole] = here.blocks()
+    blocks = list(there.blocks())
+    assert len(there.runs) > 5
+    assert len(blocks) > 5
+    for word, parts in zip(whole, zip(*blocks), strict=True):
+        assert np.concatenate(parts).tolist() == word.tolist()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("vocabulary", "order", "prune"), [(30, 1, None), (30, 2, None), (30, 5, None), (500, 4, [1, 1, 2]), (70_000, 6, None)])
+def test_counts_that_spill_give_the_same_bytes(vocabulary, order, prune, tmp_path, monkeypatch):
+    for name, value in (("grams.LEAST", 256), ("grams.BLOCK", 1 << 11), ("kneser_ney.BLOCK", 1 << 11), ("kneser_ney.CHILDREN", 300)):
+        monkeypatch.setattr(f"yanmo.models.{name}", value)
+    documents = [*random_documents(8, vocabulary, 30, 700), [], [2] * 400, [3], [2, 3] * 90]
+    tokens = stream(documents, np.uint32)
+    (tmp_path / "spill").mkdir()
+    made = {"there": estimate(count(tokens, vocabulary, BORDER, order, folder=tmp_path / "spill", memory=60_000), prune, tmp_path / "spill")}
+    monkeypatch.undo()
+    made["here"] = estimate(count(tokens, vocabulary, BORDER, order), prune)
+    assert list((tmp_path / "spill").iterdir()) == []
+    for name, trie in made.items():
+        (tmp_path / name).mkdir()
+        config = NgramFamily().write(NgramLanguageModel(trie), tmp_path / name)
+        assert config["ngrams"] == made["here"].ngrams
+    assert (tmp_path / "here/model.safetensors").read_bytes() == (tmp_path / "there/model.safetensors").read_bytes()
+
+
+def test_a_part_with_little_memory_spills_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("yanmo.models.ngram.PER_TOKEN", 10**6)
+    documents, vocabulary = CORPORA["chinese"]
+    part = NgramModel(order=4, memory="1 MiB")
+    found = part.fit(Split(stream(documents)), Ids(vocabulary), tmp_path)
+    assert isinstance(found.trie.tokens, np.memmap)
+    assert list(tmp_path.iterdir()) == []
+    inputs = Inputs(torch.tensor([documents[0]]))
+    assert torch.equal(found(inputs).logits, fitted(documents, vocabulary, order=4)(inputs).logits)
+
+
+@pytest.mark.parametrize(("memory", "size"), [("1 GiB", 2**30), ("512MiB", 2**29), ("1.5 g", 3 * 2**29), ("2000000", 2_000_000)])
+def test_memory_is_said_in_the_usual_ways(memory, size):
+    assert NgramModel(memory=memory).bytes == size
+
+
+@pytest.mark.parametrize("memory", ["", "much", "1 KiB", "-1 GiB"])
+def test_memory_that_is_no_size_is_refused(memory):
+    with pytest.raises(RecipeError, match="a size of at least 1 MiB"):
+        create("model", {"type": "ngram", "memory": memory})
 
 
 def test_a_large_vocabulary_sums_to_one():
@@ -420,16 +491,31 @@ def test_a_trie_that_does_not_fit_together_is_refused(tmp_path):
     documents, vocabulary = CORPORA["english"]
     model, family = fitted(documents, vocabulary, order=3), NgramFamily()
     config = family.write(model, tmp_path)
-    arrays = load_file(tmp_path / "model.safetensors")
-    for name in ("tokens.3", "counts.2", "children.1"):
-        save_file({k: v[1:] if k == name else v for k, v in arrays.items()}, tmp_path / "model.safetensors")
-        with pytest.raises(CorruptError, match=name):
+    path = tmp_path / "model.safetensors"
+    arrays, whole = {name: value.copy() for name, value in load_file(path).items()}, path.read_bytes()
+    for name in ("tokens", "share", "gamma", "first", "unigram"):
+        for change in (lambda value: value[1:], lambda value: value.astype(np.int8), None):
+            changed = {k: change(v) if k == name and change else v for k, v in arrays.items() if k != name or change}
+            save_file(changed, path)
+            with pytest.raises(CorruptError):
+                family.read(tmp_path, config)
+    for cut in (4, 60, len(whole) - 7):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(CorruptError):
             family.read(tmp_path, config)
-        save_file({k: v for k, v in arrays.items() if k != name}, tmp_path / "model.safetensors")
-        with pytest.raises(CorruptError, match=name):
-            family.read(tmp_path, config)
-    with pytest.raises(DataError, match="discounts"):
+    path.write_bytes(whole)
+    with pytest.raises(CorruptError):
+        family.read(tmp_path, {**config, "vocab_size": vocabulary + 1})
+    with pytest.raises(DataError, match="order"):
         family.read(tmp_path, {"model_type": "yanmo_ngram", "vocab_size": 5})
+
+
+def test_an_opened_model_is_mapped_and_not_read(tmp_path):
+    documents, vocabulary = CORPORA["random"]
+    config = NgramFamily().write(fitted(documents, vocabulary, order=5), tmp_path)
+    opened = NgramFamily().read(tmp_path, config)
+    for name in ("tokens", "share", "first", "gamma", "unigram"):
+        assert isinstance(getattr(opened.trie, name), np.memmap), name
 
 
 def test_progress_is_told_after_each_order():
@@ -440,7 +526,7 @@ def test_progress_is_told_after_each_order():
 
 
 def test_nothing_to_count_is_the_users_mistake():
-    with pytest.raises(DataError, match="training tokens: expected between 1 and"):
+    with pytest.raises(DataError, match="training tokens: expected some tokens"):
         NgramModel().fit(Split(np.zeros(0, np.uint16)), Ids(10), Path("."))
 
 

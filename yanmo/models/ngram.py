@@ -1,21 +1,21 @@
-"""The n-gram language model: interpolated modified Kneser-Ney over a trie of counts (kneser_ney.py makes the counts).
+"""The n-gram language model: interpolated modified Kneser-Ney over a trie (kneser_ney.py counts it, trie.py holds it).
 
 A floor that is hard to beat at small budgets, made in seconds, and a model like any other: the engine batches it, the
 sampler draws from it, evaluation scores it. What it remembers of a row are its last order - 1 tokens.
 
-On disk it is whole numbers in the narrowest types that hold them: a token (1, 2 or 4 bytes), a count (mostly 1 or 2) and,
-below the highest order, how many n-grams extend it (mostly 1 or 2), so 3 to 6 bytes an n-gram, the same bytes every time;
-the discounts stand in config.json. Opened, which takes under a second for ten million, each has its token and a share
-(float32), and each context where its children begin (int32) and its γ (float32): 5 to 16 bytes an n-gram in memory.
-
     p(w | h) = share(h w) + γ(h) p(w | h')          share(h w) = (c(h w) - D) / c(h •), and 0 where h w was never seen
 
 So one walk from the empty context to the longest gives a token's probability (`logprobs`), or, adding the shares of all
-children of each context to the scaled vector of the shorter one, the whole distribution (`forward`).
+children of each context to the scaled vector of the shorter one, the whole distribution (`forward`). A model read from
+an ARPA file (arpa.py) backs off instead of mixing; written as shares, which may then be below 0, it is the same walk.
+
+Counting takes as much memory as `memory` says; what does not fit is sorted on disk, and the model is the same to the bit.
 """
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,23 +25,28 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from yanmo.core.errors import CorruptError, DataError
+from yanmo.core.errors import DataError
+from yanmo.core.files import TEMPORARY
 from yanmo.core.messages import text
 from yanmo.models.base import Inputs, LanguageModel, ModelPart, Output, Reduce, Slots, StateSpec
 from yanmo.models.families.family import needs
-from yanmo.models.kneser_ney import LONGEST_STREAM, Array, Level, count
-from yanmo.models.weights.folder import WEIGHTS, read_tensors
+from yanmo.models.grams import Array
+from yanmo.models.kneser_ney import PER_TOKEN, count, estimate
+from yanmo.models.trie import Trie
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
 
 CHUNK = 2**22  # probabilities held at once while a distribution is made: 16 MB
+UNITS = {"": 1, "K": 10, "M": 20, "G": 30, "T": 40}
+SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([KMGT])i?B?|B)?", re.IGNORECASE)
 
 
 class NgramModel(ModelPart):
     """Interpolated modified Kneser-Ney, counted from the training tokens in one go."""
 
     counted: ClassVar[bool] = True
+    execution: ClassVar[frozenset[str]] = frozenset({"memory"})
 
     order: int = Field(5, ge=1, le=32, description="the longest n-gram, in tokens")
     prune: list[int] | None = Field(
@@ -49,6 +54,7 @@ class NgramModel(ModelPart):
         min_length=1,
         description="the least count of an n-gram of length 1, 2, … that is kept, the last for all longer ones: [1, 1, 2]",
     )
+    memory: str = Field("4 GiB", description="what counting may take; beyond it, the disk is used (about 50 bytes a token)")
 
     @field_validator("prune")
     @classmethod
@@ -57,57 +63,50 @@ class NgramModel(ModelPart):
             raise ValueError(str(text("whole numbers that begin with 1 and do not fall")))
         return value
 
+    @field_validator("memory")
+    @classmethod
+    def _size(cls, value: str) -> str:
+        found = SIZE.fullmatch(value.strip())
+        if not found or float(found[1]) * 2.0 ** UNITS[(found[2] or "").upper()] < 2**20:
+            raise ValueError(str(text("a size of at least 1 MiB, such as '512 MiB' or '4 GiB'")))
+        return value
+
+    @property
+    def bytes(self) -> int:
+        """`memory` as a number."""
+        found = SIZE.fullmatch(self.memory.strip())
+        assert found is not None
+        return int(float(found[1]) * (1 << UNITS[(found[2] or "").upper()] if found[2] else 1))
+
     def fit(self, tokens: Any, tokenizer: Tokenizer, folder: Path, log: Callable[..., None] | None = None) -> NgramLanguageModel:
         """Counts `tokens.tokens` (each document begun by the border). `log(1, order=k, ngrams=M)` after each order."""
-        stream = np.asarray(tokens.tokens)
-        if not 0 < len(stream) <= LONGEST_STREAM:
-            raise DataError(text("the training tokens"), text("between 1 and {most}", most=LONGEST_STREAM), str(len(stream)),
-                            text("give the corpus a `sample` step, or more text"))  # fmt: skip
-        return NgramLanguageModel(count(stream, tokenizer.size, tokenizer.eos_id, self.order, self.prune, log))
+        stream = np.asanyarray(tokens.tokens)
+        if not len(stream):
+            raise DataError(text("the training tokens"), text("some tokens"), text("none"), text("give the corpus more text"))
+        place = Path(folder) / f"{TEMPORARY}ngram" if len(stream) * PER_TOKEN > self.bytes else None
+        if place is not None:
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True)
+        try:
+            levels = count(stream, tokenizer.size, tokenizer.eos_id, self.order, log, folder=place, memory=self.bytes)
+            return NgramLanguageModel(estimate(levels, self.prune, place))
+        finally:
+            if place is not None:  # what the model maps stays readable until it is gone
+                shutil.rmtree(place, ignore_errors=True)
 
 
 class NgramLanguageModel(LanguageModel):
-    """The counted model: a trie whose nodes are numbered level by level, so that a node's children lie side by side.
-
-    Node 0 stands for every n-gram that was never seen (share 0, γ 1, no children), token i is node i + 1. C nodes may be
-    contexts, N are all.
-    """
+    """The counted model."""
 
     kind = "causal"
     trainable = False
     family = "yanmo_ngram"
     context = None
 
-    def __init__(self, levels: list[Level]):
+    def __init__(self, trie: Trie):
         super().__init__()
-        self.levels = levels
-        self.order = len(levels)
-        self.vocabulary = len(levels[0])
-        total = 1 + sum(map(len, levels))
-        contexts = [level for level in levels if level.children is not None]
-        self.tokens = np.concatenate([np.zeros(1, np.uint8), *(level.tokens for level in levels)])  # (N,) the last one
-        self.first = np.zeros(2 + sum(map(len, contexts)), np.int32 if total < 2**31 else np.int64)
-        np.cumsum(np.concatenate([[1 + self.vocabulary, 0], *(level.children for level in contexts)]), out=self.first)
-        self.gamma = np.ones(len(self.first) - 1, np.float32)  # (C,)
-        self.share = np.zeros(total, np.float32)  # (N,)
-        root = Level(np.zeros(1, np.uint8), np.ones(1, np.uint8), (0, 0, 0), np.array([self.vocabulary]))
-        parents = 0
-        place = 1
-        for parent, level in zip([root, *contexts], levels, strict=True):
-            gamma, share = _estimate(parent, level)
-            self.share[place : place + len(level)] = share
-            place += len(level)
-            if parent is root:
-                self.unigram = (share + gamma[0] / self.vocabulary).astype(np.float32)  # (V,) p(w)
-                parents = 1
-            else:
-                self.gamma[parents : parents + len(parent)] = gamma
-                parents += len(parent)
-
-    @property
-    def ngrams(self) -> list[int]:
-        """How many n-grams of each length the model holds."""
-        return [int(np.count_nonzero(self.levels[0].counts)), *(len(level) for level in self.levels[1:])]
+        self.trie = trie
+        self.order, self.vocabulary, self.ngrams = trie.order, trie.vocabulary, trie.ngrams
 
     def state(self) -> dict[str, StateSpec]:
         """The nodes of the last 1, 2, … order - 1 tokens of a row."""
@@ -137,16 +136,16 @@ class NgramLanguageModel(LanguageModel):
     def logprobs(self, inputs: Inputs, targets: Tensor) -> Tensor:
         """log p(target | what precedes it), (B, T) float32, by looking the targets up: no distribution is made."""
         tokens, wanted = inputs.tokens.cpu().numpy(), targets.cpu().numpy()
-        probability = self.unigram[wanted].astype(np.float64)
+        probability = self.trie.unigram[wanted].astype(np.float64)
         begins = _begins(inputs)
         elsewhere = wanted[:, :-1] != tokens[:, 1:]  # mostly nowhere: a target is the next position's token
         nodes = tokens + 1
         for length in range(1, self.order):
-            child = self._find(nodes, wanted)
-            probability *= self.gamma[nodes]
-            probability += self.share[child]
+            child = self.trie.find(nodes, wanted)
+            probability *= self.trie.gamma[nodes]
+            probability += self.trie.share[child]
             if length + 1 < self.order:
-                following = self._find(nodes[:, :-1][elsewhere], tokens[:, 1:][elsewhere])
+                following = self.trie.find(nodes[:, :-1][elsewhere], tokens[:, 1:][elsewhere])
                 nodes = np.zeros_like(nodes)
                 nodes[:, 1:] = child[:, :-1]
                 nodes[:, 1:][elsewhere] = following
@@ -166,13 +165,13 @@ class NgramLanguageModel(LanguageModel):
         before = np.zeros((rows, longest), np.int64) if slots is None else slots.read("nodes").cpu().numpy()
         nodes[:, :, 0] = tokens + 1
         if width == 1:  # every longer context is a child of one that is remembered: one search for all
-            nodes[:, 0, 1:] = self._find(before[:, :-1], np.broadcast_to(tokens, (rows, longest - 1)))
+            nodes[:, 0, 1:] = self.trie.find(before[:, :-1], np.broadcast_to(tokens, (rows, longest - 1)))
         else:
             begins = _begins(inputs)
             for length in range(1, longest):
                 shorter = np.concatenate([before[:, length - 1 : length], nodes[:, :-1, length - 1]], 1)
                 shorter[begins] = 0
-                nodes[:, :, length] = self._find(shorter, tokens)
+                nodes[:, :, length] = self.trie.find(shorter, tokens)
         if slots is not None:
             last = nodes[:, -1]
             if inputs.mask is not None:
@@ -181,83 +180,44 @@ class NgramLanguageModel(LanguageModel):
             slots.write("nodes", torch.from_numpy(last).to(inputs.tokens.device))
         return nodes
 
-    def _find(self, nodes: Array, tokens: Array) -> Array:
-        """The child by `tokens` of each of `nodes`, or node 0 where there is none."""
-        low = self.first[nodes]
-        size = self.first[nodes + 1] - low
-        child = np.zeros(nodes.shape, np.int64)
-        live = size > 0
-        low, size, wanted = low[live], size[live], tokens[live].astype(self.tokens.dtype)
-        widest = int(size.max(initial=0))
-        while widest > 1:  # a binary search in all ranges at once: the half below the middle is skipped or kept
-            half = size >> 1
-            low += np.where(self.tokens[low + np.maximum(half, 1) - 1] < wanted, half, 0)
-            size -= half
-            widest -= widest >> 1
-        child[live] = np.where(self.tokens[low] == wanted, low, 0)
-        return child
-
     def _distributions(self, nodes: Array) -> Array:
         """(n, V) float32 log-probabilities after contexts (n, order - 1): Σ over lengths of share × the γ of longer ones."""
-        gamma = self.gamma[nodes]
+        gamma = self.trie.gamma[nodes]
         scale = np.ones((len(nodes), self.order), np.float32)  # of the unigrams, of the bigrams, …
         scale[:, :-1] = np.cumprod(gamma[:, ::-1], 1)[:, ::-1]
-        mixed = scale[:, :1] * self.unigram
-        low = self.first[nodes]
-        size = self.first[nodes + 1] - low
+        mixed = scale[:, :1] * self.trie.unigram
+        low = self.trie.first[nodes].astype(np.int64)
+        size = self.trie.first[nodes + 1] - low
         for length in range(1, self.order):
             sizes, lows = size[:, length - 1], low[:, length - 1]
             if not sizes.any():
                 continue
             children = np.arange(sizes.sum()) + np.repeat(lows - (np.cumsum(sizes) - sizes), sizes)
             rows = np.repeat(np.arange(len(nodes)), sizes)
-            mixed[rows, self.tokens[children]] += self.share[children] * scale[rows, length]
+            mixed[rows, self.trie.tokens[children]] += self.trie.share[children] * scale[rows, length]
         return np.log(mixed, out=mixed)
 
 
 class NgramFamily:
-    """Count models: the trie's whole numbers in model.safetensors, the discounts in config.json."""
+    """n-gram models: the trie's arrays in model.safetensors, mapped when it is opened."""
 
     def write(self, model: NgramLanguageModel, folder: Path) -> dict[str, Any]:
-        from safetensors.numpy import save_file
-
-        arrays: dict[str, Array] = {}
-        for k, level in enumerate(model.levels, 1):
-            arrays[f"counts.{k}"] = level.counts
-            if k > 1:
-                arrays[f"tokens.{k}"] = level.tokens
-            if level.children is not None:
-                arrays[f"children.{k}"] = level.children
-            if level.pruned is not None:
-                arrays[f"pruned.{k}"] = level.pruned
-        save_file(arrays, folder / WEIGHTS)
+        model.trie.save(folder)
         return {
             "architectures": ["YanmoNgramForCausalLM"],
             "model_type": model.family,
             "order": model.order,
             "vocab_size": model.vocabulary,
             "ngrams": model.ngrams,
-            "discounts": [list(level.discounts) for level in model.levels],
+            "discounts": model.trie.discounts,
         }
 
     def read(self, folder: Path, config: dict[str, Any]) -> NgramLanguageModel:
         """CorruptError where the arrays do not make the trie that config.json describes."""
-        needs(config, str(folder / "config.json"), "vocab_size", "discounts")
-        arrays = {name: tensor.numpy() for name, tensor in read_tensors(folder).items()}
-        size, order = config["vocab_size"], len(config["discounts"])
-        arrays["tokens.1"] = np.arange(size)
-        levels = []
-        for k, discounts in enumerate(config["discounts"], 1):
-            names = [f"tokens.{k}", f"counts.{k}"] + ([f"children.{k}"] if k < order else [])
-            if any(name not in arrays or arrays[name].shape != (size,) for name in names):
-                expected = text("{size} numbers each in {names}", size=size, names=", ".join(names))
-                raise CorruptError(str(folder / WEIGHTS), expected)
-            level = Level(arrays[names[0]], arrays[names[1]], tuple(discounts), pruned=arrays.get(f"pruned.{k}"))
-            if k < order:
-                level.children = arrays[names[2]]
-                size = int(level.children.sum(dtype=np.int64))
-            levels.append(level)
-        return NgramLanguageModel(levels)
+        needs(config, str(folder / "config.json"), "order", "vocab_size", "ngrams")
+        return NgramLanguageModel(
+            Trie.opened(folder, config["order"], config["vocab_size"], config["ngrams"], config.get("discounts"))
+        )
 
 
 def _begins(inputs: Inputs) -> Array:
@@ -267,21 +227,3 @@ def _begins(inputs: Inputs) -> Array:
         documents = inputs.documents.cpu().numpy()
         begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
     return begins
-
-
-def _estimate(parent: Level, level: Level) -> tuple[Array, Array]:
-    """γ of the parent's nodes (M,) and the shares of their children, in float64."""
-    assert parent.children is not None
-    discount = np.array([0.0, *level.discounts])[np.minimum(level.counts, 3)]
-    total = np.zeros(len(parent), np.int64)
-    taken = np.zeros(len(parent))
-    fertile = np.flatnonzero(parent.children)
-    if len(fertile):
-        begin = np.cumsum(parent.children, dtype=np.int64)[fertile] - parent.children[fertile]
-        total[fertile] = np.add.reduceat(level.counts, begin, dtype=np.int64)
-        taken[fertile] = np.add.reduceat(discount, begin)
-    if parent.pruned is not None:
-        total += parent.pruned
-        taken += parent.pruned
-    share = (level.counts - discount) / np.repeat(total, parent.children)
-    return np.where(total > 0, taken / np.maximum(total, 1), 1.0), share
