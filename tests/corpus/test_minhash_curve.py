@@ -37,7 +37,7 @@ def pair(rng: random.Random, language: str, similarity: float) -> tuple[str, str
 
 
 def jaccard(a: str, b: str) -> float:
-    one, two = set(shingles(a, 5).tolist()), set(shingles(b, 5).tolist())
+    one, two = (set(found.tolist()) for found in shingles([a, b], 5))
     return len(one & two) / len(one | two)
 
 

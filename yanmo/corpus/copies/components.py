@@ -15,13 +15,18 @@ from numpy.typing import NDArray
 
 NODE = np.dtype([("order", "<i8"), ("high", "<u8"), ("low", "<u8")])  # a document: its place, and its id as two numbers
 RECORD = np.dtype([("hash", "<u8"), ("node", NODE)])  # one band of a document
+GATHERED = 2 << 20  # bytes of records that are sorted at once; a section is never divided
 
 
 def neighbours(rows: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """(section, its edges) for (section, its records): (edges, 2) nodes, the second with the smallest (id, order) of all
-    that have a hash in common."""
-    for section, data in rows:
+    """(first section, edges) for (section, its records), small sections together: (edges, 2) nodes, the second with the
+    smallest (id, order) of all that have a hash in common."""
+    for section, data in gathered(rows):
         records = np.frombuffer(data, RECORD)
+        records = records[np.argsort(records["hash"])]
+        equal = records["hash"][1:] == records["hash"][:-1]
+        shared = np.append(equal, False) | np.append(False, equal)
+        records = records[shared]  # nearly all stand alone
         node = records["node"]
         records = records[np.lexsort((node["order"], node["low"], node["high"], records["hash"]))]
         begins = np.ones(len(records), bool)
@@ -30,6 +35,21 @@ def neighbours(rows: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]
         edges = np.stack([records["node"][~begins], records["node"][first[~begins]]], axis=1)
         if len(edges):
             yield section, edges.tobytes()
+
+
+def gathered(rows: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Rows that follow each other as one, of about GATHERED bytes, with the number of the first."""
+    number, held, size = 0, list[bytes](), 0
+    for section, data in rows:
+        if held and size + len(data) > GATHERED:
+            yield number, b"".join(held)
+            held, size = [], 0
+        if not held:
+            number = section
+        held.append(data)
+        size += len(data)
+    if held:
+        yield number, b"".join(held)
 
 
 def components(edges: Iterable[bytes]) -> Iterator[tuple[int, int, str]]:

@@ -9,14 +9,15 @@ id stays; the others are dropped with its id as the value and their estimated si
 
 The engine brings the bands of a section together on disk, where a sort makes neighbours of equal ones. This process holds
 only the edges between documents that share a band, 48 bytes each, and what becomes of a dropped document, about 500.
+Signatures are one row a document, so that what is found of one is brought to it by its place, without a search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,18 +29,24 @@ from yanmo.corpus.dataset import Concatenation, Dataset, by_place
 from yanmo.corpus.step import Step
 from yanmo.corpus.words.shingles import GOLDEN, Hashes, mixed, shingles
 
-CHUNK = 2048  # shingles whose permutations are worked out at once: 2 MB
+TOGETHER = 1 << 14  # characters whose tokens are looked for at once
+BLOCK = 1 << 17  # products of a shingle and a factor held at once: half a megabyte
 
 BATCH = 4096  # documents whose bands are worked out at once
-SECTION_SHIFT = np.uint64(64 - 10)  # records travel in 1,024 sections: 0.4 MB each for a million documents
+SECTION_SHIFT = np.uint64(64 - 8)  # records travel in 256 sections: 1.8 MB each for a million documents
 
-Signed = tuple[int, str, bytes]  # order, id, signature
+HALF, ODD = np.uint64(32), np.uint32(1)
+
+Signed = tuple[int, str, bytes]  # order, id, signature (empty where there is none)
+Signature = NDArray[np.uint32]
 
 
 class MinhashDedup(Step):
     """Keeps one of documents that are nearly the same, by MinHash.
 
     `tokens` a shingle, `bands` of `rows` minima each; `seed` chooses the permutations."""
+
+    version: ClassVar[int] = 2
 
     type: str = "minhash_dedup"
     tokens: int = Field(default=5, ge=1, le=100)
@@ -54,25 +61,41 @@ class MinhashDedup(Step):
         if not losers:
             return docs
         fates = {winner: (winner, "") for _, winner, _ in losers} | {loser: (winner, id_) for loser, winner, id_ in losers}
-        involved = signed.join(fates.items(), key=first_of).map(matched).persist()  # (order, winner, its id, signature)
+        involved = signed.join(fates.items(), key=by_place).map(matched).persist()  # (order, winner, its id, signature)
         verdicts = involved.map(dropped).join(involved.map(staying), key=first_of).map(self.compare)
         return docs.join(verdicts, key=by_place).map(self.flag)
 
-    def signature(self, text: str) -> NDArray[np.uint32] | None:
+    def signature(self, text: str) -> Signature | None:
         """(bands * rows,) minima of the text's shingles under as many permutations; None where it has no shingle."""
-        return minima(shingles(text, self.tokens), self.bands * self.rows, self.seed)
+        return self.signatures([text])[0]
+
+    def signatures(self, texts: Sequence[str]) -> list[Signature | None]:
+        """The signature of each text, in less time than one by one where they are short."""
+        return [minima(hashes, self.bands * self.rows, self.seed) for hashes in shingles(texts, self.tokens)]
 
     def sign(self, docs: Iterator[Document]) -> Iterator[Signed]:
+        held: list[tuple[int, str, str]] = []
+        size = 0
         for doc in docs:
-            signature = self.signature(doc.text) if doc.rejection is None else None
-            if signature is not None:
-                yield doc.order, doc.id, signature.tobytes()
+            text = doc.text if doc.rejection is None else ""
+            if size + len(text) >= TOGETHER:
+                yield from self.together(held)
+                held, size = [], 0
+            held.append((doc.order, doc.id, text))
+            size += len(text) + 1
+        yield from self.together(held)
+
+    def together(self, held: Sequence[tuple[int, str, str]]) -> Iterator[Signed]:
+        found = self.signatures([text for _, _, text in held])
+        for (order, id_, _), signature in zip(held, found):
+            yield order, id_, b"" if signature is None else signature.tobytes()
 
     def cut(self, rows: Iterator[Signed]) -> Iterator[tuple[int, bytes]]:
         """The bands of many documents at once: (section of the hash, records of `components.RECORD` in it)."""
         weights = np.arange(1, self.rows + 1, dtype=np.uint64) * GOLDEN | np.uint64(1)
         own = mixed(np.arange(self.bands, dtype=np.uint64) + GOLDEN)  # equal minima in different bands are no match
-        while held := list(islice(rows, BATCH)):
+        signed = (row for row in rows if row[2])
+        while held := list(islice(signed, BATCH)):
             values = np.frombuffer(b"".join(signature for _, _, signature in held), "<u4").astype(np.uint64)
             values = values.reshape(len(held), self.bands, self.rows)
             records = np.empty((len(held), self.bands), RECORD)
@@ -102,22 +125,22 @@ class MinhashDedup(Step):
 
 
 @cache
-def permutations(count: int, seed: int) -> tuple[Hashes, Hashes]:
-    """Factors (odd) and offsets of `count` hash functions x → (a x + b mod 2^64) >> 32 (Dietzfelbinger 1997)."""
-    state = mixed(np.arange(2 * count, dtype=np.uint64) + np.uint64(seed << 32) + np.uint64(0x9E3779B97F4A7C15))
-    return state[:count] | np.uint64(1), state[count:]
+def multipliers(count: int, seed: int) -> Signature:
+    """(count,) odd numbers. x → a x mod 2^32 permutes the odd numbers below 2^32 for each odd a."""
+    return (mixed(np.arange(count, dtype=np.uint64) + np.uint64(seed << 32) + GOLDEN) >> HALF).astype(np.uint32) | ODD
 
 
-def minima(hashes: Hashes, count: int, seed: int) -> NDArray[np.uint32] | None:
+def minima(hashes: Hashes, count: int, seed: int) -> Signature | None:
+    """(count,) the smallest of the hashes, each made an odd number of 32 bits, under each permutation."""
     if hashes.size == 0:
         return None
-    a, b = permutations(count, seed)
-    lowest = np.full(count, np.iinfo(np.uint64).max, np.uint64)
-    for start in range(0, hashes.size, CHUNK):
-        permuted = a[:, None] * hashes[start : start + CHUNK]
-        permuted += b[:, None]
-        np.minimum(lowest, permuted.min(axis=1), out=lowest)
-    return (lowest >> np.uint64(32)).astype("<u4")
+    factors = multipliers(count, seed)[:, None]
+    values = (hashes >> HALF).astype(np.uint32) | ODD
+    step = max(BLOCK // count, 1)
+    lowest = (factors * values[:step]).min(axis=1)
+    for start in range(step, values.size, step):
+        np.minimum(lowest, (factors * values[start : start + step]).min(axis=1), out=lowest)
+    return lowest.astype("<u4", copy=False)
 
 
 def first_of(row: tuple) -> Any:

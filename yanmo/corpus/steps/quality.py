@@ -13,7 +13,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -39,6 +39,8 @@ class Quality(RowStep):
     and documents below it are dropped; this is the default, at 0.5. `max_score`: the score is the probability of being
     bad, and documents above it are dropped. It stays in `scores` under `name`. Of more than `examples` of a kind, that
     many are taken, by the hash of their content."""
+
+    version: ClassVar[int] = 2
 
     type: str = "quality"
     good: str | list[str]

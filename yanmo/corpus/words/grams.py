@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from yanmo.corpus.words.shingles import CHARACTER, GOLDEN, Hashes, classes, factors, mixed
+from yanmo.corpus.words.shingles import CHARACTER, GOLDEN, Hashes, classes, mixed, powers
 
 NOTHING = 3  # a sign inside a word that is passed over, beside 0 (between tokens), WORD and CHARACTER
 PASSED = "'’ʼ`´\u00ad\u200b\u200c\u200d\ufeff"
@@ -110,21 +110,6 @@ class Runs:
         """The hash of each run [starts[i], ends[i]), the same wherever equal tokens follow each other."""
         runs = (self.sums[ends] - self.sums[starts]) * self.inverses[starts]
         return mixed(runs + (ends - starts).astype(np.uint64) * GOLDEN)
-
-
-def powers(count: int) -> tuple[Hashes, Hashes]:
-    """The first `count` powers of an odd number modulo 2^64, and of its inverse."""
-    size = 1 << max(count - 1, 1023).bit_length()
-    factors_, inverses = _powers(size)
-    return factors_[:count], inverses[:count]
-
-
-@cache
-def _powers(size: int) -> tuple[Hashes, Hashes]:
-    base = int(factors(1, 21)[0])
-    both = (np.full(size, value, np.uint64) for value in (base, pow(base, -1, 1 << 64)))
-    first, second = (np.cumprod(np.concatenate([np.ones(1, np.uint64), column[1:]]), dtype=np.uint64) for column in both)
-    return first, second
 
 
 def ends_of(found: Words, words_: int, characters: int, weight: int) -> Places:
