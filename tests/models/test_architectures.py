@@ -22,7 +22,7 @@ PARALLEL = {"norm": "layer", "norm_at": "parallel", "mlp": "gelu", "bias": "all"
             "position": {"type": "rotary", "share": 0.5}}  # fmt: skip
 PERMUTED = {"architecture": "encoder", "embedding": {"query": True}}
 DECODERS = [BOTH_NORMS, PARALLEL, {"position": "alibi"}, {"position": "learned"}, {"position": "none"},
-            {"attention": {"window": 2, "sinks": 1}}, {"position": {"type": "rotary", "scaling": {"type": "dynamic", "factor": 2.0}}}]  # fmt: skip
+            {"attention": {"window": 2, "sinks": 1}}, {"mlp": {"type": "experts", "experts": 4}, "mlp_width": 32}, {"position": {"type": "rotary", "scaling": {"type": "dynamic", "factor": 2.0}}}]  # fmt: skip
 EVERY = [ENCODER, SEQ2SEQ, {**SEQ2SEQ, "norm": "layer", "norm_at": "post", "position": "learned", "bias": "all", "decoder_depth": 1,
                             "embedding": {"norm": True}}, PERMUTED, *DECODERS]  # fmt: skip
 
@@ -186,3 +186,19 @@ def test_settings_without_effect_or_sense_are_refused(fields, said):
     with pytest.raises(RecipeError) as caught:
         create("model", {"type": "transformer", **fields})
     assert said in caught.value.render("en")
+
+
+def test_experts_are_penalised_for_uneven_use_and_only_while_training(tokenizer):
+    model = build(tokenizer, {"mlp": {"type": "experts", "experts": 4, "active": 1, "balance": 0.5}, "mlp_width": 32})
+    inputs = Inputs(draw(tokenizer, 2, 12))
+    assert model(inputs).penalty is None
+    model.train()
+    uneven = model(inputs).penalty
+    uneven.backward()
+    assert model.stack.blocks[0].mlp.router.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        for block in model.stack.blocks:
+            block.mlp.router.weight.zero_()  # the odds are even, the choice is not
+    even = model(inputs).penalty
+    assert even.item() == pytest.approx(0.5 * 2)  # 1 a layer, two layers
+    assert uneven > even

@@ -19,6 +19,9 @@ GROUPED = {**SMALL, "num_key_value_heads": 2, "head_dim": 16}
 DECODERS = {
     "Mistral": {**GROUPED, "sliding_window": 7},
     "Qwen2": GROUPED,
+    "Mixtral": {**GROUPED, "num_local_experts": 4},
+    "Qwen3Moe": {**GROUPED, "num_experts": 5, "num_experts_per_tok": 3, "moe_intermediate_size": 16, "norm_topk_prob": True},
+    "Qwen3Moe plain": {**GROUPED, "num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
     "Gemma2": {**GROUPED, "sliding_window": 7, "query_pre_attn_scalar": 12, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0},
     "Gemma3": {**GROUPED, "num_hidden_layers": 7, "sliding_window": 7, "query_pre_attn_scalar": 12},
     "GPT2": {"vocab_size": V, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2},

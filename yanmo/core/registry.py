@@ -87,6 +87,7 @@ PARTS: dict[str, dict[str, str]] = {
         "gelu": "yanmo.nn.mlp:Gelu",
         "gelu_tanh": "yanmo.nn.mlp:GeluTanh",
         "relu": "yanmo.nn.mlp:Relu",
+        "experts": "yanmo.nn.experts:ExpertsPart",
     },
     "norm": {
         "rms": "yanmo.nn.norm:Rms",
@@ -111,6 +112,7 @@ PARTS: dict[str, dict[str, str]] = {
     "task": {
         "classify": "yanmo.tasks.classify:Classify",
         "language_modeling": "yanmo.tasks.language_modeling:LanguageModeling",
+        "minimal_pairs": "yanmo.tasks.minimal_pairs:MinimalPairs",
     },
     "optimizer": {
         "adamw": "yanmo.train.optim:AdamW",
@@ -128,6 +130,8 @@ PARTS: dict[str, dict[str, str]] = {
         "qwen2": "yanmo.models.families.qwen:Qwen2Family",
         "llama": "yanmo.models.families.llama:LlamaFamily",
         "mistral": "yanmo.models.families.llama:MistralFamily",
+        "mixtral": "yanmo.models.families.experts:MixtralFamily",
+        "qwen3_moe": "yanmo.models.families.experts:Qwen3MoeFamily",
         "gemma2": "yanmo.models.families.gemma:Gemma2Family",
         "gemma3_text": "yanmo.models.families.gemma:Gemma3Family",
         "gpt2": "yanmo.models.families.gpt2:Gpt2Family",

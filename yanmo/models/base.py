@@ -45,6 +45,7 @@ class Output:
     logits: Tensor | None = None  # (B, T, V), or (N, V) for the N positions that `select` picks; None when reduced
     hidden: Tensor | None = None  # (B, T, D): after the last norm
     reduced: Any = None  # what `reduce` gave, concatenated over the chunks
+    penalty: Tensor | None = None  # what training adds to the mean loss: experts that are used unevenly
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ from torch.nn import functional as F
 
 from yanmo.core.config import PartOf, Settings
 from yanmo.core.errors import RequestError
-from yanmo.core.messages import text
+from yanmo.core.messages import Text, text
 from yanmo.core.registry import create, lookup
 from yanmo.models.base import Inputs, LanguageModel, ModelPart, Output, Slots, StateSpec
 from yanmo.nn.block import Stack
+from yanmo.nn.experts import Experts, ExpertsPart
 from yanmo.nn.heads import Reduce, language_head
 from yanmo.nn.init import embedding, fill, linear
 from yanmo.nn.mlp import MlpPart, Swiglu
@@ -42,7 +43,8 @@ Position = Annotated[PositionPart, PartOf("position")]
 Bias = Literal["none", "qkv", "all"]
 NormAt = Literal["pre", "post", "sandwich", "parallel"]
 DEPTH, CONTEXT = 6, 512  # where neither the recipe nor the stage says
-PUBLISHED = ("qwen3", "llama", "qwen2", "mistral", "gemma3_text", "gemma2", "gpt2", "gpt_neox", "bert", "roberta", "t5", "bart")
+PUBLISHED = ("qwen3", "llama", "qwen2", "mistral", "mixtral", "qwen3_moe", "gemma3_text", "gemma2", "gpt2", "gpt_neox",
+             "bert", "roberta", "t5", "bart")  # fmt: skip
 KIND = {"decoder": "causal", "encoder": "masked", "encoder-decoder": "encoder-decoder"}
 
 
@@ -50,16 +52,17 @@ class AttentionSettings(Settings):
     """`window`: how many tokens back a layer sees; `full_every` n: but every n-th layer sees all; `sinks`: the first tokens
     that a window still shows; `softcap`: the bound of the scores; `scale`: on the scores, null for 1/√head size."""
 
-    window: int | None = Field(None, ge=1)
-    full_every: int | None = Field(None, ge=2)
-    sinks: int = Field(0, ge=0)
-    softcap: float | None = Field(None, gt=0)
-    scale: float | None = Field(None, gt=0)
+    window: int | None = Field(default=None, ge=1)
+    full_every: int | None = Field(default=None, ge=2)
+    sinks: int = Field(default=0, ge=0)
+    softcap: float | None = Field(default=None, gt=0)
+    scale: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _needed(self) -> AttentionSettings:
         if self.window is None and (self.full_every or self.sinks):
-            raise ValueError(str(text("a 'window', without which '{name}' has no effect", name="full_every" if self.full_every else "sinks")))
+            name = "full_every" if self.full_every else "sinks"
+            raise ValueError(str(text("a 'window', without which '{name}' has no effect", name=name)))
         return self
 
 
@@ -70,7 +73,7 @@ class EmbeddingSettings(Settings):
 
     scale: bool = False
     norm: bool = False
-    types: int = Field(0, ge=0)
+    types: int = Field(default=0, ge=0)
     query: bool = False
 
 
@@ -81,8 +84,8 @@ class HeadSettings(Settings):
 
     transform: bool = False
     bias: bool = False
-    softcap: float | None = Field(None, gt=0)
-    scale: float | None = Field(None, gt=0)
+    softcap: float | None = Field(default=None, gt=0)
+    scale: float | None = Field(default=None, gt=0)
     pooler: bool = False
     pairs: bool = False
 
@@ -98,25 +101,25 @@ class TransformerModel(ModelPart):
 
     type: str = "transformer"
     architecture: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
-    depth: int | None = Field(None, ge=1)
-    decoder_depth: int | None = Field(None, ge=1)  # of an encoder-decoder; None: as deep as the encoder
-    width: int | None = Field(None, ge=1)
-    heads: int | None = Field(None, ge=1)
-    kv_heads: int | None = Field(None, ge=1)
-    head_size: int | None = Field(None, ge=2)
+    depth: int | None = Field(default=None, ge=1)
+    decoder_depth: int | None = Field(default=None, ge=1)  # of an encoder-decoder; None: as deep as the encoder
+    width: int | None = Field(default=None, ge=1)
+    heads: int | None = Field(default=None, ge=1)
+    kv_heads: int | None = Field(default=None, ge=1)
+    head_size: int | None = Field(default=None, ge=2)
     qk_norm: bool = True
     bias: Bias = "none"
     attention: AttentionSettings = AttentionSettings()
     mlp: Mlp = Swiglu()
-    mlp_width: int | None = Field(None, ge=1)
+    mlp_width: int | None = Field(default=None, ge=1)
     norm: Norm = Rms()
     norm_at: NormAt = "pre"
     position: Position = RotaryPosition()
     embedding: EmbeddingSettings = EmbeddingSettings()
     head: HeadSettings = HeadSettings()
     tie: bool = True
-    context: int | None = Field(None, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    context: int | None = Field(default=None, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @field_validator("mlp", "norm", "position", mode="before")
     @classmethod
@@ -135,9 +138,11 @@ class TransformerModel(ModelPart):
         if full["head_size"] % 2 and isinstance(self.position, RotaryPosition):
             raise ValueError(str(text("an even head size for rotary positions, not {size}", size=full["head_size"])))
         if self.decoder_depth is not None and self.architecture != "encoder-decoder":
-            raise ValueError(str(text("'architecture: {name}', without which '{option}' has no effect", name="encoder-decoder", option="decoder_depth")))
+            raise ValueError(str(needless("encoder-decoder", "decoder_depth")))
         if self.embedding.query and self.architecture != "encoder":
-            raise ValueError(str(text("'architecture: {name}', without which '{option}' has no effect", name="encoder", option="embedding.query")))
+            raise ValueError(str(needless("encoder", "embedding.query")))
+        if self.bias == "all" and isinstance(self.mlp, ExpertsPart):
+            raise ValueError(str(text("'bias' none or qkv with experts")))
         if self.norm_at in ("sandwich", "parallel") and self.architecture == "encoder-decoder":
             raise ValueError(str(text("'norm_at' pre or post in an encoder-decoder")))
         return self
@@ -170,10 +175,10 @@ class TransformerModel(ModelPart):
         encoder-decoder, for one token on either side."""
         p = self.complete()
         attention = p.width * p.head_size * (2 * p.heads + 2 * p.kv_heads)
-        blocks = p.depth * (attention + p.mlp.active(p.width, p.mlp_width))
+        blocks = p.depth * (attention + p.mlp.multiplied(p.width, p.mlp_width))
         layers = p.depth
         if p.decoder_depth:
-            blocks += p.decoder_depth * (2 * attention + p.mlp.active(p.width, p.mlp_width))
+            blocks += p.decoder_depth * (2 * attention + p.mlp.multiplied(p.width, p.mlp_width))
             layers += 2 * p.decoder_depth
         return 6.0 * (blocks + vocabulary * p.width) + 12.0 * layers * p.heads * p.head_size * context
 
@@ -242,6 +247,8 @@ class Transformer(LanguageModel):
         return spec
 
     def regions(self) -> list[nn.Module]:
+        if isinstance(self.part.mlp, ExpertsPart):
+            return []  # which token goes where changes with every batch
         return [*(self.encoder.blocks if self.encoder is not None else ()), *self.stack.blocks]
 
     def forward(self, inputs: Inputs, slots: Slots | None = None, *, select: Tensor | None = None,
@@ -250,9 +257,10 @@ class Transformer(LanguageModel):
         hidden = self.encode(inputs, slots)
         ready = hidden if self.transform is None else self.transform(hidden)
         ready = ready if self.part.head.scale is None else ready * self.part.head.scale
-        weight = self.embedding.weight if self.head is None else self.head.weight
+        weight: Any = self.embedding.weight if self.head is None else self.head.weight
         logits, reduced = language_head(ready, weight, select, reduce, self.head_bias, self.part.head.softcap)
-        return Output(logits, hidden, reduced)
+        found = [module.penalty for module in self.modules() if isinstance(module, Experts)] if self.training else []
+        return Output(logits, hidden, reduced, sum(found) if found else None)  # type: ignore[arg-type]
 
     def encode(self, inputs: Inputs, slots: Slots | None = None) -> Tensor:
         self._check(inputs, slots)
@@ -290,7 +298,8 @@ class Transformer(LanguageModel):
 
     def pair_logits(self, hidden: Tensor) -> Tensor:
         """(B, 2): that the second sentence follows the first (class 0), and that it does not, from hidden (B, T, D)."""
-        assert self.pooler is not None and self.pairs is not None, "the model was made without head.pairs"
+        assert self.pairs is not None, "the model was made without head.pairs"
+        assert self.pooler is not None
         return self.pairs(torch.tanh(self.pooler(hidden[:, 0]))).float()
 
     # ------------------------------------------------------------------------------------------------ its parts
@@ -359,6 +368,10 @@ class Transformer(LanguageModel):
             if needed > limit:
                 raise RequestError(text("context"), text("at most the model's {context} tokens", context=limit),
                                    text("{count} tokens", count=needed))  # fmt: skip
+
+
+def needless(architecture: str, option: str) -> Text:
+    return text("'architecture: {name}', without which '{option}' has no effect", name=architecture, option=option)
 
 
 class Transform(nn.Module):

@@ -48,7 +48,8 @@ class Attention(nn.Module):
         self.q_norm = part.norm.build(part.head_size) if part.qk_norm else None
         self.k_norm = part.norm.build(part.head_size) if part.qk_norm else None
         settings = part.attention
-        self.window, self.sinks = (settings.window, settings.sinks) if local else (None, 0)
+        self.window: int | None = settings.window if local else None
+        self.sinks: int = settings.sinks if local else 0
         self.softcap, self.scale = settings.softcap, settings.scale
 
     def forward(self, x: Tensor, seen: Pass, layer: int | None, slots: Slots | None) -> Tensor:
@@ -88,7 +89,8 @@ class CrossAttention(nn.Module):
                 slots.write(f"memory.keys.{layer}", F.pad(k, (0, 0, 0, 0, 0, room)))
                 slots.write(f"memory.values.{layer}", F.pad(v, (0, 0, 0, 0, 0, room)))
         else:
-            assert slots is not None and seen.memory_mask is not None
+            assert slots is not None
+            assert seen.memory_mask is not None
             size = seen.memory_mask.shape[1]
             k, v = (slots.read(f"memory.{name}.{layer}")[:, :size].to(q.dtype) for name in ("keys", "values"))
         out = attend(q, k, v, layer=None, slots=None, causal=False, mask=seen.memory_mask, documents=None, scale=self.scale)

@@ -15,7 +15,7 @@ def linear(inputs: int, *outputs: int, bias: bool = False) -> nn.Linear:
     `weight.pieces`, for whoever must treat them one by one (Muon, the saved form)."""
     layer = nn.utils.skip_init(nn.Linear, inputs, sum(outputs), bias=bias)
     for parameter in layer.parameters():
-        parameter.pieces = outputs  # type: ignore[attr-defined]
+        parameter.pieces = outputs
     return layer
 
 

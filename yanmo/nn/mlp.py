@@ -41,13 +41,9 @@ class MlpPart(Part):
         """The wider layer's width where none is given: as many parameters with a gate as 4 · width without one."""
         return 64 * math.ceil(width * 8 / 3 / 64) if self.gated else 4 * width
 
-    def weights(self, width: int, inner: int) -> int:
-        """How many numbers the matrices have."""
+    def multiplied(self, width: int, inner: int) -> int:
+        """How many numbers of the matrices one token is multiplied with."""
         return width * inner * (3 if self.gated else 2)
-
-    def active(self, width: int, inner: int) -> int:
-        """How many of them one token is multiplied with."""
-        return self.weights(width, inner)
 
 
 class Swiglu(MlpPart):

@@ -17,7 +17,7 @@ from yanmo.core.config import Part
 class NormPart(Part):
     """A normalisation's settings."""
 
-    eps: float = Field(1e-6, gt=0)
+    eps: float = Field(default=1e-6, gt=0)
 
     def build(self, size: int) -> nn.Module:
         raise NotImplementedError
@@ -37,7 +37,7 @@ class Layer(NormPart):
     """Layer normalisation, with a bias unless told otherwise."""
 
     type: str = "layer"
-    eps: float = Field(1e-5, gt=0)
+    eps: float = Field(default=1e-5, gt=0)
     bias: bool = True
 
     def build(self, size: int) -> nn.LayerNorm:

@@ -56,10 +56,10 @@ class RotaryPosition(PositionPart):
     context that it was trained with, `local_theta` is the base of the layers with a window."""
 
     type: str = "rotary"
-    theta: float = Field(10_000.0, gt=0)
-    share: float = Field(1.0, gt=0, le=1)
+    theta: float = Field(default=10_000.0, gt=0)
+    share: float = Field(default=1.0, gt=0, le=1)
     scaling: Scaling | None = None
-    local_theta: float | None = Field(None, gt=0)
+    local_theta: float | None = Field(default=None, gt=0)
 
     def build(self, sizes: Any, causal: bool) -> RotaryTables:
         return RotaryTables(self, sizes.head_size, sizes.context)
@@ -69,7 +69,7 @@ class LearnedPosition(PositionPart):
     """A learned vector for every position of the context; the table begins with `offset` rows that stand for none."""
 
     type: str = "learned"
-    offset: int = Field(0, ge=0)
+    offset: int = Field(default=0, ge=0)
 
     def build(self, sizes: Any, causal: bool) -> Learned:
         return Learned(sizes.context, sizes.width, self.offset)
@@ -79,8 +79,8 @@ class RelativePosition(PositionPart):
     """T5's: `buckets` ranges of distances, exact for near ones and logarithmic up to `distance`."""
 
     type: str = "relative"
-    buckets: int = Field(32, ge=4)
-    distance: int = Field(128, ge=8)
+    buckets: int = Field(default=32, ge=4)
+    distance: int = Field(default=128, ge=8)
 
     def build(self, sizes: Any, causal: bool) -> Relative:
         return Relative(self, sizes.heads, causal)

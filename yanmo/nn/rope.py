@@ -7,7 +7,8 @@ Four ways to read further than a model was trained to (`Scaling`), all by changi
     linear     all divided by `factor` (Chen et al. 2023, arXiv:2306.15595)
     dynamic    a larger θ once a text is longer than the trained context, so that slow pairs stretch and fast ones stay
                ("NTK-aware", as in transformers)
-    yarn       fast pairs stay, slow ones are divided, a ramp between; scores a little sharper (Peng et al. 2023, arXiv:2309.00071)
+    yarn       fast pairs stay, slow ones are divided, a ramp between; scores a little sharper (Peng et al. 2023,
+               arXiv:2309.00071)
     llama3     the same idea with bounds in wavelengths (Llama 3.1)
 """
 
@@ -28,7 +29,7 @@ class Scaling(Settings):
 
     type: Literal["linear", "dynamic", "yarn", "llama3"]
     factor: float = Field(gt=0)
-    trained: int | None = Field(None, ge=1)
+    trained: int | None = Field(default=None, ge=1)
     beta_fast: float = 32.0  # yarn: turns within the trained context above which a pair stays as it is
     beta_slow: float = 1.0  # and below which it is divided by the factor
     attention_factor: float | None = None  # yarn: on the tables; None: 0.1 ln factor + 1

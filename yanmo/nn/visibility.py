@@ -51,14 +51,15 @@ def within(steps: int, device: torch.device, causal: bool, mask: Tensor | None, 
 def continued(slots: Slots, steps: int, size: int, window: int | None = None, sinks: int = 0) -> Tensor | None:
     """New position t of a row sees position s ≤ its length + t. None where that hides nothing: one new token behind rows
     of one length."""
-    windowed = window is not None and size > window
-    if steps == 1 and slots.even and not windowed:
+    if window is not None and size <= window:
+        window = None
+    if steps == 1 and slots.even and window is None:
         return None
     lengths = slots.lengths
     ends = lengths[:, None] + torch.arange(steps, device=lengths.device)
     at = torch.arange(size, device=lengths.device)
     visible = at <= ends[:, :, None]
-    if windowed:
+    if window is not None:
         visible = visible & ((ends[:, :, None] - at < window) | (at < sinks))
     return visible[:, None]
 

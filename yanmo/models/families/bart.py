@@ -10,7 +10,15 @@ from torch import Tensor
 from yanmo.models.families.family import Names, refuse
 from yanmo.models.families.published import PLAIN, PublishedFamily, besides, dropout
 from yanmo.models.transformer import (
-    Bias, EmbeddingSettings, HeadSettings, Mlp, Norm, NormAt, Position, Transformer, TransformerModel,
+    Bias,
+    EmbeddingSettings,
+    HeadSettings,
+    Mlp,
+    Norm,
+    NormAt,
+    Position,
+    Transformer,
+    TransformerModel,
 )  # fmt: skip
 from yanmo.nn.mlp import Gelu
 from yanmo.nn.norm import Layer
@@ -52,7 +60,8 @@ class BartFamily(PublishedFamily):
         PLAIN, "embedding.scale", architecture="encoder-decoder", norm__type="layer", norm__bias=True, norm_at="post", bias="all",
         mlp__type="gelu", position__type="learned", position__offset=2, embedding__norm=True, head__bias=True, tie=True,
     )  # fmt: skip
-    needed = ("d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "max_position_embeddings")
+    needed = ("d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "encoder_ffn_dim",
+              "max_position_embeddings")  # fmt: skip
     known: ClassVar[dict[str, tuple[Any, ...]]] = {"activation_function": ("gelu",), "tie_word_embeddings": (True,)}
     whole: ClassVar[dict[str, tuple[str, ...]]] = {
         "embedding.weight": ("model.shared.weight",),

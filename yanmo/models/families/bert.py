@@ -8,7 +8,15 @@ from typing import Any, ClassVar, Literal
 from yanmo.models.families.family import Names
 from yanmo.models.families.published import PLAIN, PublishedFamily, besides, dropout
 from yanmo.models.transformer import (
-    Bias, EmbeddingSettings, HeadSettings, Mlp, Norm, NormAt, Position, Transformer, TransformerModel,
+    Bias,
+    EmbeddingSettings,
+    HeadSettings,
+    Mlp,
+    Norm,
+    NormAt,
+    Position,
+    Transformer,
+    TransformerModel,
 )  # fmt: skip
 from yanmo.nn.mlp import Gelu
 from yanmo.nn.norm import Layer
@@ -48,7 +56,8 @@ class BertFamily(PublishedFamily):
     offset: ClassVar[int] = 0
     needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
     known: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "hidden_act": ("gelu",), "position_embedding_type": ("absolute",), "is_decoder": (False,), "add_cross_attention": (False,),
+        "hidden_act": ("gelu",), "position_embedding_type": ("absolute",), "is_decoder": (False,),
+        "add_cross_attention": (False,),
     }  # fmt: skip
     whole: ClassVar[dict[str, tuple[str, ...]]] = {
         "embedding.weight": ("bert.embeddings.word_embeddings.weight",),
@@ -77,16 +86,17 @@ class BertFamily(PublishedFamily):
         for kind in ("weight", "bias")
     }  # fmt: skip
     copies: ClassVar[frozenset[str]] = frozenset(
-        {"bert.embeddings.position_ids", "embeddings.position_ids", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
+        {"bert.embeddings.position_ids", "embeddings.position_ids", "cls.predictions.decoder.weight",
+         "cls.predictions.decoder.bias"}
+    )  # fmt: skip
+    heads: ClassVar[frozenset[tuple[bool, ...]]] = frozenset(  # transform, bias, pooler, pairs
+        {(True, True, True, True), (True, True, False, False), (False, False, True, False), (False, False, False, False)}
     )
 
     def fits(self, part: Any) -> bool:
         whole = part.kv_heads == part.heads and part.width == part.heads * part.head_size
         head = (part.head.transform, part.head.bias, part.head.pooler, part.head.pairs)
         return super().fits(part) and whole and head in self.heads
-
-    heads: ClassVar[tuple[tuple[bool, ...], ...]] = ((True, True, True, True), (True, True, False, False), (False, False, True, False),
-                                                     (False, False, False, False))  # fmt: skip
 
     def labelled(self, part: Any) -> bool:
         return part.head.pooler
@@ -138,7 +148,7 @@ class RobertaFamily(BertFamily):
     score = "classifier.out_proj"
     offset = 2
     fixed: ClassVar[dict[str, Any] | None] = besides(ENCODER, "embedding.types", position__offset=2)
-    heads = ((True, True, False, False), (False, False, True, False), (False, False, False, False))
+    heads = BertFamily.heads - {(True, True, True, True)}
     whole: ClassVar[dict[str, tuple[str, ...]]] = {
         **{ours: tuple(name.replace("bert.", "roberta.", 1) for name in theirs) for ours, theirs in BertFamily.whole.items()},
         "transform.dense.weight": ("lm_head.dense.weight",),
@@ -148,14 +158,16 @@ class RobertaFamily(BertFamily):
         "head_bias": ("lm_head.bias",),
     }
     layers = "roberta.encoder.layer.{}."
-    copies = frozenset({"roberta.embeddings.position_ids", "embeddings.position_ids", "lm_head.decoder.weight", "lm_head.decoder.bias"})
+    copies = frozenset(
+        {"roberta.embeddings.position_ids", "embeddings.position_ids", "lm_head.decoder.weight", "lm_head.decoder.bias"}
+    )
 
     def architecture(self, model: Transformer) -> str:
         return self.causal if model.part.head.transform else self.others[-1]
 
     def head(self, config: dict[str, Any]) -> dict[str, bool]:
-        return {**super().head(config), "pairs": False,
-                "pooler": super().head(config)["pooler"] and (config.get("architectures") or [self.causal])[0] != self.causal}  # fmt: skip
+        found = super().head(config)
+        return {**found, "pairs": False, "pooler": found["pooler"] and not found["transform"]}
 
     def label_names(self, names: Names) -> Names:
         """A RoBERTa that labels has its pooler in the classifier."""

@@ -80,7 +80,8 @@ class Family:
         from safetensors.torch import save_file
 
         classifies = isinstance(model, Classifier)
-        backbone: Any = model.backbone if classifies else model
+        given: Any = model
+        backbone: Any = given.backbone if classifies else model
         names = self.label_names(self.names(backbone)) if classifies else self.names(backbone)
         values = dict(backbone.named_parameters())
         tensors = {}
@@ -89,7 +90,7 @@ class Family:
             for name, part in zip(theirs, value.split(sizes(values[ours], theirs)), strict=True):
                 tensors[name] = self.published(backbone, ours, part).contiguous()
         if classifies:
-            own = {f"{self.score}.{kind}": value for kind, value in model.score.named_parameters()}
+            own = {f"{self.score}.{kind}": value for kind, value in given.score.named_parameters()}
             tensors |= {name: value.detach().cpu().contiguous() for name, value in own.items()}
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         return {"architectures": [self.labels if classifies else self.architecture(backbone)], **self.config(backbone)}

@@ -65,7 +65,8 @@ class Gemma2Family(LlamaFamily):
 
     def _window(self, config: dict[str, Any], place: str) -> dict[str, Any]:
         depth, every = config["num_hidden_layers"], config.get("sliding_window_pattern") or self.every
-        kinds = config.get("layer_types") or ["full_attention" if (i + 1) % every == 0 else "sliding_attention" for i in range(depth)]
+        kinds = config.get("layer_types")
+        kinds = kinds or ["sliding_attention" if (layer + 1) % every else "full_attention" for layer in range(depth)]
         full = [index for index, kind in enumerate(kinds) if kind == "full_attention"]
         if len(full) == depth:
             return {}
@@ -90,7 +91,7 @@ class Gemma3Family(Gemma2Family):
     def config(self, model: Transformer) -> dict[str, Any]:
         position = model.part.position
         both = {"full_attention": rotary.described(position, model.part.context)["rope_parameters"],
-                "sliding_attention": {"rope_type": "default", "rope_theta": position.local_theta or position.theta}}  # type: ignore[attr-defined]  # fmt: skip
+                "sliding_attention": {"rope_type": "default", "rope_theta": position.local_theta or position.theta}}  # fmt: skip
         settings = super().config(model)
         del settings["rope_theta"]
         return settings | {"rope_parameters": both}

@@ -21,8 +21,9 @@ class Gpt2Family(PublishedFamily):
     model_type = "gpt2"
     prefix = "transformer."
     fixed: ClassVar[dict[str, Any] | None] = besides(
-        PLAIN, norm__type="layer", norm__bias=True, bias="all", mlp__type="gelu_tanh", position__type="learned", position__offset=0
-    )
+        PLAIN, norm__type="layer", norm__bias=True, bias="all", mlp__type="gelu_tanh", position__type="learned",
+        position__offset=0,
+    )  # fmt: skip
     needed = ("n_embd", "n_layer", "n_head", "n_positions")
     known: ClassVar[dict[str, tuple[Any, ...]]] = {
         "activation_function": ("gelu_new", "gelu_pytorch_tanh"), "scale_attn_weights": (True,),
@@ -112,19 +113,20 @@ class GptNeoxFamily(PublishedFamily):
             "model_type": self.model_type, "vocab_size": model.vocabulary, "hidden_size": p.width,
             "num_hidden_layers": p.depth, "num_attention_heads": p.heads, "intermediate_size": p.mlp_width,
             "hidden_act": "gelu", "max_position_embeddings": p.context, "layer_norm_eps": p.norm.eps,
-            "use_parallel_residual": True, "attention_bias": True, "rotary_pct": p.position.share,  # type: ignore[attr-defined]
+            "use_parallel_residual": True, "attention_bias": True, "rotary_pct": p.position.share,
             **rotary.described(p.position, p.context), "hidden_dropout": p.dropout, "attention_dropout": 0.0,
             "tie_word_embeddings": p.tie, "dtype": "float32",
         }  # fmt: skip
 
     def settings(self, config: dict[str, Any], place: str, head: bool) -> dict[str, Any]:
-        share = config if config.get("rotary_pct") or (config.get("rope_parameters") or {}).get("partial_rotary_factor") else {**config, "rotary_pct": 0.25}
+        told = config.get("rotary_pct") or (config.get("rope_parameters") or {}).get("partial_rotary_factor")
+        config = config if told else {**config, "rotary_pct": 0.25}
         base = config.get("rotary_emb_base") or 10_000.0
         return {
             "depth": config["num_hidden_layers"], "width": config["hidden_size"], "heads": config["num_attention_heads"],
             "context": config["max_position_embeddings"], "mlp": "gelu", "mlp_width": config["intermediate_size"], "bias": "all",
             "qk_norm": False, "norm": {"type": "layer", "eps": config.get("layer_norm_eps", 1e-5)}, "norm_at": "parallel",
-            "position": rotary.position(share, place, base), "tie": not head or bool(config.get("tie_word_embeddings", False)),
+            "position": rotary.position(config, place, base), "tie": not head or bool(config.get("tie_word_embeddings", False)),
             "dropout": dropout(config, "hidden_dropout"),
         }  # fmt: skip
 

@@ -53,8 +53,13 @@ class PublishedFamily(Family):
             raise DataError(place, text("sizes that fit together"), " ".join(str(error).split())) from None
         return Transformer(part, config["vocab_size"])
 
+    def blocks(self, model: Transformer) -> dict[str, tuple[str, ...]]:
+        """The table of one block, where it depends on the model's sizes."""
+        return self.block
+
     def names(self, model: Transformer) -> Names:
         found: Names = {}
+        block = self.blocks(model)
         for ours, _ in model.named_parameters():
             match = BLOCK.fullmatch(ours)
             if match is None:
@@ -62,7 +67,7 @@ class PublishedFamily(Family):
             else:
                 own = match[1] == "encoder"
                 prefix = (self.encoder_layers if own else self.layers).format(match[2])
-                found[ours] = tuple(prefix + name for name in (self.encoder_block if own else self.block)[match[3]])
+                found[ours] = tuple(prefix + name for name in (self.encoder_block if own else block)[match[3]])
         return found
 
 

@@ -24,7 +24,7 @@ def position(config: dict[str, Any], place: str, theta: float = 10_000.0) -> Rot
     """From `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (before); DataError for a kind of scaling
     that we do not compute. `theta`: what the family means where none is given."""
     found = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
-    kind = found.get("rope_type") or found.get("type") or "default"
+    kind: Any = found.get("rope_type") or found.get("type") or "default"
     where = f"{place}: rope_parameters"
     share = found.get("partial_rotary_factor") or config.get("partial_rotary_factor") or config.get("rotary_pct") or 1.0
     scaling = None
