@@ -20,6 +20,7 @@ Values = Mapping[str, Any]
 PATTERNS = {GEMMA2.name: 2, GEMMA3.name: 6}  # every so manieth layer sees the whole row, the others a window
 UNUSUAL = {GEMMA2.name: 46, GEMMA3.name: 62}  # so many layers (the 27B ones): scores are scaled by width / heads
 TYPES = 2  # of BERT's sentences
+ALIASES = {"num_experts": "num_local_experts"}  # what transformers 5 writes for what is published
 
 
 def architecture_of(metadata: Values, place: str) -> Architecture:
@@ -98,7 +99,7 @@ def described(config: Values, place: str) -> tuple[dict[str, Any], Any]:
         metadata[f"{kind.name}.{key}"] = value
 
     for key, theirs, default in kind.settings:
-        value = config.get(key)
+        value = config.get(key, config.get(ALIASES.get(key, key)))
         if value is None and default is REQUIRED:
             raise DataError(place, text("a '{key}'", key=key), text("none"))
         if value is not None:
