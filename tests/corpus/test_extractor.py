@@ -60,6 +60,14 @@ def test_items_without_a_page_and_too_large_ones_keep_their_place():
     assert list(extracted(iter([]), limits)) == []
 
 
+def test_small_pages_are_done_together_and_a_large_one_alone():
+    sizes = [10, 20, 30, 100, 5, 5, 200, 1]
+    groups = [[len(data) for data, _ in group] for group in extractor.together([(b"x" * size, None) for size in sizes], 60)]
+    assert groups == [[10, 20, 30], [100], [5, 5], [200], [1]]
+    assert list(extractor.together([], 60)) == []
+    assert [len(group) for group in extractor.together([(b"x", None)] * 3, 0)] == [1, 1, 1]
+
+
 def test_a_caller_that_wants_the_first_few_does_not_wait_for_many():
     taken = []
 
@@ -131,12 +139,13 @@ def test_a_child_that_cannot_work_at_all_is_an_error(made, monkeypatch):
         made(tier="fast").pages(PAGES[:1])
 
 
-def test_a_page_that_kills_every_child_is_given_up_with_the_signal(made, monkeypatch):
-    crash = "import sys, json, os; sys.path[:] = json.loads(sys.argv[1]); from yanmo.corpus.web import extractor as e\nwas = e.extract\ndef f(d, *a):\n    if b'CRASH' in d: os.kill(os.getpid(), 11)\n    return was(d, *a)\ne.extract = f; e.main()"
+@pytest.mark.parametrize("tier", ["quality", "fast"])
+def test_a_page_that_kills_every_child_is_given_up_with_the_signal(made, monkeypatch, tier):
+    crash = "import sys, json, os; sys.path[:] = json.loads(sys.argv[1]); from yanmo.corpus.web import extractor as e\nwas = e.extract_all\ndef f(pages, tier):\n    if any(b'CRASH' in d for d, _ in pages): os.kill(os.getpid(), 11)\n    return was(pages, tier)\ne.extract_all = f; e.main()"
     monkeypatch.setattr(extractor, "START", crash)
-    results = made(tier="fast").pages([*PAGES[:2], (b"<p>CRASH</p>", None), *PAGES[2:4]])
+    results = made(tier=tier).pages([*PAGES[:2], (b"<p>CRASH</p>", None), *PAGES[2:4]])
     assert results[2] == Extracted(reason="failed", value="signal 11")
-    assert results[:2] + results[3:] == expected("fast")[:4]
+    assert results[:2] + results[3:] == expected(tier)[:4]
 
 
 SCRIPT = """

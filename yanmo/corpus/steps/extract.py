@@ -9,8 +9,8 @@ from pydantic import Field
 
 from yanmo.core.data import Document, Rejection
 from yanmo.corpus.step import Edit
-from yanmo.corpus.web.extractor import Limits, Page, extracted
-from yanmo.corpus.web.html import Tier
+from yanmo.corpus.web.extractor import Limits, extracted
+from yanmo.corpus.web.html import Page, Tier
 from yanmo.corpus.web.pages import about, check_tier
 
 MARKUP = re.compile(r"<(?:!doctype\b|!--|/?[a-z][a-z0-9]*\s*/?>|[a-z][a-z0-9]*\s[^<>=]*=[^<>]*>)", re.I)

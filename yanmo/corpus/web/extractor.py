@@ -5,8 +5,8 @@
                                                      limit of address space; writes down which page it is at
     results <──────────────── one message ────────── all of them together
 
-When the child dies, the page it was at is to blame: the ones before it are done again by a new child, then the ones behind
-it. CPU seconds, unlike those of the clock, do not depend on what else the machine does, so a page that runs out of them is
+When the child dies, the page it was at is to blame (of small pages that were done together, whichever dies alone): the
+ones before it are done again by a new child, then the ones behind it. CPU seconds, unlike those of the clock, do not depend on what else the machine does, so a page that runs out of them is
 given up at once. One that ran out of memory, or died with its child in another way, is tried once more alone in a fresh
 child: what counts is the page, not what was read before it. The child ends with its parent.
 """
@@ -29,17 +29,17 @@ from dataclasses import dataclass
 from typing import IO, TypeVar, cast
 
 from yanmo.corpus.engines.worker import receive, send
-from yanmo.corpus.web.html import Extracted, Tier, extract
+from yanmo.corpus.web.html import Extracted, Page, Tier, extract_all
 
 BATCH_PAGES, BATCH_BYTES, BATCH_ITEMS = 64, 2 << 20, 1000
+TOGETHER = {"fast": 128 << 10}  # bytes of pages that a tier does in one go
 IDLE = 60.0  # seconds after which a child without work ends
 PATIENCE = 6  # times the deadline that the clock may show while a page makes no progress
 TRIES = 5  # children that may be killed before their first page
 NO_MEMORY = 77  # the exit status that says so
-AT = struct.Struct("<q")
+AT = struct.Struct("<qq")
 START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from yanmo.corpus.web.extractor import main; main()"
 
-Page = tuple[bytes, str | None]  # its bytes, and its encoding where HTTP says so
 Item = TypeVar("Item")
 
 
@@ -53,9 +53,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Death:
-    """The child ended while it was at page `index` of its batch: by a signal (negative) or with an exit status."""
+    """The child ended while it was at `count` pages from `index` of its batch on: by a signal (negative) or with an exit
+    status."""
 
     index: int
+    count: int
     status: int
 
 
@@ -112,7 +114,7 @@ class Extractor:
     def __init__(self, limits: Limits):
         self.limits = limits
         self.child: subprocess.Popen[bytes] | None = None
-        self.place = mmap.mmap(-1, AT.size)  # shared with the child: the number of the page it is at
+        self.place = mmap.mmap(-1, AT.size)  # shared with the child: the number of the page it is at, and of those with it
 
     def pages(self, batch: list[Page]) -> list[Extracted]:
         """What each page gives, in their order."""
@@ -122,8 +124,12 @@ class Extractor:
             if isinstance(answer, list):
                 return results + answer
             results += self.pages(batch[: answer.index])
-            results.append(self._verdict(batch[answer.index], answer))
-            batch = batch[answer.index + 1 :]
+            rest = answer.index + answer.count
+            if answer.count == 1:
+                results.append(self._verdict(batch[answer.index], answer))
+            else:
+                results += [self._verdict(page, self._ask([page])) for page in batch[answer.index : rest]]
+            batch = batch[rest:]
         return results
 
     def close(self) -> None:
@@ -136,12 +142,12 @@ class Extractor:
             self.child.wait()
             self.child = None
 
-    def _verdict(self, page: Page, death: Death) -> Extracted:
-        if death.status != -signal.SIGPROF:
-            answer = self._ask([page])
-            if isinstance(answer, list):
-                return answer[0]
-            death = answer
+    def _verdict(self, page: Page, death: list[Extracted] | Death) -> Extracted:
+        """Of a page that was alone when its child answered or died."""
+        if isinstance(death, Death) and death.status != -signal.SIGPROF:
+            death = self._ask([page])
+        if isinstance(death, list):
+            return death[0]
         if death.status == -signal.SIGPROF:
             return Extracted(reason="timeout", value=self.limits.timeout)
         if death.status == NO_MEMORY:
@@ -153,7 +159,7 @@ class Extractor:
         for attempt in range(TRIES):
             child = self._ready()
             stdin, stdout, place = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout), self.place
-            place[:] = AT.pack(-1)
+            place[:] = AT.pack(-1, 0)
             try:
                 send(stdin, batch)
                 while not self._answered(child):
@@ -163,9 +169,9 @@ class Extractor:
             except (EOFError, OSError):
                 status = child.wait()
                 self.close()
-                (index,) = AT.unpack(place[:])
+                index, count = AT.unpack(place[:])
                 if index >= 0:
-                    return Death(index, status)
+                    return Death(index, count, status)
                 if attempt and (status != -signal.SIGKILL or attempt == TRIES - 1):
                     raise RuntimeError(f"the extraction process ends with status {status} before its first page") from None
             except BaseException:  # Ctrl-C: its answer is nobody's any more
@@ -195,7 +201,7 @@ class Extractor:
         settings = [os.getpid(), self.limits.tier, self.limits.timeout, self.limits.memory_mb]
         path = json.dumps([os.path.abspath(entry) for entry in sys.path])
         with tempfile.TemporaryFile() as shared:
-            shared.write(AT.pack(-1))
+            shared.write(AT.pack(-1, 0))
             shared.flush()
             self.place = mmap.mmap(shared.fileno(), AT.size)
             command = [sys.executable, "-c", START, path, json.dumps([*settings, shared.fileno()])]
@@ -220,7 +226,7 @@ def main() -> None:
     place = mmap.mmap(shared, AT.size)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is not an answer
-    extract(b"<html><title>t</title><body><p>Loads the libraries.</p></body></html>", tier)
+    extract_all([(b"<html><title>t</title><body><p>Loads the libraries.</p></body></html>", None)], tier)
     import gc
 
     gc.collect()
@@ -233,12 +239,12 @@ def main() -> None:
             batch = receive(sys.stdin.buffer)
         except EOFError:
             break
-        results = []
+        results = list[Extracted]()
         try:
-            for index, (data, charset) in enumerate(batch):
-                AT.pack_into(place, 0, index)
+            for pages in together(batch, TOGETHER.get(tier, 0)):
+                AT.pack_into(place, 0, len(results), len(pages))
                 signal.setitimer(signal.ITIMER_PROF, timeout)
-                results.append(extract(data, tier, charset))
+                results += extract_all(pages, tier)
                 signal.setitimer(signal.ITIMER_PROF, 0)
             send(answers, results)
         except MemoryError:
@@ -248,6 +254,19 @@ def main() -> None:
         if _used() > most:  # by what earlier pages left behind
             break
     os._exit(0)
+
+
+def together(batch: list[Page], most: int) -> Iterator[list[Page]]:
+    """The pages in groups of at most `most` bytes; one that is larger alone."""
+    held, size = list[Page](), 0
+    for page in batch:
+        if held and size + len(page[0]) > most:
+            yield held
+            held, size = [], 0
+        held.append(page)
+        size += len(page[0])
+    if held:
+        yield held
 
 
 def _end_with(parent: int) -> None:

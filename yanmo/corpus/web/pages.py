@@ -11,8 +11,8 @@ from pydantic import Field
 from yanmo.core.data import Document, Rejection, content_id
 from yanmo.core.extras import needed
 from yanmo.corpus.source import Shard, Source
-from yanmo.corpus.web.extractor import Limits, Page, extracted
-from yanmo.corpus.web.html import LIBRARIES, Extracted, Tier, raw
+from yanmo.corpus.web.extractor import Limits, extracted
+from yanmo.corpus.web.html import LIBRARIES, Extracted, Page, Tier, raw
 
 STEP = "extract"  # the step of a rejection that says: this page gave no text
 SHOWN = 200  # characters of a page without text that are kept
