@@ -35,7 +35,7 @@ from yanmo.nn.heads import Reduce, language_head
 from yanmo.nn.init import embedding, fill, linear
 from yanmo.nn.mlp import MlpPart, Swiglu
 from yanmo.nn.norm import NormPart, Rms
-from yanmo.nn.position import PositionPart, RotaryPosition
+from yanmo.nn.position import LearnedPosition, PositionPart, RotaryPosition
 
 Mlp = Annotated[MlpPart, PartOf("mlp")]
 Norm = Annotated[NormPart, PartOf("norm")]
@@ -141,6 +141,8 @@ class TransformerModel(ModelPart):
             raise ValueError(str(needless("encoder-decoder", "decoder_depth")))
         if self.embedding.query and self.architecture != "encoder":
             raise ValueError(str(needless("encoder", "embedding.query")))
+        if self.embedding.query and isinstance(self.position, LearnedPosition):
+            raise ValueError(str(text("'position' of another kind than learned with 'embedding.query'")))
         if self.bias == "all" and isinstance(self.mlp, ExpertsPart):
             raise ValueError(str(text("'bias' none or qkv with experts")))
         if self.norm_at in ("sandwich", "parallel") and self.architecture == "encoder-decoder":
@@ -253,7 +255,7 @@ class Transformer(LanguageModel):
 
     def forward(self, inputs: Inputs, slots: Slots | None = None, *, select: Tensor | None = None,
                 reduce: Reduce | None = None) -> Output:  # fmt: skip
-        """As every model's. With `inputs.order` the logits are those of the query stream."""
+        """As every model's. A permuted model with `inputs.order` gives at each position the logits of its own token."""
         hidden = self.encode(inputs, slots)
         ready = hidden if self.transform is None else self.transform(hidden)
         ready = ready if self.part.head.scale is None else ready * self.part.head.scale
@@ -267,28 +269,14 @@ class Transformer(LanguageModel):
         memory, memory_mask = self._memory(inputs, slots)
         return self._run(self.stack, self.embedding_norm, inputs, slots, memory, memory_mask)
 
-    def logprobs(self, inputs: Inputs, targets: Tensor) -> Tensor:
-        """As every model's; a permuted one takes the factorisation from left to right, and so gives a text's probability."""
-        if self.kind != "permuted":
-            return super().logprobs(inputs, targets)
-        tokens = torch.cat([inputs.tokens[:, :1], targets], dim=1)
-        order = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        select = order > 0
-        flat = targets.reshape(-1)
-
-        def pick(logits: Tensor, at: Tensor) -> Tensor:
-            return logits.log_softmax(-1).gather(-1, flat[at].unsqueeze(-1)).squeeze(-1)
-
-        mask = None if inputs.mask is None else F.pad(inputs.mask, (1, 0), value=True)
-        return self(Inputs(tokens, order=order, mask=mask), select=select, reduce=pick).reduced.view(targets.shape)
-
     def pool(self, inputs: Inputs) -> Tensor:
         """(B, D) for a classifier: of a decoder, the last token's hidden state; of an encoder, what the pooler makes of the
         first, else the mean; of an encoder-decoder, the mean of what the encoder reads."""
         if self.encoder is not None:
             hidden = self._run(self.encoder, self.encoder_embedding_norm, inputs)
         else:
-            hidden = self.encode(inputs)
+            self._check(inputs, None)
+            hidden = self._run(self.stack, self.embedding_norm, inputs, content=True)
         if self.pooler is not None:
             return torch.tanh(self.pooler(hidden[:, 0]))
         mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device) if inputs.mask is None else inputs.mask
@@ -305,7 +293,8 @@ class Transformer(LanguageModel):
     # ------------------------------------------------------------------------------------------------ its parts
 
     def _run(self, stack: Stack, norm: nn.Module | None, inputs: Inputs, slots: Slots | None = None,
-             memory: Tensor | None = None, memory_mask: Tensor | None = None) -> Tensor:  # fmt: skip
+             memory: Tensor | None = None, memory_mask: Tensor | None = None, content: bool = False) -> Tensor:  # fmt: skip
+        """One stack over embedded tokens; with two streams their query stream, or with `content` the tokens' alone."""
         x = self.embedding(inputs.tokens) if inputs.embeddings is None else inputs.embeddings
         if self.part.embedding.scale:
             x = x * torch.tensor(self.width**0.5, dtype=x.dtype, device=x.device)  # type: ignore[operator]  # rounded as published
@@ -317,17 +306,20 @@ class Transformer(LanguageModel):
         elif inputs.types is not None:
             raise RequestError("types", text("a model with 'embedding.types'"), text("one without"))
         x = x if norm is None else norm(x)
-        if inputs.order is not None:
-            x = self._two_streams(x, positions, stack)
+        if self.query is not None and not content:
+            return self._two_streams(x, positions, stack, inputs, slots)
         x = F.dropout(x, self.part.dropout, self.training) if self.part.dropout else x
-        x = stack(x, positions, inputs, slots, memory, memory_mask)
-        return x if inputs.order is None else x[len(x) // 2 :]
+        return stack(x, positions, inputs, slots, memory, memory_mask)
 
-    def _two_streams(self, x: Tensor, positions: Tensor, stack: Stack) -> Tensor:
-        """The content (B, T, D), and behind it the query stream, which knows where it stands and no token: (2B, T, D)."""
-        if self.query is None:
-            raise RequestError("order", text("a model with 'embedding.query'"), text("one without"))
-        return torch.cat([x, stack.position.embed(self.query.expand_as(x), positions)])
+    def _two_streams(self, x: Tensor, positions: Tensor, stack: Stack, inputs: Inputs, slots: Slots | None) -> Tensor:
+        """(B, T, D): the query stream, which knows where it stands and no token. In an order of factorisation, a query stands
+        at the token that it predicts; without one it reads from left to right, so that it stands one place further on."""
+        assert self.query is not None
+        ahead = positions if inputs.order is not None else positions + 1
+        both = torch.cat([x, stack.position.embed(self.query.expand_as(x), ahead)])
+        both = F.dropout(both, self.part.dropout, self.training) if self.part.dropout else both
+        rows = (x.shape[0], x.shape[1])
+        return stack(both, torch.cat([positions.expand(rows), ahead.expand(rows)]), inputs, slots, streams=2)[rows[0] :]
 
     def _memory(self, inputs: Inputs, slots: Slots | None) -> tuple[Tensor | None, Tensor | None]:
         """What the decoder looks into: the encoder's hidden states (B, S, D) and which there are (B, S); only the latter
@@ -356,6 +348,8 @@ class Transformer(LanguageModel):
         """RequestError for a row longer than the context."""
         mask, limit = inputs.mask, self.context
         steps = inputs.tokens.shape[1] if inputs.embeddings is None else inputs.embeddings.shape[1]
+        if inputs.order is not None and self.query is None:
+            raise RequestError("order", text("a model with 'embedding.query'"), text("one without"))
         if self.kind == "masked" and slots is not None:
             raise RequestError("slots", text("a model that generates from left to right"), self.kind)
         if mask is not None and steps > 1 and not torch.compiler.is_compiling():

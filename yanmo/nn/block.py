@@ -32,6 +32,7 @@ class Pass(NamedTuple):
     mask: Tensor | None = None  # (B, T)
     prefix: Tensor | None = None  # (B,)
     order: Tensor | None = None  # (B, T)
+    streams: int = 1  # 2: x is two streams of B rows each, and without an order both read from left to right
     memory: Tensor | None = None  # (B, S, D) what the encoder has read; None: it stands in the slots
     memory_mask: Tensor | None = None  # (B, S)
 
@@ -60,12 +61,19 @@ class Attention(nn.Module):
         tables = seen.tables if self.window is None else seen.near
         if tables is not None:
             q, k = rotate(q, *tables), rotate(k, *tables)
-        if seen.order is not None:  # keys and values are of the content stream alone
+        if seen.streams == 2:  # keys and values are of the content stream alone
             k, v = k[: B // 2], v[: B // 2]
-        out = attend(q, k, v, layer=layer, slots=slots, causal=self.causal, mask=seen.mask, documents=seen.documents,
-                     prefix=seen.prefix, order=seen.order, bias=seen.bias, window=self.window, sinks=self.sinks,
-                     softcap=self.softcap, scale=self.scale)  # fmt: skip
-        return self.out(out.reshape(B, T, -1))
+        if seen.streams == 2 and seen.order is None:
+            bias = (None, None) if seen.bias is None else seen.bias.chunk(2)
+            halves = (self._attend(half, k, v, seen, layer, slots, own, True) for half, own in zip(q.chunk(2), bias))
+            return self.out(torch.cat(list(halves)).reshape(B, T, -1))
+        return self.out(self._attend(q, k, v, seen, layer, slots, seen.bias, self.causal).reshape(B, T, -1))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Pass, layer: int | None, slots: Slots | None, bias: Tensor | None,
+                causal: bool) -> Tensor:  # fmt: skip
+        return attend(q, k, v, layer=layer, slots=slots, causal=causal, mask=seen.mask, documents=seen.documents,
+                      prefix=seen.prefix, order=seen.order, bias=bias, window=self.window, sinks=self.sinks,
+                      softcap=self.softcap, scale=self.scale)  # fmt: skip
 
 
 class CrossAttention(nn.Module):
@@ -162,16 +170,16 @@ class Stack(nn.Module):
         return torch.arange(steps, device=device)[None]
 
     def forward(self, x: Tensor, positions: Tensor, inputs: Inputs, slots: Slots | None = None,
-                memory: Tensor | None = None, memory_mask: Tensor | None = None) -> Tensor:  # fmt: skip
-        """x (B, T, D) with its positions → (B, T, D); with `inputs.order` x is two streams, (2B, T, D)."""
+                memory: Tensor | None = None, memory_mask: Tensor | None = None, streams: int = 1) -> Tensor:  # fmt: skip
+        """x (B, T, D) with its positions → (B, T, D); of two `streams`, (2B, T, D)."""
         remembered = slots.longest if slots is not None else 0
         size = remembered + x.shape[1]
         longest = size if inputs.positions is None else int(inputs.positions.max()) + 1
-        longest = min(longest, self.context) if self.context else longest
+        longest = (min(longest, self.context) if self.context else longest) + streams - 1
         tables = self.position.tables(positions, longest)
         seen = Pass(
             tables, self.position.tables(positions, longest, local=True) if self.windowed else None,
-            self.position.bias(positions, size), inputs.documents, inputs.mask, inputs.prefix, inputs.order, memory, memory_mask,
+            self.position.bias(positions, size), inputs.documents, inputs.mask, inputs.prefix, inputs.order, streams, memory, memory_mask,
         )  # fmt: skip
         for layer, block in enumerate(self.blocks):
             x = block(x, seen) if slots is None else block(x, seen, layer, slots)
