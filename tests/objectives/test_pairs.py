@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from yanmo.core.data import Row
 from yanmo.core.errors import RequestError
 from yanmo.objectives.pairs import NONE
-from yanmo.objectives.spelling import sentence_ends
+from yanmo.text.spelling import sentence_ends
 
 from .tiny import CHINESE, ENGLISH, MIXED, bound, build, rng, tokenizer
 

@@ -18,13 +18,16 @@ TEXTS = ["Call me Ishmael.", "却说曹操引兵夜渡。", "🐋 研墨 e\u0301
 
 def settings(name: str) -> dict:
     """The least that each task needs, with data in the working directory. A new task adds its line here."""
-    Path("data.jsonl").write_text("".join(json.dumps({"text": t, "label": "ab"[i % 2]}, ensure_ascii=False) + "\n"
+    Path("data.jsonl").write_text("".join(json.dumps({"text": t, "label": "ab"[i % 2], "wrong": t + "!"}, ensure_ascii=False) + "\n"
                                           for i, t in enumerate(TEXTS)), encoding="utf-8")  # fmt: skip
     return {"classify": {"path": {"train": "data.jsonl", "test": "data.jsonl"}, "validation": 0},
-            "language_modeling": {"path": "data.jsonl"}}[name]  # fmt: skip
+            "language_modeling": {"path": "data.jsonl"},
+            "minimal_pairs": {"path": "data.jsonl", "fields": {"good": "text", "bad": "wrong"}}}[name]  # fmt: skip
 
 
-OUTPUTS = {"classify": [[0.9, 0.1]] * len(TEXTS), "language_modeling": [(10.0, 5, 9)] * len(TEXTS)}
+OUTPUTS = {"classify": [[0.9, 0.1]] * len(TEXTS), "language_modeling": [(10.0, 5, 9)] * len(TEXTS),
+           "minimal_pairs": [(-1.0, -2.0)] * len(TEXTS)}  # fmt: skip
+ROWS = {"minimal_pairs": 2}  # of a short example, where it is not one
 
 
 @pytest.fixture(params=names("task"))
@@ -59,7 +62,7 @@ def test_rows_begin_with_the_border_keep_the_length_and_lose_nothing_unsaid(task
         assert all(isinstance(row, Row) and 0 < len(row.tokens) <= length for row in rows)
         assert rows[0].tokens[0] == tokenizer.eos_id
         if length == 1000:
-            assert len(rows) == 1
+            assert len(rows) == ROWS.get(task.type, 1)
             assert tokenizer.decode(rows[0].tokens[1:]) == example.fields["text"]
         else:
             assert example.fields["text"].startswith(tokenizer.decode(rows[0].tokens[1:]))
@@ -79,11 +82,11 @@ def test_missing_data_and_missing_fields_are_refused(task):
     for path in ("nowhere.jsonl", "empty.jsonl"):
         Path("empty.jsonl").write_text("")
         with pytest.raises(DataError) as caught:
-            create("task", {"type": task.type, "path": path}).check()
+            create("task", {**settings(task.type), "type": task.type, "path": path}).check()
         assert "\n" not in str(caught.value)
     Path("other.jsonl").write_text('{"txet": "a", "label": "b"}\n')
     with pytest.raises(DataError, match="did you mean 'txet'"):
-        create("task", {"type": task.type, "path": "other.jsonl"}).check()
+        create("task", {**settings(task.type), "type": task.type, "path": "other.jsonl"}).check()
 
 
 def test_every_task_is_described(task):

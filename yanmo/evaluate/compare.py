@@ -69,7 +69,7 @@ def picture(runs: Sequence[str | Path], metric: str = "bits_per_byte", kind: str
                 marks.append(Mark(row["model"], seconds, row["value"], row["low"], row["high"], row["model"]))
     if not marks:
         raise RequestError(str(runs[0]), text("models with '{metric}' and a build time", metric=metric), text("none"))
-    lower = metric in ("bits_per_byte", "perplexity")
+    lower = metric.removeprefix("pseudo_") in ("bits_per_byte", "perplexity")
     return standalone(lambda: quality_by_time(marks, metric_name(metric), lower), kind)
 
 
@@ -108,8 +108,8 @@ def _paired(left: Record, right: Record, model: str, task: str, metric: str) -> 
     first, second = (list(record.answers(model, task)) for record in (left, right))
     if not first or [answer["id"] for answer in first] != [answer["id"] for answer in second]:
         return {}
-    if metric in ("bits_per_byte", "perplexity"):
-        make = measure.bits_per_byte if metric == "bits_per_byte" else measure.perplexity
+    if metric.removeprefix("pseudo_") in ("bits_per_byte", "perplexity"):
+        make = measure.bits_per_byte if metric.endswith("bits_per_byte") else measure.perplexity
         figures = [make(answers) for answers in (second, first)]
     else:
         both = [*first, *second]

@@ -27,6 +27,12 @@ def language_floors(task: str, answers: Sequence[Answer]) -> list[dict[str, Any]
             for group, items in grouped(answers, ("language", "source")).items()]  # fmt: skip
 
 
+def pair_floors(task: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """chance: one of the two drawn, half of them right, exactly."""
+    return [result("chance", task, "accuracy", 0.5, (0.5, 0.5), len(items), group)
+            for group, items in grouped(answers, ("group",)).items()]  # fmt: skip
+
+
 def classify_floors(task: str, answers: Sequence[Answer], names: Sequence[str], training: Sequence[str]) -> list[dict[str, Any]]:
     """chance: a label drawn with equal probability for each example, the mean of 1000 such drawings and the range that
     95% of them fall in; majority: always the most frequent label of `training` (of equals the first of `names`)."""

@@ -19,6 +19,7 @@ import numpy as np
 from yanmo.text.metrics import bootstrap, f1
 
 Answer = dict[str, Any]
+PAIR = ("good", "bad")
 CELLS = 1 << 22  # of confusion tables that are held at one time
 DRAWS = 200_000_000  # items drawn for one interval, about
 
@@ -87,9 +88,16 @@ def grouped(answers: Sequence[Answer], keys: Iterable[str]) -> dict[str | None, 
 # ---------------------------------------------------------------------------------------------- language modelling
 
 
+def pseudo(answers: Sequence[Answer]) -> bool:
+    """Whether a masked model gave them: pseudo-likelihoods, which are no probabilities and never stand among those."""
+    return any(answer.get("by") == "pseudo-likelihood" for answer in answers)
+
+
 def language_results(model: str, task: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """bits_per_byte and perplexity, over all documents, by language and by source. Answers: nats, tokens, bytes."""
-    figures = {"bits_per_byte": bits_per_byte(answers), "perplexity": perplexity(answers)}
+    """bits_per_byte and perplexity (of a masked model pseudo_bits_per_byte and pseudo_perplexity), over all documents, by
+    language and by source. Answers: nats, tokens, bytes."""
+    kind = "pseudo_" if pseudo(answers) else ""
+    figures = {f"{kind}bits_per_byte": bits_per_byte(answers), f"{kind}perplexity": perplexity(answers)}
     rows = []
     for group, items in grouped(answers, ("language", "source")).items():
         for metric, whole in figures.items():
@@ -116,6 +124,19 @@ def _mean(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 def _column(answers: Sequence[Answer], name: str) -> np.ndarray:
     return np.array([math.nan if answer[name] is None else answer[name] for answer in answers], dtype=np.float64)
+
+
+# ---------------------------------------------------------------------------------------------- minimal pairs
+
+
+def pair_results(model: str, task: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """accuracy over all pairs and by group. Answers: label, predicted (null: no decision, which is wrong)."""
+    whole = accuracy(answers, PAIR)
+    rows = []
+    for group, items in grouped(answers, ("group",)).items():
+        part = whole.of(items)
+        rows.append(result(model, task, "accuracy", part.value, part.bounds(), len(items), group))
+    return rows
 
 
 # ---------------------------------------------------------------------------------------------- classification

@@ -7,7 +7,7 @@ from typing import Any
 from yanmo.core.messages import catalogue, locale, text
 
 SPACE = "\u00a0"  # a number keeps its unit
-DIGITS = {"bits_per_byte": 3, "perplexity": 1, "accuracy": 3, "macro_f1": 3, "ece": 3}
+DIGITS = {"pseudo_perplexity": 1, "bits_per_byte": 3, "perplexity": 1, "accuracy": 3, "macro_f1": 3, "ece": 3}
 
 
 def say(template: str, **values: Any) -> str:
@@ -22,7 +22,8 @@ def heard(message: str) -> str:
 
 def metric_name(metric: str) -> str:
     names = {"bits_per_byte": say("bits per byte"), "perplexity": say("perplexity"), "accuracy": say("accuracy"),
-             "macro_f1": say("macro-F1"), "ece": say("calibration error")}  # fmt: skip
+             "macro_f1": say("macro-F1"), "ece": say("calibration error"),
+             "pseudo_bits_per_byte": say("pseudo bits per byte"), "pseudo_perplexity": say("pseudo perplexity")}  # fmt: skip
     return names.get(metric, metric)
 
 

@@ -16,7 +16,7 @@ from yanmo.core.package import VERSION
 from yanmo.evaluate.numbers import heard, say
 from yanmo.evaluate.page import Markup, join, listing, tag
 from yanmo.evaluate.record import Record
-from yanmo.evaluate.sections import corpus, findings, labels, likelihood, making, writing
+from yanmo.evaluate.sections import corpus, findings, labels, likelihood, making, pairs, writing
 
 NAME = "report.html"
 
@@ -39,6 +39,8 @@ def report(record: Record) -> str:
     for task, about in record.tables["tasks"].items():
         if about["type"] == "language_modeling":
             add(task, _numbered(say("Predicting held-out text"), task), partial(likelihood.section, record, task))
+        elif about["type"] == "minimal_pairs":
+            add(task, _numbered(say("Telling grammatical sentences"), task), partial(pairs.section, record, task))
         else:
             add(task, _numbered(say("Labelling texts"), task), partial(labels.section, record, task))
     add("writing", say("What the models write"), lambda: writing.section(record))

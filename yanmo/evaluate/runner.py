@@ -26,11 +26,12 @@ from yanmo.core.data import Example, Prediction
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import Text, text
 from yanmo.evaluate import measure
-from yanmo.evaluate.floors import classify_floors, language_floors
+from yanmo.evaluate.floors import classify_floors, language_floors, pair_floors
 from yanmo.evaluate.provenance import provenance
 from yanmo.evaluate.subjects import Subject, facts, subjects
 from yanmo.tasks.base import Task
 from yanmo.tasks.classify import Classify, row_tokens
+from yanmo.tasks.minimal_pairs import MinimalPairs
 
 if TYPE_CHECKING:
     from yanmo.inference.model import Model
@@ -147,11 +148,11 @@ def _examine(
 
 def unfit(model: Model, task: Task) -> Text | None:
     """Why a model cannot do a task, or None."""
-    from yanmo.inference.model import generates
+    from yanmo.inference.scoring import unable
 
     loaded = model.loaded
     if task.head == "language":
-        return None if generates(loaded) else text("it labels texts and gives no probability to text")
+        return unable(loaded)
     if not loaded.labels:
         return text("it has no labels: finetune it on the task first")
     assert isinstance(task, Classify), task
@@ -165,7 +166,7 @@ def unfit(model: Model, task: Task) -> Text | None:
 
 
 def _lines(model: Model, assignment: Assignment, advance: Callable[[float], Any]) -> list[str]:
-    answer = _likelihoods if assignment.task.head == "language" else _labels
+    answer = _labels if assignment.task.head != "language" else _pairs if isinstance(assignment.task, MinimalPairs) else _likelihoods
     lines = []
     for piece in _pieces(assignment.examples):
         lines += [json.dumps(line, ensure_ascii=False) + "\n" for line in answer(model, assignment.task, piece)]
@@ -187,16 +188,31 @@ def _pieces(examples: Sequence[Example]) -> list[list[Example]]:
 
 
 def _likelihoods(model: Model, task: Task, examples: list[Example]) -> list[dict[str, Any]]:
-    from yanmo.inference.likelihood import score_documents
+    from yanmo.inference.scoring import score
 
-    loaded = model.loaded
-    assert loaded.tokenizer is not None
-    found = score_documents(loaded.model, loaded.tokenizer, [example.fields["text"] for example in examples])
+    found, by, every = score(model.loaded, [example.fields["text"] for example in examples])
+    how = ({} if by == "likelihood" else {"by": by}) | ({"every": every} if every > 1 else {})
     return [
         {"id": example.id, "source": example.fields.get("source") or "", "language": example.fields.get("language") or "",
-         "nats": measure.rounded(float(nats)), "tokens": int(tokens), "bytes": int(size)}
+         "nats": measure.rounded(float(nats)), "tokens": int(tokens), "bytes": int(size), **how}
         for example, nats, tokens, size in zip(examples, found.nats, found.tokens, found.bytes)
     ]  # fmt: skip
+
+
+def _pairs(model: Model, task: Task, examples: list[Example]) -> list[dict[str, Any]]:
+    from yanmo.inference.scoring import score
+
+    found, by, _ = score(model.loaded, [example.fields[name] for example in examples for name in ("text", "bad")], whole=True)
+    lines = []
+    for index, example in enumerate(examples):
+        good, bad = (-float(nats) for nats in found.nats[2 * index : 2 * index + 2])
+        prediction = task.decode((good, bad), example)
+        line = {"id": example.id, "where": example.where, "text": example.fields["text"][:EXCERPT],
+                "bad": example.fields["bad"][:EXCERPT], "group": example.fields.get("group") or "",
+                "label": example.fields["label"], "predicted": prediction.label,
+                "score": measure.rounded(good - bad)}  # fmt: skip
+        lines.append(line | ({} if by == "likelihood" else {"by": by}))
+    return lines
 
 
 def _labels(model: Model, task: Task, examples: list[Example]) -> list[dict[str, Any]]:
@@ -224,6 +240,10 @@ def _read(path: Path) -> list[dict[str, Any]]:
 def _results(answers: dict[str, list[dict]], assignment: Assignment) -> list[dict[str, Any]]:
     name, some = assignment.name, next(iter(answers.values()))
     rows = []
+    if isinstance(assignment.task, MinimalPairs):
+        for model, lines in answers.items():
+            rows += measure.pair_results(model, name, lines)
+        return rows + pair_floors(name, some)
     if assignment.task.head == "language":
         for model, lines in answers.items():
             rows += measure.language_results(model, name, lines)
@@ -240,17 +260,25 @@ def _tables(answers: dict[str, list[dict]], assignment: Assignment) -> dict[str,
     """Its kind, how much was tested, what a list of figures cannot hold, and how far each model is behind the best."""
     task = assignment.task
     table: dict[str, Any] = {"type": task.type, "metric": task.metric, "n": len(assignment.examples), "models": {}}
-    if task.head == "language":
+    if isinstance(task, MinimalPairs):
+        table["data"] = provenance(task.files())
         for model, lines in answers.items():
-            table["models"][model] = {unit: sum(a[unit] for a in lines) for unit in ("tokens", "bytes")}
-        figures = {model: measure.bits_per_byte(lines) for model, lines in answers.items()}
+            table["models"][model] = {"by": lines[0].get("by", "likelihood"), **task.score(_judged(lines))}
+        figures = {model: measure.accuracy(lines, measure.PAIR) for model, lines in answers.items()}
+    elif task.head == "language":
+        for model, lines in answers.items():
+            how = {key: lines[0][key] for key in ("by", "every") if key in lines[0]}
+            table["models"][model] = {unit: sum(a[unit] for a in lines) for unit in ("tokens", "bytes")} | how
+        figures = {model: measure.bits_per_byte(lines) for model, lines in answers.items() if not measure.pseudo(lines)}
+        if not figures:  # masked models alone: nothing to be compared in bits per byte
+            return table | {"best": None, "behind": {}}
     else:
         assert isinstance(task, Classify)
         names = task.names()
         table["data"] = provenance(task.files())
         table |= {"labels": names, "concerns": [concern.render("en") for concern in task.check()]}
         for model, lines in answers.items():
-            table["models"][model] = {"truncated": sum("cut" in a for a in lines), **task.score(_pairs(lines))}
+            table["models"][model] = {"truncated": sum("cut" in a for a in lines), **task.score(_labelled(lines))}
         figures = {model: measure.macro_f1(lines, names) for model, lines in answers.items()}
     sign = 1 if task.higher_is_better else -1
     values = {model: sign * figure.value for model, figure in figures.items()}
@@ -265,5 +293,9 @@ def _tables(answers: dict[str, list[dict]], assignment: Assignment) -> dict[str,
     return table
 
 
-def _pairs(lines: list[dict]) -> list[tuple[Example, Prediction]]:
+def _judged(lines: list[dict]) -> list[tuple[Example, Prediction]]:
+    return [(Example(line["id"], {"label": line["label"], "group": line["group"]}), Prediction("", line["predicted"])) for line in lines]
+
+
+def _labelled(lines: list[dict]) -> list[tuple[Example, Prediction]]:
     return [(Example(line["id"], {"label": line["label"]}), Prediction("", line["predicted"], line["score"])) for line in lines]

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from yanmo.core.errors import RequestError
+from yanmo.core.messages import text
 from yanmo.models.base import Inputs, LanguageModel, Slots
 from yanmo.nn.state import DenseSlots
 from yanmo.tasks.language_modeling import bits_per_byte, perplexity, windows
@@ -79,12 +81,16 @@ def score_tokens(
     batch_tokens = batch_tokens or (65_536 if device.type == "cuda" else 8_192)
     if context is None and recurrent(model):
         return _read_through(model, documents, max(batch_tokens // STRETCH, 1), device, advance)
-    context = min(context or LONGEST, model.context or LONGEST)
+    if model.kind not in ("causal", "permuted"):
+        raise RequestError(text("likelihood"), text("a model that gives the next token a probability"), model.kind,
+                           text("a masked model has a pseudo-likelihood, which is another figure"))  # fmt: skip
+    most = model.context and model.context - (model.kind == "permuted")  # which reads the last target too
+    context = min(context or LONGEST, most or LONGEST)
     pieces = [(end - start, index, start, first, end)
               for index, ids in enumerate(documents) for start, first, end in windows(len(ids), context)]  # fmt: skip
     pieces.sort(key=lambda piece: (-piece[0], piece[1], piece[2]))
     nats = np.zeros(len(documents), dtype=np.float64)
-    with _evaluating(model):
+    with evaluating(model):
         for batch in _batches(pieces, batch_tokens):
             found, owners = _score(model, documents, batch, device)
             np.add.at(nats, owners, found)
@@ -99,7 +105,7 @@ def recurrent(model: LanguageModel) -> bool:
 
 
 @contextmanager
-def _evaluating(model: LanguageModel) -> Iterator[None]:
+def evaluating(model: LanguageModel) -> Iterator[None]:
     training = model.training
     model.eval()
     try:
@@ -142,7 +148,7 @@ def _read_through(
     """The same for models that carry a state: `rows` documents at once, the longest first, each read once from its border."""
     nats = np.zeros(len(documents), dtype=np.float64)
     order = sorted((i for i, ids in enumerate(documents) if len(ids) > 1), key=lambda i: (-len(documents[i]), i))
-    with _evaluating(model):
+    with evaluating(model):
         for begin in range(0, len(order), rows):
             group = order[begin : begin + rows]
             slots = DenseSlots(model.state(), len(group), len(documents[group[0]]), device)
@@ -173,7 +179,7 @@ def _surprise(
     select = mask & torch.from_numpy(place >= np.array(counted)[:, None])
     inputs = Inputs(torch.from_numpy(tokens).to(device), mask=None if mask.all() else mask.to(device))
     wanted, select = torch.from_numpy(targets).to(device), select.to(device)
-    if model.trainable:
+    if model.trainable and model.kind == "causal":
         chosen = wanted[select]
 
         def pick(logits: Tensor, positions: Tensor) -> Tensor:

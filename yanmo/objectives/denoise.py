@@ -24,7 +24,7 @@ from yanmo.models.base import Inputs
 from yanmo.objectives.base import Batch, Context, Loss, Objective
 from yanmo.objectives.marks import Marks
 from yanmo.objectives.packing import generators, padded, real
-from yanmo.objectives.spelling import Speller
+from yanmo.text.spelling import Speller
 from yanmo.objectives.surprise import surprise
 
 
@@ -58,7 +58,7 @@ class Denoise(Objective):
         bound._marks = Marks.of(context.tokenizer)
         if self.rate:
             bound._marks.needed_mask(self.type)
-        bound._speller = Speller(context.tokenizer, bound._marks.special)
+        bound._speller = Speller(context.tokenizer)
         return bound
 
     def stretch(self, context: int) -> int:

@@ -26,7 +26,7 @@ from yanmo.objectives.base import Batch, Context, Loss, Objective
 from yanmo.objectives.marks import Marks
 from yanmo.objectives.packing import documents, generators, padded, real
 from yanmo.objectives.pairs import Pairs, pair_loss
-from yanmo.objectives.spelling import Speller
+from yanmo.text.spelling import Speller
 from yanmo.objectives.surprise import selected
 
 
@@ -65,7 +65,7 @@ class Masked(Objective):
         bound = self.model_copy()
         bound._marks = Marks.of(context.tokenizer)
         bound._marks.needed_mask(self.type)
-        bound._speller = Speller(context.tokenizer, bound._marks.special)
+        bound._speller = Speller(context.tokenizer)
         if self.whole_word:
             bound._speller.need_words("objective.whole_word")
         return bound

@@ -21,7 +21,7 @@ from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.objectives.base import Batch, Loss
 from yanmo.objectives.marks import Marks
-from yanmo.objectives.spelling import Speller
+from yanmo.text.spelling import Speller
 
 NONE = -100  # the label of a row without a pair
 

@@ -144,7 +144,8 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, shards: T
     job = job_of(run, folder, stage.train, plan, model, objective, batches, validate)
     state = train(job)
     model.to("cpu")
-    save(folder / "model", model, tokenizer)
+    made_by = None if objective.type == "causal" else {"objective": objective.type}  # how it reads and is read, where not plainly
+    save(folder / "model", model, tokenizer, extra=made_by)
     about = {**summary(plan, state, folder), "packing": split.packing(batches.stretch, objective.overlap)}
     files.write_json(folder / "training.json", about)
     return {"model": "model", "training": "training.json"}
@@ -193,6 +194,7 @@ def prober(stage: PretrainStage, objective: Objective, split: Split, tokenizer: 
         run.console.log(text("{stage}: measuring {model}, {precision} …", stage=run.stage, model=shown, precision=form))
         device = device_of(stage.train)
         model = part.build(tokenizer, torch.Generator().manual_seed(0), context=context).to(device)
+        objective.check(model)
         chosen: Any = stage.train.optim or create("optimizer", DEFAULT_OPTIMIZER.get(part.type, "adamw"))
         optimizer = chosen.make(model)
         batches = TokenBatches(split, objective, context, rows, rows, run.seed_for("probe"))

@@ -6,7 +6,7 @@ from yanmo.evaluate.floors import FLOORS
 from yanmo.evaluate.numbers import bounds, count, duration, figure, say
 from yanmo.evaluate.page import Markup, listing, tag
 from yanmo.evaluate.record import Record
-from yanmo.evaluate.sections import labels, likelihood
+from yanmo.evaluate.sections import labels, likelihood, pairs
 
 
 def section(record: Record) -> list[Markup]:
@@ -15,6 +15,8 @@ def section(record: Record) -> list[Markup]:
         if about["type"] == "language_modeling":
             tiles += _tile(record, task, likelihood.ranked(record, task), "bits_per_byte", say("bits per byte on held-out text"))
             sentences += predicting(record, task)
+        elif about["type"] == "minimal_pairs":
+            tiles += _tile(record, task, pairs.ranked(record, task), "accuracy", say("of minimal pairs judged right"))
         else:
             tiles += _tile(record, task, labels.ranked(record, task), "macro_f1", say("macro-F1 on test texts"))
             sentences += labelling(record, task)
@@ -34,7 +36,9 @@ def predicting(record: Record, task: str) -> list[str]:
     """Who predicts best, at what cost, and where training overtakes counting."""
     models = [model for model in likelihood.ranked(record, task) if model not in FLOORS]
     about = record.tables["tasks"][task]
-    said = []
+    said: list[str] = []
+    if not models:
+        return said
     best = models[0]
     row = record.figure(best, task, "bits_per_byte") or {}
     value, took = figure(row.get("value"), "bits_per_byte"), duration(record.seconds(best))

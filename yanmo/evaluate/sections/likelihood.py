@@ -5,11 +5,11 @@ from __future__ import annotations
 from yanmo.evaluate import figures
 from yanmo.evaluate.figures import Curve, Mark
 from yanmo.evaluate.floors import FLOORS
-from yanmo.evaluate.numbers import bounds, compact, count, duration, figure, group_name, say, size
+from yanmo.evaluate.numbers import bounds, compact, count, duration, figure, group_name, metric_name, say, size
 from yanmo.evaluate.page import Markup, join, table, tag
 from yanmo.evaluate.record import Record, bits
 
-METRIC = "bits_per_byte"
+METRIC, PSEUDO = "bits_per_byte", "pseudo_bits_per_byte"
 
 
 def section(record: Record, task: str) -> Markup | None:
@@ -22,7 +22,7 @@ def section(record: Record, task: str) -> Markup | None:
                 "knowledge at all. It compares models with different tokenizers, since the bytes are the same for all. Each of "
                 "the {count} documents ({size}) is read from its beginning, and every byte is counted once.",
                 count=count(about["n"]), size=size(total))  # fmt: skip
-    return join([tag("p", intro), _table(record, task, rows), _note(record, task), curves(record, task)])
+    return join([tag("p", intro), _table(record, task, rows), _note(record, task), _masked(record, task), curves(record, task)])
 
 
 def ranked(record: Record, task: str) -> list[str]:
@@ -60,6 +60,27 @@ def _table(record: Record, task: str, models: list[str]) -> Markup:
     caption = say("Bits per byte by source")
     second = table([say("model"), *map(group_name, sources)], by_source, numbers=range(1, len(sources) + 1), caption=caption)
     return join([main, second])
+
+
+def _masked(record: Record, task: str) -> Markup | None:
+    """Models that read from both sides, in a table of their own."""
+    rows = [r for r in record.results if r["task"] == task and r["metric"] == PSEUDO and not r.get("group")]
+    if not rows:
+        return None
+    groups = record.groups(task)
+    wide = [g for g in groups if g.startswith("language=")] or groups[:4]
+    about = record.tables["tasks"][task]["models"]
+    lines = []
+    for row in sorted(rows, key=lambda r: (r["value"] is None, r["value"])):
+        cells = [figure((record.figure(row["model"], task, PSEUDO, g) or {}).get("value"), PSEUDO) for g in wide]
+        value = [figure(row["value"], PSEUDO), tag("span", bounds(row), cls="interval")]
+        every = about.get(row["model"], {}).get("every", 1)
+        lines.append([row["model"], value, *cells, count(every), duration(record.seconds(row["model"]))])
+    intro = say("Masked models predict each token from both sides. What follows is their pseudo-likelihood in bits for each byte: it "
+                "is no probability of the text, compares masked models with each other, and is not to be held against the "
+                "table above.")  # fmt: skip
+    head = [say("model"), metric_name(PSEUDO), *[group_name(g) for g in wide], say("one token scored of"), say("build")]
+    return join([tag("h3", say("Masked models")), tag("p", intro), table(head, lines, numbers=range(1, len(head)))])
 
 
 def _note(record: Record, task: str) -> Markup:

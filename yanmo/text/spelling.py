@@ -107,11 +107,12 @@ class Spelled:
 
 
 class Speller:
-    """Of one tokenizer. `special` (V,) bool: tokens that stand for no text."""
+    """Of one tokenizer. `special` (V,) bool: tokens that stand for no text, the special ones first of all."""
 
-    def __init__(self, tokenizer: Tokenizer, special: np.ndarray):
-        self.special = special
-        self.pieces = [b"" if special[token] else tokenizer.piece(token) for token in range(tokenizer.size)]
+    def __init__(self, tokenizer: Tokenizer):
+        self.special = np.asarray(tokenizer.byte_lengths) == 0
+        self.special[list(tokenizer.special.values())] = True
+        self.pieces = [b"" if self.special[token] else tokenizer.piece(token) for token in range(tokenizer.size)]
         self._chinese = False
         for token, piece in enumerate(self.pieces):
             shown = piece.decode("utf-8", "ignore")
@@ -143,14 +144,15 @@ class Speller:
         place[np.cumsum([0, *widths])] = np.arange(len(text) + 1)
         return Spelled(text, place[starts])
 
-    def words(self, tokens: Sequence[int] | NDArray) -> NDArray[np.int64]:
-        """(T,): the number of the word that each token belongs to, 0 first; -1 for special tokens."""
-        tokens = np.asarray(tokens)
+    def words(self, tokens: Sequence[int] | NDArray, cut: Callable[[str], list[str]] | None = None) -> NDArray[np.int64]:
+        """(T,): the number of the word that each token belongs to, 0 first; -1 for special tokens. `cut` divides Chinese
+        otherwise than jieba: `list`, into characters."""
+        tokens = np.asarray(tokens, np.int64)
         special = self.special[tokens]
         spelled = self.spell(tokens)
-        allowed = borders(spelled.text, self._later)
+        allowed = borders(spelled.text, cut or self._later)
         begins = np.where(spelled.places[:-1] < 0, False, allowed[spelled.places[:-1]])
-        begins[0] = True
+        begins[:1] = True
         begins[1:] |= special[1:] | special[:-1]
         numbers = np.cumsum(begins & ~special) - 1
         return np.where(special, -1, numbers)
