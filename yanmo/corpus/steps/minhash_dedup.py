@@ -29,7 +29,7 @@ from yanmo.corpus.dataset import Concatenation, Dataset, by_place
 from yanmo.corpus.step import Step
 from yanmo.corpus.words.shingles import GOLDEN, Hashes, mixed, shingles
 
-TOGETHER = 1 << 14  # characters whose tokens are looked for at once
+TOGETHER = 1 << 15  # characters whose tokens are looked for at once
 BLOCK = 1 << 17  # products of a shingle and a factor held at once: half a megabyte
 
 BATCH = 4096  # documents whose bands are worked out at once
@@ -134,12 +134,12 @@ def minima(hashes: Hashes, count: int, seed: int) -> Signature | None:
     """(count,) the smallest of the hashes, each made an odd number of 32 bits, under each permutation."""
     if hashes.size == 0:
         return None
-    factors = multipliers(count, seed)[:, None]
+    factors = multipliers(count, seed)
     values = (hashes >> HALF).astype(np.uint32) | ODD
     step = max(BLOCK // count, 1)
-    lowest = (factors * values[:step]).min(axis=1)
+    lowest = np.einsum("i,j->ij", factors, values[:step]).min(axis=1)
     for start in range(step, values.size, step):
-        np.minimum(lowest, (factors * values[start : start + step]).min(axis=1), out=lowest)
+        np.minimum(lowest, np.einsum("i,j->ij", factors, values[start : start + step]).min(axis=1), out=lowest)
     return lowest.astype("<u4", copy=False)
 
 

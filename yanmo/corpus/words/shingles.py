@@ -15,6 +15,7 @@ Nor would it save a pass: what a step compares is read back from disk, where onl
 
 from __future__ import annotations
 
+import threading
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
@@ -167,14 +168,11 @@ def tokens(text: str) -> Hashes:
 
 def tokens_of(texts: Sequence[str]) -> tuple[Hashes, list[int]]:
     """(n,) the hashes of all tokens, text by text, and where those of each text begin, with n behind the last."""
-    joined = "\n".join(texts)
-    if len(joined) <= SLICE:
-        codes = folded()[points_of(joined)]
-        if codes.max(initial=0) >= SEVERAL:
-            texts = [plain(text) for text in texts]
-            joined = "\n".join(texts)
-            codes = folded()[points_of(joined)] & CODE
-    if len(joined) > SLICE:
+    codes = _codes("\n".join(texts))
+    if codes is not None and codes.max(initial=0) >= SEVERAL:
+        texts = list(map(plain, texts))
+        codes = _codes("\n".join(texts))
+    if codes is None:
         found = list(map(_long, texts))
         return np.concatenate(found), [0, *accumulate(hashes.size for hashes in found)]
     starts, hashes = _hashed(codes)
@@ -187,13 +185,10 @@ def _long(text: str) -> Hashes:
         text = normalize("NFKC", text).lower()
     found, at = [np.zeros(0, np.uint64)], 0
     while at < len(text):
-        starts, hashes = _hashed(folded()[points_of(text[at : at + SLICE])] & CODE)
-        if at + SLICE >= len(text):
-            found.append(hashes)
-            break
-        if starts.size == 0:
-            at += SLICE
-        elif starts[-1] > 0:  # the last one may go on
+        codes = _codes(text[at : at + SLICE])
+        assert codes is not None, "a slice"
+        starts, hashes = _hashed(codes)
+        if at + SLICE < len(text) and starts.size and starts[-1] > 0:  # the last one may go on
             found.append(hashes[:-1])
             at += int(starts[-1])
         else:
@@ -202,8 +197,29 @@ def _long(text: str) -> Hashes:
     return np.concatenate(found)
 
 
+class Space(threading.local):
+    """Arrays for the work on a slice. To ask the system for new ones each time takes longer than the work."""
+
+    def __init__(self) -> None:
+        self.places, self.codes = np.empty(SLICE, np.int64), np.empty(SLICE, np.uint32)
+        self.sums = np.zeros(SLICE + 1, np.uint64)
+
+
+SPACE = Space()
+
+
+def _codes(text: str) -> Codes | None:
+    """The codes of a slice, until the next one is asked for; None where it is longer."""
+    if len(text) > SLICE:
+        return None
+    places = SPACE.places[: len(text)]
+    places[:] = points_of(text)
+    return folded().take(places, out=SPACE.codes[: len(text)], mode="clip")
+
+
 def _hashed(codes: Codes) -> tuple[Places, Hashes]:
     """Where each token begins, and its hash."""
+    codes &= CODE
     inside = codes > 0
     begins = inside.copy()
     begins[1:] &= ~inside[:-1]
@@ -215,7 +231,11 @@ def _hashed(codes: Codes) -> tuple[Places, Hashes]:
     if starts.size == 0:
         return starts, np.zeros(0, np.uint64)
     factors_, inverses = powers(codes.size)
-    totals = np.add.reduceat(codes * factors_, starts)  # what is between tokens is 0
+    sums = SPACE.sums[: codes.size + 1]  # the first is 0
+    np.multiply(codes, factors_, out=sums[1:])
+    np.cumsum(sums[1:], out=sums[1:])
+    before = sums[starts]
+    totals = np.append(before[1:], sums[-1]) - before  # what is between tokens is 0
     totals *= inverses[starts]
     return starts, mixed(totals)
 
