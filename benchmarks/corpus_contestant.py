@@ -1,6 +1,6 @@
 """One contestant of benchmarks/corpus.py, alive in a process of its own; it runs a case when told to.
 
-    python corpus_contestant.py yanmo|datatrove FOLDER     on stdin: a case a line; on stdout: JSON lines
+    python corpus_contestant.py yanmo|datatrove FOLDER en|zh     on stdin: a case a line; on stdout: JSON lines
 
 Each case runs over the same documents (FOLDER, as corpus_pages.py wrote it) and answers {"seconds": processor time of this
 process and of its children, "count", "kept": [did the filter keep it?]}. Files of a peer's environment are imported only
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.corpus_pages import archive, many
+from benchmarks.corpus_thresholds import settings
 
 Answer = dict[str, Any]
 MANY = 4000  # documents of the case `clusters`, whose cost is in the passes over all of them
@@ -49,24 +50,31 @@ def bodies(folder: Path) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------ ours
 
-STEPS: dict[str, dict[str, Any]] = {
-    "language": {"type": "language", "keep": ["en"], "min_score": 0.65},
-    "repair": {"type": "repair"},
-    "gopher_repetition": {"type": "gopher_repetition", "language": "en"},
-    "gopher_quality": {"type": "gopher_quality", "language": "en"},
-    "c4": {"type": "c4_quality", "terminal_punctuation": False},
-    "fineweb": {"type": "fineweb_quality", "language": "en"},
-    "pii": {"type": "pii"},
-}
-ORDER = list(STEPS)
+ORDER = ["language", "repair", "gopher_repetition", "gopher_quality", "c4", "fineweb", "pii"]
+
+
+def steps(language: str) -> dict[str, dict[str, Any]]:
+    """What both do. C4's words stand between blanks, so that of Chinese those of its rules are off that look at words."""
+    same = {"language": language}
+    bare = {"min_words_per_line": None, "max_word_length": None} if language == "zh" else {}
+    return {
+        "language": {"type": "language", "keep": [language], "min_score": 0.65},
+        "repair": {"type": "repair"},
+        "gopher_repetition": {"type": "gopher_repetition", **same},
+        "gopher_quality": {"type": "gopher_quality", **same},
+        "c4": {"type": "c4_quality", **same, "terminal_punctuation": False, **bare},
+        "fineweb": {"type": "fineweb_quality", **same},
+        "pii": {"type": "pii"},
+    }
 
 
 class Yanmo:
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, language: str):
         from yanmo.core.registry import create
 
-        self.folder, self.bodies = folder, bodies(folder)
-        self.steps = {name: create("step", settings) for name, settings in STEPS.items()}
+        self.folder, self.bodies, self.language = folder, bodies(folder), language
+        self.settings = steps(language)
+        self.steps = {name: create("step", settings) for name, settings in self.settings.items()}
         self.create = create
 
     def documents(self) -> list[Any]:
@@ -107,7 +115,7 @@ class Yanmo:
         from yanmo.core.console import Console
         from yanmo.corpus.engines.local import LocalEngine
 
-        step, bodies = self.create("step", {"type": "minhash_dedup"}), many(MANY)
+        step, bodies = self.create("step", {"type": "minhash_dedup"}), many(MANY, language=self.language)
         with (
             tempfile.TemporaryDirectory() as name,
             LocalEngine(workers=1).session(Path(name) / "parts", Console(quiet=True)) as session,
@@ -132,7 +140,7 @@ class Yanmo:
     def scaled(self, extract: str, engine: dict[str, Any]) -> Answer:
         path = self.folder / "many.warc.gz"
         if not path.exists():
-            archive(path, many(MANY))
+            archive(path, many(MANY, language=self.language), self.language)
         return self.whole(extract, engine, path)
 
     def whole(self, extract: str, engine: dict[str, Any], path: Path | None = None) -> Answer:
@@ -145,7 +153,7 @@ class Yanmo:
         from yanmo.core.recipe import parse
 
         stage = {"source": {"type": "warc", "path": str(path or self.folder / "warc" / "pages.warc.gz"), "extract": extract},
-                 "steps": [*STEPS.values(), {"type": "minhash_dedup"}], "engine": engine}  # fmt: skip
+                 "steps": [*self.settings.values(), {"type": "minhash_dedup"}], "engine": engine}  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             started, wall = used(), time.perf_counter()
             execute(
@@ -156,7 +164,7 @@ class Yanmo:
         return {"seconds": seconds, "wall": wall, "count": stats["in"], "kept_count": stats["kept"]}
 
     def cases(self) -> dict[str, Callable[[], Answer]]:
-        found: dict[str, Callable[[], Answer]] = {name: lambda name=name: self.step(name) for name in STEPS}
+        found: dict[str, Callable[[], Answer]] = {name: lambda name=name: self.step(name) for name in ORDER}
         found |= {"minhash": self.minhash, "clusters": self.clusters, "text_side": self.text_side}
         found |= {
             "warc": lambda: self.warc("raw"),
@@ -182,14 +190,14 @@ def kept_in(folder: str) -> int:
 
 
 class Datatrove:
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, language: str):
         import datatrove.utils.lid as lid
 
         model = next(
             path for entry in os.environ["LANGUAGE_MODEL"].split(os.pathsep) for path in Path(entry).rglob("lid.176.ftz")
         )
         lid.cached_asset_path_or_download = lambda *_, **__: str(model)  # the model that we use too, and no network
-        self.folder, self.bodies = folder, bodies(folder)
+        self.folder, self.bodies, self.language = folder, bodies(folder), language
         self.filters: dict[str, Any] = {}
         self.signed: tempfile.TemporaryDirectory[str] | None = None
 
@@ -203,10 +211,12 @@ class Datatrove:
         )
         from datatrove.pipeline.formatters import FTFYFormatter, PIIFormatter
 
-        return {"language": LanguageFilter(languages="en"), "repair": FTFYFormatter(),
-                "gopher_repetition": GopherRepetitionFilter(),
-                "gopher_quality": GopherQualityFilter(), "c4": C4QualityFilter(filter_no_terminal_punct=False),
-                "fineweb": FineWebQualityFilter(), "pii": PIIFormatter()}  # fmt: skip
+        own = settings(self.language)
+        return {"language": LanguageFilter(languages=self.language), "repair": FTFYFormatter(),
+                "gopher_repetition": GopherRepetitionFilter(**own["gopher_repetition"]),
+                "gopher_quality": GopherQualityFilter(**own["gopher_quality"]),
+                "c4": C4QualityFilter(filter_no_terminal_punct=False, **own["c4"]),
+                "fineweb": FineWebQualityFilter(**own["fineweb_quality"]), "pii": PIIFormatter()}  # fmt: skip
 
     def documents(self, bodies: list[str] | None = None) -> list[Any]:
         from datatrove.data import Document
@@ -232,7 +242,7 @@ class Datatrove:
     def signature(self, folder: str) -> Any:
         from datatrove.pipeline.dedup import MinhashDedupSignature
 
-        return MinhashDedupSignature(output_folder=folder)
+        return MinhashDedupSignature(output_folder=folder, **settings(self.language)["minhash"])
 
     def minhash(self) -> Answer:
         with tempfile.TemporaryDirectory() as folder:
@@ -251,8 +261,8 @@ class Datatrove:
 
         if self.signed is None:
             self.signed = tempfile.TemporaryDirectory()
-            self.signature(f"{self.signed.name}/signatures").run(iter(self.documents(many(MANY))))
-            list(JsonlWriter(f"{self.signed.name}/docs").run(iter(self.documents(many(MANY)))) or ())
+            self.signature(f"{self.signed.name}/signatures").run(iter(self.documents(many(MANY, language=self.language))))
+            list(JsonlWriter(f"{self.signed.name}/docs").run(iter(self.documents(many(MANY, language=self.language)))) or ())
         with tempfile.TemporaryDirectory() as folder:
             started = used()
             self.run("buckets", folder, [MinhashDedupBuckets(f"{self.signed.name}/signatures", f"{folder}/buckets")], 14)
@@ -324,7 +334,7 @@ class Datatrove:
             }
 
     def cases(self) -> dict[str, Callable[[], Answer]]:
-        found: dict[str, Callable[[], Answer]] = {name: lambda name=name: self.step(name) for name in STEPS}
+        found: dict[str, Callable[[], Answer]] = {name: lambda name=name: self.step(name) for name in ORDER}
         return found | {"minhash": self.minhash, "clusters": self.clusters, "text_side": self.text_side, "warc": self.warc,
                         "extract_quality": self.extract, "whole_quality_1": self.whole}  # fmt: skip
 
@@ -332,7 +342,7 @@ class Datatrove:
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a peer prints is not an answer
-    contestant: Any = {"yanmo": Yanmo, "datatrove": Datatrove}[sys.argv[1]](Path(sys.argv[2]))
+    contestant: Any = {"yanmo": Yanmo, "datatrove": Datatrove}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
     cases = contestant.cases()
     print(json.dumps({"cases": list(cases)}), file=answers, flush=True)
     for line in sys.stdin:

@@ -11,17 +11,31 @@ from yanmo.corpus.words.english import split
 from yanmo.corpus.words.words import CHINESE, SYMBOLS, TERMINALS
 
 
-def cutter(text: str) -> Callable[[str], list[str]]:
-    """What cuts the pieces of this text: those with Chinese characters go to jieba, all where these are the most of it."""
-    import rjieba
-
+def cutter(text: str, language: str | None) -> Callable[[str], list[str]]:
+    """What cuts the pieces of this text: the rules of `language`; without one, those with Chinese characters go to jieba, all
+    where these are the most of it."""
+    if language:
+        return jieba if language == "zh" else split
     chinese = [piece for piece in text.split() if CHINESE.search(piece)]
     most = len("".join(chinese)) > len("".join(text.split())) / 2
-    return lambda piece: rjieba.cut(piece) if most or CHINESE.search(piece) else split(piece)
+    return lambda piece: jieba(piece) if most or CHINESE.search(piece) else split(piece)
 
 
-def words(text: str) -> list[str]:
-    cut = cutter(text)
+def jieba(piece: str) -> list[str]:
+    """rjieba's words, in which jieba itself cuts names and numbers that are joined, and rare characters."""
+    import rjieba
+
+    found = []
+    for word in rjieba.cut(piece):
+        if word.isascii() and word[0].isalnum() and word[-1].isalnum() and set(word) & set("._-"):
+            found += [part for part in re.split(r"([a-zA-Z0-9]+(?:\.\d+)?%?)", word) if part]
+        else:
+            found += [part for part in re.split("([\u3400-\u4dbf\u9fd6-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])", word) if part]
+    return found
+
+
+def words(text: str, language: str | None = None) -> list[str]:
+    cut = cutter(text, language)
     return [word for piece in text.split() for word in cut(piece)]
 
 
@@ -36,7 +50,7 @@ def is_mark(word: str) -> bool:
 
 def spaced_words(text: str) -> list[tuple[int, str]]:
     """(place, word), with the runs of blanks that are words of their own: all but a single space behind a word."""
-    found, cut = [], cutter(text)
+    found, cut = [], cutter(text, None)
     for match in re.finditer(r"\s+|\S+", text):
         body, start = match.group(), match.start()
         if not body.isspace():
@@ -69,8 +83,8 @@ def sentences(text: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------ Gopher
 
 
-def gopher_quality(text: str, limits: dict) -> tuple[str, float] | None:
-    found = words(text)
+def gopher_quality(text: str, limits: dict, language: str | None = None) -> tuple[str, float] | None:
+    found = words(text, language)
     n_words = len(found)
     non_symbol = [w for w in found if any(ch not in SYMBOLS for ch in w)]
     if len(non_symbol) < limits["min_doc_words"]:
@@ -114,14 +128,14 @@ def find_duplicates(parts: list[str]) -> tuple[int, int]:
     return count, characters
 
 
-def gopher_repetition(text: str, limits: dict) -> tuple[str, float] | None:
+def gopher_repetition(text: str, limits: dict, language: str | None = None) -> tuple[str, float] | None:
     for name, parts in (("para", re.split(r"\n{2,}", text.strip())), ("line", re.split("\n+", text))):
         count, characters = find_duplicates(parts)
         if limits[f"dup_{name}_frac"] is not None and count / len(parts) > limits[f"dup_{name}_frac"]:
             return f"dup_{name}_frac", count / len(parts)
         if limits[f"dup_{name}_char_frac"] is not None and characters / len(text) > limits[f"dup_{name}_char_frac"]:
             return f"dup_{name}_char_frac", characters / len(text)
-    found = words(text)
+    found = words(text, language)
     for n, limit in limits["top_n_grams"].items():
         grams = [" ".join(found[i : i + n]) for i in range(len(found) - n + 1)]
         if grams:
@@ -180,7 +194,7 @@ def c4_quality(text: str, options: dict) -> str | tuple[str, float]:
     return ("\n" if options["split_paragraph"] else " ").join(kept).strip()
 
 
-def fineweb_quality(text: str, limits: dict) -> tuple[str, float | None] | None:
+def fineweb_quality(text: str, limits: dict, language: str | None = None) -> tuple[str, float | None] | None:
     lines = [line for line in text.split("\n") if line.strip() != ""]
     if not lines:
         return "empty", None
@@ -193,7 +207,7 @@ def fineweb_quality(text: str, limits: dict) -> tuple[str, float | None] | None:
     ratio = find_duplicates(lines)[1] / len(text.replace("\n", ""))
     if ratio > limits["char_duplicates_ratio"]:
         return "char_dup_ratio", ratio
-    ratio = text.count("\n") / len(words(text))
+    ratio = text.count("\n") / len(words(text, language))
     if ratio > limits["new_line_ratio"]:
         return "list_ratio", ratio
     return None

@@ -61,4 +61,4 @@ RATIO = st.sampled_from([0.0, 0.01, 0.1, 0.3, 0.5, 1.0])
 def test_made_texts_by_the_definition(text, limits):
     for language in ("en", "zh"):
         table = {**create("step", "fineweb_quality").defaults[language], **limits}
-        assert verdict(text, language=language, **limits) == definitions.fineweb_quality(text, table)
+        assert verdict(text, language=language, **limits) == definitions.fineweb_quality(text, table, language)

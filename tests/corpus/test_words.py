@@ -20,8 +20,8 @@ from yanmo.corpus.words import english, words
 from yanmo.corpus.words.words import HAN, LETTER, MARK, NUMBER, SYMBOL, TERMINAL, Words, hashes_of, language_of, words_of
 
 
-def listed(text: str) -> list[str]:
-    found = Words(text)
+def listed(text: str, language: str | None = None) -> list[str]:
+    found = Words(text, language)
     return [text[a:b] for a, b in zip(found.starts.tolist(), found.ends.tolist())]
 
 
@@ -49,7 +49,7 @@ def listed(text: str) -> list[str]:
     ("#tag @me C++ C# +5 +x", "# tag @me C++ C # +5 + x"),
     ("— -- - ... ****", "— -- - ... * * * *"),
     ("ok👍 ☃snow naïve e\u0301t Ünï-cödé", "ok 👍 ☃ snow naïve e\u0301t Ünï - cödé"),
-    ("ALL CAPS. END.", "ALL CAPS . END ."),
+    ("ALL CAPS. END.", "ALL CAPS . END ."), ("Wed. soon—we’ll", "We d. soon — we’ll"),
     ("((nested)) [1] {x}", "( ( nested ) ) [ 1 ] { x }"),
     ("goin' o'clock y'all dogs'", "goin' o'clock y' all dogs '"),
     ("日本語です", "日本語です"),
@@ -86,7 +86,34 @@ def test_chinese_words_are_those_of_jieba():
     for language, text in real():
         if language == "zh":
             assert listed(text) == [word for word in rjieba.cut(text) if not word.isspace()]
-    assert listed("我来到北京清华大学。") == ["我", "来到", "北京", "清华大学", "。"]
+
+
+@pytest.mark.parametrize("expected", [  # as jieba 0.42.1 cuts them
+    "我 来到 北京 清华大学 。", "看 example . com 吧", "OpenAI 发布 了 GPT - 4 模型 ， 支持 128K 上下文 。", "用 C++ 写 的", "AT&T 公司", "3.5% 的", "这是 U . S . A",
+    "地址 192.168 . 1.1", "日期 1954 - 07 - 20", "价格 100.5 元", "变量 a _ 2 _ 3", "c# 语言", "版本 v1.2 . 3 - beta", "R & D 部门", "标签 # tag #", "看 a.5",
+    "𦩷 𦪇", "𠮷 野家", "① ②", "列 B5 - B7", "占 5.9% - 6",
+])  # fmt: skip
+def test_chinese_words_are_those_of_jieba_itself(expected):
+    assert listed(expected.replace(" ", ""), "zh") == expected.split(" ")
+
+
+def test_a_language_that_is_told_cuts_the_whole_text_by_its_rules():
+    body = "I don't know 研墨写字。 It's"
+    assert listed(body, "en") == ["I", "do", "n't", "know", "研墨写字", "。", "It", "'s"]
+    assert listed(body, "zh") == ["I", "don", "'", "t", "know", "研墨", "写字", "。", "It", "'", "s"]
+    assert listed(body) == ["I", "do", "n't", "know", "研墨", "写字", "。", "It", "'s"]
+    doc = document(body)
+    assert words_of(doc, "en") is not words_of(doc)
+    for text, language in (("Only English’s.", "en"), ("研墨写字，天下大势。", "zh")):
+        doc = document(text)
+        assert words_of(doc) is words_of(doc, language), "the same words are worked out once"
+
+
+@pytest.mark.parametrize("expected", [  # as spaCy's blank English pipeline cuts them: marks of these scripts are letters within
+    "goats , 。”汝", "「 ; 」 「 ! 」 「 : 」", "each.青、徐之兵", "１০ : ৪৬", "১০ : ৪৬", "কুষ্টিয়া - ১", "আ.লীগ", "B় .", "o<²A", "m²-「a", "x/²,y", "Text」 : 字符串", "नमस्ते - दुनिया",
+])  # fmt: skip
+def test_other_scripts_among_english(expected):
+    assert english.split(expected.replace(" ", "")) == expected.split(" ")
 
 
 def test_scripts_in_one_text_are_cut_each_by_its_own():
@@ -157,9 +184,9 @@ def test_steps_that_follow_each_other_share_the_words(monkeypatch):
     made = []
 
     class Counted(Words):
-        def __init__(self, text):
+        def __init__(self, text, language=None):
             made.append(text)
-            super().__init__(text)
+            super().__init__(text, language)
 
     monkeypatch.setattr(words, "Words", Counted)
     body = next(text for language, text in real() if language == "en")

@@ -5,7 +5,8 @@ end like a sentence, or has too few words, goes; "lorem ipsum" drops the text; "
 drops the text; notices of policies and cookies drop the line. Then enough sentences must be left (`words.py`).
 
 In a Chinese text the words are those of `words.py`, not what stands between blanks, and the closing quotes and full stops
-of every script end a line; C4 itself has nothing for it.
+of every script end a line. C4 itself has nothing for it: it would take out nearly every line, as datatrove does, and as
+`language: en` does here.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class C4Quality(Edit):
     `split_paragraph`: looks at lines; false: at sentences. `remove_citations`: [1], [edit], [citation needed].
     `terminal_punctuation`: a line ends in . ? ! or a quote and not in ... (FineWeb: false). `min_num_sentences`: that must be
     left; null: any number. `min_words_per_line`; null: any. `max_word_length`: in characters, of a line's longest word; null:
-    any. `lorem_ipsum`, `curly_bracket`: drop the text. `javascript`, `policy`: drop the line. `language`: en, zh; null: by the
-    document's own."""
+    any. `lorem_ipsum`, `curly_bracket`: drop the text. `javascript`, `policy`: drop the line. `language`: whose rules and words
+    hold (en, zh); null: those of the document's own."""
 
     type: str = "c4_quality"
     language: Literal["en", "zh"] | None = None
@@ -74,7 +75,7 @@ class C4Quality(Edit):
     def sift(self, text: str, chinese: bool) -> str | Rejection:
         """The lines that stay, or why none does."""
         kept = []
-        for number, line in enumerate(text.splitlines() if self.split_paragraph else sentences(text), 1):
+        for number, line in enumerate(text.splitlines() if self.split_paragraph else sentences(text, self.language), 1):
             line = line.strip()
             long_enough = self._long_enough(line, chinese)
             if long_enough is None:
@@ -94,7 +95,8 @@ class C4Quality(Edit):
                 continue
             kept.append(line)
         if self.min_num_sentences is not None and len(kept) < self.min_num_sentences:  # each has one at least
-            found = sum(len(sentence_ends(Words(line))) + 1 for line in kept) if self.split_paragraph else len(kept)
+            cuts = (len(sentence_ends(Words(line, self.language))) for line in kept) if self.split_paragraph else ()
+            found = len(kept) + sum(cuts)
             if found < self.min_num_sentences:
                 return Rejection(self.type, "too_few_sentences", found)
         return ("\n" if self.split_paragraph else " ").join(kept).strip()
@@ -102,14 +104,14 @@ class C4Quality(Edit):
     def _long_enough(self, line: str, chinese: bool) -> bool | None:
         """Whether a line has words enough; None where one of them is too long. Citations still count."""
         if self.max_word_length is not None and len(line) > self.max_word_length:
-            lengths = Words(line).lengths if chinese else map(len, line.split())
+            lengths = Words(line, self.language).lengths if chinese else map(len, line.split())
             if max(lengths, default=0) > self.max_word_length:
                 return None
         wanted = self.min_words_per_line
         if not wanted:
             return True
         if chinese:
-            return len(line) >= wanted and Words(line).count >= wanted
+            return len(line) >= wanted and Words(line, self.language).count >= wanted
         return len(line.split(None, wanted - 1)) >= wanted
 
 

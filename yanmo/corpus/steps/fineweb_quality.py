@@ -59,7 +59,7 @@ class FinewebQuality(LanguageFilter):
         if self._above("char_duplicates_ratio", language, repeated):
             return Rejection(self.type, "char_dup_ratio", repeated)
 
-        lists = feeds / words_of(doc).count if feeds else 0.0
+        lists = feeds / words_of(doc, self.language).count if feeds else 0.0
         if self._above("new_line_ratio", language, lists):
             return Rejection(self.type, "list_ratio", lists)
         return None

@@ -49,7 +49,7 @@ class GopherQuality(LanguageFilter):
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"en": ENGLISH, "zh": CHINESE}
 
     def reject(self, doc: Document) -> Rejection | None:
-        text, words, language = doc.text, words_of(doc), self.spoken(doc)
+        text, words, language = doc.text, words_of(doc, self.language), self.spoken(doc)
         total = words.count or 1  # a text without words has none of anything
 
         solid = (words.flags & SYMBOL) == 0

@@ -60,7 +60,7 @@ class GopherRepetition(LanguageFilter):
                 if limit is not None and value > limit:
                     return Rejection(self.type, field, value)
 
-        words = words_of(doc)
+        words = words_of(doc, self.language)
         tops = self.threshold("top_n_grams", language)
         for length, hashes in enumerate(words.grams(max(tops, default=0), blank=True), 1):
             if length in tops and len(hashes):

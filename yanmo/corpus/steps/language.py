@@ -7,7 +7,8 @@ is clearly in one of the two) and `scores.language`, its probability.
 
 Short texts are where such identifiers fail, so two things are ours. A text all in capitals is read in small letters
 (capitals look like Japanese to it). And in a text of fewer than 60 characters that is mostly Han with no kana the script
-decides: it is 'zh', and the score is the share of Han among the letters, one Han character counted as three letters.
+decides: it is 'zh', and the score is the share of Han among the letters, one Han character counted as three letters. With
+`corrected: false` the identifier alone decides, as in datatrove.
 """
 
 from __future__ import annotations
@@ -54,13 +55,14 @@ class Language(RowStep):
 
     `keep`: tags such as en, zh, or zh-Hans and zh-Hant; null keeps every language. `min_score: 0` keeps the uncertain
     ones too. `max_chars`: how much of a text is read; null for all of it. `model`: another fastText model, by path; its
-    labels are then the tags."""
+    labels are then the tags. `corrected: false` leaves capitals and short Chinese to the identifier."""
 
     type: str = "language"
     keep: list[str] | None = Field(default_factory=lambda: ["en", "zh"])
     min_score: float = Field(default=0.65, ge=0, le=1)
     max_chars: int | None = Field(default=None, ge=1)
     model: str | None = None
+    corrected: bool = True
 
     @field_validator("keep")
     @classmethod
@@ -87,13 +89,13 @@ class Language(RowStep):
         model = loaded(self.place())
         for held in some(docs):
             chosen = [doc for doc in held if doc.rejection is None]
-            for doc, found in zip(chosen, identify([doc.text for doc in chosen], model, self.max_chars)):
+            for doc, found in zip(chosen, identify([doc.text for doc in chosen], model, self.max_chars, self.corrected)):
                 self._note(doc, *found)
             yield from held
 
     def identify(self, body: str) -> Found:
         """The language of one text."""
-        return identify([body], loaded(self.place()), self.max_chars)[0]
+        return identify([body], loaded(self.place()), self.max_chars, self.corrected)[0]
 
     def _note(self, doc: Document, tag: str, written: str | None, score: float) -> None:
         meta = {**doc.meta, "language": tag, "scores": {**doc.meta.get("scores", {}), "language": score}}
@@ -119,12 +121,12 @@ def some(docs: Iterator[Document]) -> Iterator[list[Document]]:
         yield held
 
 
-def identify(bodies: Sequence[str], model: Model, max_chars: int | None = None) -> list[Found]:
+def identify(bodies: Sequence[str], model: Model, max_chars: int | None = None, corrected: bool = True) -> list[Found]:
     """(tag, script of Chinese or None, probability) of each text; the tag is 'und' where there is nothing to tell it by."""
     bodies = [body if max_chars is None else body[:max_chars] for body in bodies]
-    found: list[Found | None] = [_by_script(body) for body in bodies]
+    found: list[Found | None] = [_by_script(body) if corrected else None for body in bodies]
     others = [i for i, known in enumerate(found) if known is None]
-    lines = [body.lower() if body.isupper() else body for body in (bodies[i] for i in others)]
+    lines = [body.lower() if corrected and body.isupper() else body for body in (bodies[i] for i in others)]
     for i, label in zip(others, model.predict(lines)):
         tag, probability = label or ("und", 0.0)
         found[i] = (tag, script(bodies[i]) if tag in CHINESE else None, round(min(probability, 1.0), 4))

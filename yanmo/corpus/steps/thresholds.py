@@ -20,7 +20,8 @@ Ratios = dict[int, float] | Literal["language"]  # words of an n-gram: threshold
 
 
 class LanguageFilter(Filter):
-    """`language`: whose thresholds hold (en, zh); null: those of each document's language."""
+    """`language`: whose thresholds and words hold (en, zh); null: the thresholds of each document's language, the words of each
+    script. A filter that is told the language decides as datatrove's of that language."""
 
     language: Literal["en", "zh"] | None = None
 

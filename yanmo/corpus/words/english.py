@@ -34,14 +34,22 @@ UNIT = re.compile(
 )
 LONGEST_UNIT = 4
 
-LETTER = r"[^\W\d_]"
+# Blocks of scripts without capitals, whose marks and digits count as letters within a word, as they do to spaCy.
+UNCASED = "".join(f"{chr(first)}-{chr(last)}" for first, last in (
+    (0x591, 0x5F4), (0x620, 0x64A), (0x66E, 0x6D5), (0x6E5, 0x6FF), (0x900, 0x9FF), (0xB80, 0xBFF), (0xC00, 0xCFF),
+    (0xD80, 0xDFF), (0x1200, 0x137F), (0x2E80, 0x303F), (0x3040, 0x30FF), (0x31C0, 0x31EF), (0x3200, 0x4DBF),
+    (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFB1D, 0xFB4F), (0xFE30, 0xFE4F), (0x1F200, 0x1F2FF), (0x20000, 0x2FA1F),
+))  # fmt: skip
+NUMERALS = "²³¹¼-¾\u2070-\u2089\u2150-\u218b\u2460-\u249b\u24ea-\u24ff\u2776-\u2793"  # letters to `re` alone
+LETTER, SIGN = rf"(?:[^\W\d_{NUMERALS}]|[{UNCASED}])", rf"(?:[^\W_{NUMERALS}]|[{UNCASED}])"  # SIGN: a letter or a digit
+OF_THESE = re.compile(f"[{UNCASED}]")
 QUOTE = "[" + re.escape(QUOTES) + "]"
 INSIDE = re.compile(
     r"\.\.+|…"
     r"|(?<=[0-9])[+\-*^](?=[0-9-])"
     rf"|(?<={LETTER}),(?={LETTER})"
-    rf"|(?<=[^\W_])(?:-|–|—|--|---|——|~)(?={LETTER})"
-    rf"|(?<=[^\W_])[:<>=/](?={LETTER})"
+    rf"|(?<={SIGN})(?:-|–|—|--|---|——|~)(?={LETTER})"
+    rf"|(?<={SIGN})[:<>=/](?={LETTER})"
     rf"|(?P<stop>(?:(?<={LETTER})|(?<={QUOTE}))\.(?={LETTER}|{QUOTE}))"
     r"|(?P<symbol>[^\w\s\x00-\x7f])"
 )
@@ -49,7 +57,7 @@ NAME = r"[A-Za-z0-9\u00a1-\uffff]"
 HOST = re.compile(
     r"(?:(?!10\.|127\.|169\.254\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.)"
     r"(?:[1-9]\d?|1\d\d|2[01]\d|22[0-3])(?:\.(?:1?\d{1,2}|2[0-4]\d|25[0-5])){2}\.(?:[1-9]\d?|1\d\d|2[0-4]\d|25[0-4])"
-    rf"|(?:{NAME}(?:[A-Za-z0-9\u00a1-\uffff_-]{{0,62}}{NAME})?\.)+[^\W\d_A-Z]{{2,63}})"
+    rf"|(?:{NAME}(?:[A-Za-z0-9\u00a1-\uffff_-]{{0,62}}{NAME})?\.)+(?:[^\W\d_A-Z]|[{UNCASED}]){{2,63}})"
     r"(?::\d{2,5})?(?:[/?#]\S*)?\Z"
 )
 SCHEME = re.compile(r"[\w+\-.]{2,}://")
@@ -123,7 +131,7 @@ def scattered() -> dict[str, dict[tuple[str, ...], tuple[str, ...]]]:
     found: dict[str, dict[tuple[str, ...], tuple[str, ...]]] = {}
     for item, cut in exceptions().items():
         size = len(item)
-        if before(item, 0, size) or behind(item, 0, size) or INSIDE.search(item):
+        if before(item, 0, size) or behind(item, 0, size) or len(_inside(item)) > 1:
             pieces = tuple(_cut(item, {}))
             found.setdefault(pieces[0], {})[pieces] = cut
     return found
@@ -163,7 +171,7 @@ def behind(text: str, start: int, end: int) -> int:
             return end - run
         if not previous:
             return 0
-        if previous in DOT_BEHIND or (previous.isalpha() and not previous.isupper()):
+        if previous in DOT_BEHIND or (previous.isalpha() and not previous.isupper()) or OF_THESE.match(previous):
             return 1
         return int(end - 3 >= start and _capital(previous) and _capital(text[end - 3]))
     if last == "…":
@@ -259,10 +267,9 @@ def split(text: str) -> list[str]:
     plain = PLAIN.fullmatch(text)
     if plain is not None:
         core, mark = plain.groups()
-        words = list(known.get(core, (core,)))
-        if mark:
-            words.append(mark)
-        return words
+        if core in known:  # `Wed.` is `We` `d.`
+            return _joined([*known[core], mark] if mark else list(known[core]))
+        return [core, mark] if mark else [core]
     words = _cut(text, known)
     return _joined(words) if len(words) > 1 else words
 

@@ -4,7 +4,8 @@
     found.count · lengths · hashes · flags · starts · ends · grams(n, blank) · spans(n)
 
 What stands between two blanks is cut by itself: by jieba where it holds a Chinese character or most of the text is Chinese,
-else by `english.py`. The words are those that the published filters were tuned with; marks of punctuation are words.
+else by `english.py`. Where a step is told the language, everything is cut by its rules, as datatrove does, whose filters have
+one language each. The words are those that the published filters were tuned with; marks of punctuation are words.
 
 Natural text repeats itself: what stands between two blanks is looked up in a table of the process and cut only when it is
 new, and what filters ask of a word (is it a mark, has it a letter) is worked out once for each such piece. The table is
@@ -27,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yanmo.core.data import Document
-from yanmo.core.extras import needed
+from yanmo.core.extras import installed, needed
 from yanmo.corpus.words.english import split
 
 Hashes = NDArray[np.uint64]
@@ -39,6 +40,9 @@ LETTER, SYMBOL, MARK, TERMINAL, HAN, NUMBER = 1, 2, 4, 8, 16, 32
 Chinese character; it has a decimal digit and no letter."""
 
 CHINESE = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+JOINED = re.compile(r"[A-Za-z0-9%]+(?:[._-]+[A-Za-z0-9%]+)+")
+RUN = re.compile(r"[A-Za-z0-9]+(?:\.[0-9]+)?%?|[^A-Za-z0-9]+")
+RARE = re.compile("([\u3400-\u4dbf\u9fd6-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")  # not in jieba's own range
 BLANKS = re.compile(r"\s+")
 CHINESE_TAGS = frozenset(("zh", "cmn", "yue", "wuu", "hak", "nan", "lzh"))
 
@@ -76,11 +80,12 @@ WORDS = 1 << 19
 BLOCK = 1 << 21  # characters that are taken apart at once
 
 Cut = Callable[[str], list[str]]
+Tongue = Literal["en", "zh"]
 
 
 def check(where: str) -> None:
     """RequestError unless the library that cuts Chinese is there; `where` names the step that needs words."""
-    needed("rjieba", "corpus", where)
+    installed("rjieba", "corpus", where)
 
 
 @cache
@@ -112,7 +117,7 @@ class Table:
 
     def __init__(self) -> None:
         self.pieces = Pieces(self, split)
-        self.words = Pieces(self, _itself)
+        self.words = Pieces(self, as_jieba)
         self.rows = self.used = 0
         self.first, self.size = np.zeros(1 << 12, np.int32), np.zeros(1 << 12, np.int32)
         self.hashes, self.powers = np.zeros(1 << 13, np.uint64), np.zeros(1 << 13, np.uint64)
@@ -135,24 +140,23 @@ class Table:
         self.rows, self.used = row + 1, place
         return row
 
-    def places(self, text: str) -> Places:
-        """The places of the text's words in this table, in order."""
-        whole = mostly_chinese(text[:BLOCK])
+    def places(self, text: str, language: Tongue | None) -> Places:
+        """The places of the text's words in this table, in order; by the rules of `language`, or of each piece's script."""
         if len(text) <= BLOCK:
-            return self._places(text, whole)
+            return self._places(text, language)
         found: list[Places] = []
         start = 0
         while blank := BLANKS.search(text, start + BLOCK):  # a book of many megabytes, so that its pieces are never all in memory
-            found.append(self._places(text[start : blank.start()], whole))
+            found.append(self._places(text[start : blank.start()], language))
             start = blank.end()
-        return np.concatenate([*found, self._places(text[start:], whole)])
+        return np.concatenate([*found, self._places(text[start:], language)])
 
-    def _places(self, text: str, whole: bool) -> Places:
+    def _places(self, text: str, language: Tongue | None) -> Places:
         pieces = text.split()
-        if not whole and (text.isascii() or CHINESE.search(text) is None):
+        if language == "en":
             rows = np.fromiter(map(self.pieces.__getitem__, pieces), np.int32, len(pieces))
         else:
-            rows = np.array(self._mixed(pieces, whole), np.int32)
+            rows = np.array(self._mixed(pieces, language == "zh"), np.int32)
         first, size = self.first[rows], self.size[rows]
         last = np.cumsum(size)
         if len(rows) == 0 or last[-1] == len(rows):
@@ -181,7 +185,19 @@ def mostly_chinese(text: str) -> bool:
     return 2 * sum(len(piece) for piece in pieces if has_chinese(piece)) > sum(map(len, pieces))
 
 
-def _itself(word: str) -> list[str]:
+def alone(text: str) -> Tongue | None:
+    """The language whose rules cut the whole text, where there is one."""
+    if not has_chinese(text):
+        return "en"
+    return "zh" if mostly_chinese(text[:BLOCK]) else None
+
+
+def as_jieba(word: str) -> list[str]:
+    """What jieba itself makes of a word of rjieba: it cuts `GPT-4` and `example.com`, and rare characters one by one."""
+    if JOINED.fullmatch(word):
+        return RUN.findall(word)
+    if RARE.search(word):
+        return [part for part in RARE.split(word) if part]
     return [word]
 
 
@@ -240,11 +256,16 @@ def table() -> Table:
 
 
 class Words:
-    """The words of `text`; each array has one element for each word, in order."""
+    """The words of `text`, by the rules of `language` or of its scripts; each array has one element for each word, in order."""
 
-    def __init__(self, text: str):
+    def __init__(self, text: str, language: Tongue | None = None):
         self.text, self.table = text, table()
-        self.places = self.table.places(text)
+        self.languages: set[Tongue | None] = {language}  # for all of which the words are these
+        if language is None and (language := alone(text)):
+            self.languages.add(language)
+        elif language == "en" and not has_chinese(text):
+            self.languages.add(None)
+        self.places = self.table.places(text, language)
         self.count = len(self.places)
 
     @cached_property
@@ -311,11 +332,11 @@ def _blank() -> NDArray[np.bool_]:
     return np.array([chr(point).isspace() for point in range(0x3002)])
 
 
-def words_of(doc: Document) -> Words:
-    """The words of the document's text as it stands now."""
+def words_of(doc: Document, language: Tongue | None = None) -> Words:
+    """The words of the document's text as it stands now, by the rules of `language` or of its scripts."""
     found = doc.cache
-    if found is None or found.text is not doc.text:
-        found = doc.cache = Words(doc.text)
+    if found is None or found.text is not doc.text or language not in found.languages:
+        found = doc.cache = Words(doc.text, language)
     return found
 
 
@@ -324,7 +345,7 @@ def hashes_of(words: Iterable[str]) -> Hashes:
     return np.array([polynomial(word)[0] for word in words], np.uint64)
 
 
-def language_of(doc: Document) -> Literal["en", "zh"]:
+def language_of(doc: Document) -> Tongue:
     """By the document's tag where a step or its source gave one (every tag but Chinese means the rules for English), else
     by whether most of the text is Chinese."""
     tag = doc.meta.get("language")
@@ -356,7 +377,7 @@ def sentence_ends(found: Words) -> Integers:
     return ends[opened - 1]
 
 
-def sentences(text: str) -> list[str]:
+def sentences(text: str, language: Tongue | None = None) -> list[str]:
     """The text cut behind its sentences: the pieces together are the text."""
-    cuts = [0, *sentence_ends(Words(text)).tolist(), len(text)]
+    cuts = [0, *sentence_ends(Words(text, language)).tolist(), len(text)]
     return [text[a:b] for a, b in pairwise(cuts)]
