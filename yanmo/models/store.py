@@ -3,7 +3,8 @@
     config.json  model.safetensors  generation_config.json  tokenizer.json  tokenizer_config.json
 
 `config.json`'s `model_type` says which family reads the directory; `yanmo` in it holds what only we know (the context
-it was trained with, say). A path may name a model directory, a stage's folder (its `model/`), or a run (its last model).
+it was trained with, say). A path may name a model directory, a stage's folder (its `model/`), a run (its last model), or a
+GGUF file, which is read as the directory that it would be.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from yanmo.core.errors import CorruptError, DataError, RequestError, nearest
 from yanmo.core.messages import text
 from yanmo.core.registry import lookup, names
 from yanmo.models.base import Loaded
+from yanmo.models.weights.folder import is_gguf, refuse_pickle
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
@@ -65,27 +67,47 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Loaded:
     if kind not in known:
         raise DataError(str(folder / CONFIG), text("a 'model_type' that we read: {names}", names=", ".join(known)),
                         kind, nearest(kind, known))  # fmt: skip
-    tokenizer = None
-    if (folder / "tokenizer.json").is_file():
-        from yanmo.text.tokenizer import Tokenizer
-
-        tokenizer = Tokenizer.load(folder)
+    tokenizer = read_tokenizer(folder)
+    if tokenizer is not None and isinstance(config.get("vocab_size"), int):
+        fits(tokenizer, config["vocab_size"], folder)  # before a model is made
     model = lookup("family", kind)().read(folder, config)
     if isinstance(model, torch.nn.Module):
         model = model.to(device).eval()
     vocabulary = getattr(getattr(model, "backbone", model), "vocabulary", None)
-    if tokenizer is not None and vocabulary is not None and tokenizer.size > vocabulary:
-        raise DataError(str(folder), text("a tokenizer of at most {size} tokens, as many as the model has", size=vocabulary),
-                        str(tokenizer.size))  # fmt: skip
+    if tokenizer is not None and vocabulary is not None:
+        fits(tokenizer, vocabulary, folder)
     labels = sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))
     return Loaded(model, tokenizer, config, folder, [label for _, label in labels])
 
 
+def read_tokenizer(folder: Path) -> Tokenizer | None:
+    """A model directory's tokenizer, or a GGUF file's; None where there is none."""
+    from yanmo.text.tokenizer import Tokenizer
+
+    if is_gguf(folder):
+        from yanmo.models.gguf.model import opened
+        from yanmo.models.gguf.vocabulary import read
+
+        return read(opened(folder).vocabulary, str(folder))
+    return Tokenizer.load(folder) if (folder / "tokenizer.json").is_file() else None
+
+
+def fits(tokenizer: Tokenizer, vocabulary: int, folder: Path) -> None:
+    """DataError for a tokenizer with more tokens than the model has."""
+    if tokenizer.size > vocabulary:
+        raise DataError(str(folder), text("a tokenizer of at most {size} tokens, as many as the model has", size=vocabulary),
+                        str(tokenizer.size))  # fmt: skip
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json as it is; CorruptError where it is not JSON."""
+    """config.json as it is, or what it would be for a GGUF file; CorruptError where it is not JSON."""
+    if is_gguf(folder):
+        from yanmo.models.gguf.model import opened
+
+        return dict(opened(folder).config)
     try:
         config = files.read_json(folder / CONFIG)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptError(str(folder / CONFIG), text("valid JSON"), str(error)) from None
     if not isinstance(config, dict):
         raise CorruptError(str(folder / CONFIG), text("a mapping"), type(config).__name__)
@@ -112,6 +134,10 @@ def resolve(path: Path | str, able: Callable[[dict[str, Any]], bool] | None = No
 def candidates(path: Path | str) -> list[Path]:
     """The model directories that `path` names, a run's in the order of its recipe; empty where there is none."""
     place = Path(path)
+    if is_gguf(place):
+        return [place]
+    if place.is_file():
+        refuse_pickle(place)
     for folder in (place, place / "model"):
         if (folder / CONFIG).is_file():
             return [folder]

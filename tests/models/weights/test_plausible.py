@@ -9,8 +9,8 @@ from yanmo.core.errors import DataError
 from yanmo.models.weights.plausible import plausible
 from yanmo.models.weights.tensors import Held
 
-TENSORS = Held({f"layers.{i}.w": torch.zeros(6, 4) for i in range(3)} | {"embed": torch.zeros(10, 4)})
-SOUND = {"num_hidden_layers": 3, "hidden_size": 4, "vocab_size": 10, "max_position_embeddings": 131072, "head_dim": None, "settings": {"depth": 2}}
+TENSORS = Held({f"layers.{i}.w": torch.zeros(6, 4) for i in range(39)} | {"embed": torch.zeros(1000, 4)})
+SOUND = {"num_hidden_layers": 39, "hidden_size": 4, "vocab_size": 1000, "max_position_embeddings": 131072, "head_dim": None, "settings": {"depth": 2}}
 
 
 def test_sizes_that_the_tensors_have():
@@ -21,8 +21,8 @@ def test_sizes_that_the_tensors_have():
     ("change", "key"),
     [
         ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
-        ({"n_layer": 5}, "n_layer"),
-        ({"vocab_size": 11}, "vocab_size"),
+        ({"n_layer": 41}, "n_layer"),
+        ({"vocab_size": 1001}, "vocab_size"),
         ({"hidden_size": 10**12}, "hidden_size"),
         ({"num_attention_heads": -1}, "num_attention_heads"),
         ({"num_hidden_layers": "3"}, "num_hidden_layers"),

@@ -19,6 +19,7 @@ from yanmo.core.messages import Text, text
 from yanmo.models.base import LanguageModel
 from yanmo.models.classifier import Classifier
 from yanmo.models.weights.folder import WEIGHTS, read_tensors
+from yanmo.models.weights.plausible import plausible
 
 HEADS = ("head.", "head_bias", "transform.", "pairs.")  # what a classifier leaves behind
 Names = dict[str, tuple[str, ...]]  # our parameter → their tensors
@@ -98,12 +99,14 @@ class Family:
     def read(self, folder: Path, config: dict[str, Any]) -> nn.Module:
         """The model of a directory, in float32. DataError lists the tensors that are missing, unexpected or of another
         shape than config.json says."""
-        place = str(folder / "config.json")
+        place = str(folder / "config.json" if folder.is_dir() else folder)
         architecture = (config.get("architectures") or [self.causal])[0]
         choices = [name for name in (self.causal, *self.others, self.labels) if name]
         if architecture not in choices:
             raise DataError(place, text("one of {choices}", choices=", ".join(dict.fromkeys(choices))), architecture)
         classifies = architecture == self.labels
+        found = read_tensors(folder)
+        plausible(config, found, place)
         model: Any = self.build(config, place, head=not classifies)
         backbone = model
         names = self.names(model)
@@ -114,7 +117,6 @@ class Family:
             model = Classifier(backbone, labels)
             names = {f"backbone.{ours}": theirs for ours, theirs in self.label_names(names).items()}
             names |= {f"score.{kind}": (f"{self.score}.{kind}",) for kind, _ in model.score.named_parameters()}
-        found = read_tensors(folder)
         if self.prefix and not any(name.startswith(self.prefix) for name in found):
             names = {ours: tuple(name.removeprefix(self.prefix) for name in theirs) for ours, theirs in names.items()}
         fill(model, found, names, str(folder), self.ignored(names), self, backbone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,17 @@ class GgufModel:
         self.config = published(metadata, shapes, str(path), factors)
         self.tensors = Published(self.file, self.kind, self.config)
         self.vocabulary = {key: value for key, value in metadata.items() if key.startswith("tokenizer.")}
+
+
+def opened(path: Path) -> GgufModel:
+    """The file, read once for all who ask in a row for its config, its tokenizer and its tensors."""
+    found = path.stat() if path.is_file() else None
+    return _opened(path, found and (found.st_mtime_ns, found.st_size))
+
+
+@lru_cache(maxsize=1)
+def _opened(path: Path, version: tuple[int, int] | None) -> GgufModel:
+    return GgufModel(path)
 
 
 class Place(NamedTuple):

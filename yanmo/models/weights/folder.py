@@ -25,9 +25,9 @@ def read_tensors(path: Path, infinite: bool = False) -> Tensors:
     """The tensors of a model directory or a GGUF file, every header checked, none read yet. Reading one that holds NaN, or
     an infinity where `infinite` ones mean nothing, is a CorruptError with its name."""
     if is_gguf(path):
-        from yanmo.models.gguf.model import GgufModel
+        from yanmo.models.gguf.model import opened
 
-        return GgufModel(path).tensors
+        return opened(path).tensors
     refuse_pickle(path)
     if (path / WEIGHTS).is_file():
         return Shards({path / WEIGHTS: read_header(path / WEIGHTS)}, infinite)

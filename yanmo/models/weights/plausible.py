@@ -20,14 +20,14 @@ WIDTHS = ("vocab_size", "hidden_size", "n_embd", "d_model", "intermediate_size",
           "kv_heads", "mlp_width", "head_size")  # fmt: skip
 POSITIONS = ("max_position_embeddings", "n_positions", "context")
 LONGEST = 1 << 24  # positions: tables of them are made, and no published model has as many
+SMALL = (32, 512)  # layers and widths that cost nothing: what does not fit is then said tensor by tensor
 
 
 def plausible(config: Mapping[str, Any], tensors: Tensors, place: str) -> None:
     """DataError at `place` for the first size of `config` that its tensors cannot have, whatever the family."""
-    widest = max((size for name in tensors for size in tensors.shape(name)), default=0)
-    most = {**dict.fromkeys(COUNTS, max(len(tensors), widest)), **dict.fromkeys(WIDTHS, widest),
-            **dict.fromkeys(POSITIONS, LONGEST)}  # fmt: skip
-    layers = len(tensors)
+    layers = max(SMALL[0], len(tensors))
+    widest = max([SMALL[1], *(size for name in tensors for size in tensors.shape(name))])
+    most = {**dict.fromkeys(COUNTS, max(layers, widest)), **dict.fromkeys(WIDTHS, widest), **dict.fromkeys(POSITIONS, LONGEST)}
     for settings in (config, config.get("settings")):
         if not isinstance(settings, Mapping):
             continue
