@@ -1,5 +1,7 @@
 """Pairs of segments: where they are cut, what their labels say, and what is learned of them."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -135,7 +137,7 @@ def test_types_reach_the_model_and_special_tokens_are_never_hidden():
 def test_where_sentences_end():
     def cut(text):
         places = [0, *sentence_ends(text), len(text)]
-        return [text[a:b] for a, b in zip(places, places[1:]) if text[a:b]]
+        return [text[a:b] for a, b in pairwise(places) if text[a:b]]
 
     assert cut("It is. Is it? “Yes!” said Mr. Starbuck. At 3.14 p.m. he left…") == [
         "It is.", " Is it?", " “Yes!”", " said Mr. Starbuck.", " At 3.14 p.m.", " he left…"]  # fmt: skip

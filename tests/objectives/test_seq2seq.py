@@ -1,5 +1,7 @@
 """Span corruption and denoising: everything can be put together again, and nothing is longer than the context."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -89,7 +91,7 @@ def test_gaps_are_as_long_and_as_many_as_asked():
     for _ in range(50):
         _, target, _ = parts(objective.collate([Row(row)], source))
         ends = [i for i, token in enumerate(target) if token in SENTINELS] + [len(target) - 1]
-        lengths += [b - a - 1 for a, b in zip(ends, ends[1:])]
+        lengths += [b - a - 1 for a, b in pairwise(ends)]
     assert np.mean(lengths) == pytest.approx(3.0)
     assert min(lengths) == 1
     assert max(lengths) > 8

@@ -72,7 +72,7 @@ def test_each_objective_trains_its_model(name, made):
         assert {"accuracy", "pair_accuracy", "pair_loss"} <= set(lines[0])
         assert "pair_accuracy" in told["validations"][0]
         assert lines[0]["pair_loss"] == pytest.approx(0.69, abs=0.1)
-    if name in ("bert", "t5", "bart", "xlnet"):
+    if name in ("bert", "t5", "bart"):
         assert told["validations"][0]["loss"] > 0
     else:
         assert told["validations"][0]["bits_per_byte"] > 0

@@ -95,7 +95,7 @@ def test_without_isolation_the_state_crosses_borders(tokenizer, lane_job):
 
 def test_no_gradient_crosses_a_rows_beginning(lane_job):
     job = lane_job(rows=2, micro=2)
-    (batch,), cursor = job.batches.take((0, 0), RNG)
+    (batch,), _ = job.batches.take((0, 0), RNG)
     loss = job.objective.loss(job.model, batch)
     assert set(loss.carried) == set(job.model.state())
     assert all(not value.requires_grad and value.abs().max() > 0 for value in loss.carried.values())

@@ -166,7 +166,8 @@ def unfit(model: Model, task: Task) -> Text | None:
 
 
 def _lines(model: Model, assignment: Assignment, advance: Callable[[float], Any]) -> list[str]:
-    answer = _labels if assignment.task.head != "language" else _pairs if isinstance(assignment.task, MinimalPairs) else _likelihoods
+    answer = _likelihoods if assignment.task.head == "language" else _labels
+    answer = _pairs if isinstance(assignment.task, MinimalPairs) else answer
     lines = []
     for piece in _pieces(assignment.examples):
         lines += [json.dumps(line, ensure_ascii=False) + "\n" for line in answer(model, assignment.task, piece)]
@@ -294,7 +295,8 @@ def _tables(answers: dict[str, list[dict]], assignment: Assignment) -> dict[str,
 
 
 def _judged(lines: list[dict]) -> list[tuple[Example, Prediction]]:
-    return [(Example(line["id"], {"label": line["label"], "group": line["group"]}), Prediction("", line["predicted"])) for line in lines]
+    return [(Example(line["id"], {"label": line["label"], "group": line["group"]}), Prediction("", line["predicted"]))
+            for line in lines]  # fmt: skip
 
 
 def _labelled(lines: list[dict]) -> list[tuple[Example, Prediction]]:

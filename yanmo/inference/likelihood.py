@@ -84,8 +84,7 @@ def score_tokens(
     if model.kind not in ("causal", "permuted"):
         raise RequestError(text("likelihood"), text("a model that gives the next token a probability"), model.kind,
                            text("a masked model has a pseudo-likelihood, which is another figure"))  # fmt: skip
-    most = model.context and model.context - (model.kind == "permuted")  # which reads the last target too
-    context = min(context or LONGEST, most or LONGEST)
+    context = min(context or LONGEST, model.context or LONGEST)
     pieces = [(end - start, index, start, first, end)
               for index, ids in enumerate(documents) for start, first, end in windows(len(ids), context)]  # fmt: skip
     pieces.sort(key=lambda piece: (-piece[0], piece[1], piece[2]))
@@ -179,7 +178,7 @@ def _surprise(
     select = mask & torch.from_numpy(place >= np.array(counted)[:, None])
     inputs = Inputs(torch.from_numpy(tokens).to(device), mask=None if mask.all() else mask.to(device))
     wanted, select = torch.from_numpy(targets).to(device), select.to(device)
-    if model.trainable and model.kind == "causal":
+    if model.trainable:
         chosen = wanted[select]
 
         def pick(logits: Tensor, positions: Tensor) -> Tensor:

@@ -71,7 +71,8 @@ def score_tokens(
     if model.kind != "masked":
         raise RequestError(text("pseudo-likelihood"), text("a masked model"), model.kind)
     if tokenizer.mask_id is None:
-        raise RequestError(text("pseudo-likelihood"), text("a tokenizer with a special token {names}", names="<mask>"), text("none"))
+        wanted_token = text("a tokenizer with a special token {names}", names="<mask>")
+        raise RequestError(text("pseudo-likelihood"), wanted_token, text("none"))
     device = device_of(model)
     batch_tokens = batch_tokens or (65_536 if device.type == "cuda" else 8_192)
     head = [tokenizer.eos_id] if tokenizer.cls_id is None else [tokenizer.cls_id]

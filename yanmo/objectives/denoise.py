@@ -24,8 +24,8 @@ from yanmo.models.base import Inputs
 from yanmo.objectives.base import Batch, Context, Loss, Objective
 from yanmo.objectives.marks import Marks
 from yanmo.objectives.packing import generators, padded, real
-from yanmo.text.spelling import Speller
 from yanmo.objectives.surprise import surprise
+from yanmo.text.spelling import Speller
 
 
 class Denoise(Objective):
@@ -73,9 +73,9 @@ class Denoise(Objective):
             sources.append(np.concatenate([begin, self.damage(ids, own), end]).astype(np.int64))
             targets.append(np.concatenate([begin, ids, end]).astype(np.int64))
         begun = [np.concatenate([end, target[:-1]]) for target in targets]  # the decoder starts from the end, as BART's
-        source = Inputs(torch.from_numpy(padded(sources, pad)), mask=real(sources))
+        read = Inputs(torch.from_numpy(padded(sources, pad)), mask=real(sources))
         return Batch(
-            Inputs(torch.from_numpy(padded(begun, pad)), mask=real(targets), source=source),
+            Inputs(torch.from_numpy(padded(begun, pad)), mask=real(targets), source=read),
             targets=torch.from_numpy(padded(targets, pad)),
             weights=torch.from_numpy(padded([np.ones(len(target)) for target in targets], 0, np.float32)),
             items=[row.example for row in rows],
@@ -102,8 +102,7 @@ class Denoise(Objective):
         free = ~self._marks.special[ids]
         wanted = round(self.rate * int(free.sum()))
         hidden, begins = np.zeros(len(ids), bool), np.zeros(len(ids), bool)
-        inserted = 0
-        lengths = []
+        inserted, lengths = 0, list[int]()
         while sum(lengths) < wanted:
             length = int(dice.poisson(self.span))
             if length:
@@ -119,8 +118,7 @@ class Denoise(Objective):
                 start = int(starts[dice.integers(len(starts))])
                 hidden[start : start + length] = True
                 begins[start] = True
-        mask = self._marks.mask
-        assert mask is not None or not wanted
+        mask = self._marks.needed_mask(self.type)
         damaged = np.where(begins, mask, ids)[~hidden | begins]
         inserted = min(inserted, len(ids) - len(damaged))  # a source is never longer than its row
         places = np.sort(dice.integers(len(damaged) + 1, size=inserted))

@@ -50,15 +50,16 @@ class Marks:
     def needed_mask(self, objective: str) -> int:
         """The mask's id; RequestError where the tokenizer has none."""
         if self.mask is None:
-            raise RequestError(f"objective '{objective}'", text("a tokenizer with a special token {names}", names="<mask>"),
-                               text("none"), text("add it to the tokenizer's 'special'"))  # fmt: skip
+            wanted = text("a tokenizer with a special token {names}", names="<mask>")
+            raise RequestError(f"objective '{objective}'", wanted, text("none"), text("add it to the tokenizer's 'special'"))
         return self.mask
 
     def needed_sentinels(self, objective: str, count: int) -> None:
         """RequestError where the tokenizer has fewer than `count`."""
         if len(self.sentinels) < count:
-            raise RequestError(f"objective '{objective}'", text("a tokenizer with {count} special tokens <extra_id_0> …", count=count),
-                               str(len(self.sentinels)), text("add them to the tokenizer's 'special', or lower the objective's 'context'"))  # fmt: skip
+            wanted = text("a tokenizer with {count} special tokens <extra_id_0> …", count=count)
+            remedy = text("add them to the tokenizer's 'special', or lower the objective's 'context'")
+            raise RequestError(f"objective '{objective}'", wanted, str(len(self.sentinels)), remedy)
 
     @property
     def ordinary(self) -> np.ndarray:

@@ -26,8 +26,8 @@ from yanmo.objectives.base import Batch, Context, Loss, Objective
 from yanmo.objectives.marks import Marks
 from yanmo.objectives.packing import documents, generators, padded, real
 from yanmo.objectives.pairs import Pairs, pair_loss
-from yanmo.text.spelling import Speller
 from yanmo.objectives.surprise import selected
+from yanmo.text.spelling import Speller
 
 
 class Masked(Objective):
@@ -83,7 +83,7 @@ class Masked(Objective):
         super().check(model)
         if self.pairs and (getattr(model, "pairs", None) is None or getattr(model, "types", None) is None):
             raise RequestError("objective.next_sentence", text("a model that judges pairs of sentences"), model.family,
-                               text("set the model's head.pooler and head.pairs to true and its embedding.types to 2"))  # fmt: skip
+                               text("set its head.pooler and head.pairs to true and its embedding.types to 2"))  # fmt: skip
 
     def collate(self, rows: list[Row], rng: torch.Generator) -> Batch:
         """Rows as they were in `targets`, with `weights` 1 where a token is to be predicted; as the model sees them in

@@ -68,9 +68,9 @@ class SpanCorruption(Objective):
             targets.append(target)
         pad = self._marks.pad
         begun = [np.concatenate([[pad], target[:-1]]) for target in targets]  # the decoder starts from padding, as T5's
-        source = Inputs(torch.from_numpy(padded(sources, pad)), mask=real(sources))
+        read = Inputs(torch.from_numpy(padded(sources, pad)), mask=real(sources))
         return Batch(
-            Inputs(torch.from_numpy(padded(begun, pad)), mask=real(targets), source=source),
+            Inputs(torch.from_numpy(padded(begun, pad)), mask=real(targets), source=read),
             targets=torch.from_numpy(padded(targets, pad)),
             weights=torch.from_numpy(padded([np.ones(len(target)) for target in targets], 0, np.float32)),
             items=[row.example for row in rows],

@@ -135,10 +135,11 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, shards: T
     batches = batches_of(run, stage, split, objective, plan)
     if not len(held_out):
         validate = None
-    elif model.kind == "causal":
+    elif model.kind in ("causal", "permuted"):  # those that give a text a probability from left to right
         validate = language_validation(model, tokenizer, held_out, plan["validation_tokens"])
     else:
-        validate = objective_validation(model, objective, held_out, plan["context"], plan["micro_rows"], plan["validation_tokens"])
+        validate = objective_validation(model, objective, held_out, plan["context"], plan["micro_rows"],
+                                        plan["validation_tokens"])  # fmt: skip
     if validate is None:
         run.console.warn(text("{stage}: the corpus has no validation text; the last weights are kept", stage=run.stage))
     job = job_of(run, folder, stage.train, plan, model, objective, batches, validate)

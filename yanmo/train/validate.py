@@ -1,7 +1,8 @@
 """How good the model is now, on what it does not train on: the `validate` that the loop is handed.
 
 Language models: bits per byte of the beginnings of held-out documents, by the same code as the evaluation, which reads
-them whole; those that read a text from both sides, the loss they are trained with. Classifiers: the task's own metric, ties decided by the mean loss.
+them whole; those that read a text from both sides, the loss they are trained with. Classifiers: the task's own metric,
+ties decided by the mean loss.
 """
 
 from __future__ import annotations

@@ -76,8 +76,8 @@ def _masked(record: Record, task: str) -> Markup | None:
         value = [figure(row["value"], PSEUDO), tag("span", bounds(row), cls="interval")]
         every = about.get(row["model"], {}).get("every", 1)
         lines.append([row["model"], value, *cells, count(every), duration(record.seconds(row["model"]))])
-    intro = say("Masked models predict each token from both sides. What follows is their pseudo-likelihood in bits for each byte: it "
-                "is no probability of the text, compares masked models with each other, and is not to be held against the "
+    intro = say("Masked models predict each token from both sides. What follows is their pseudo-likelihood in bits a byte: "
+                "it is no probability of the text, compares masked models with each other, and is not to be held against the "
                 "table above.")  # fmt: skip
     head = [say("model"), metric_name(PSEUDO), *[group_name(g) for g in wide], say("one token scored of"), say("build")]
     return join([tag("h3", say("Masked models")), tag("p", intro), table(head, lines, numbers=range(1, len(head)))])

@@ -16,8 +16,8 @@ def section(record: Record, task: str) -> Markup | None:
     if not models:
         return None
     about = record.tables["tasks"][task]
-    intro = say("{count} pairs of sentences, one of each against the grammar in one point. A model is right where the good one is "
-                "the more probable; masked models are asked for the pseudo-likelihood. A tie or a value that is not finite "
+    intro = say("{count} pairs of sentences, one of each against the grammar in one point. A model is right where the good one "
+                "is the more probable; masked models are asked for the pseudo-likelihood. A tie or a value that is not finite "
                 "counts as wrong, and half is chance.", count=count(about["n"]))  # fmt: skip
     lines = difference_lines(about, METRIC)
     note = tag("p", say("Differences on the same pairs:"), " ", "; ".join(lines), ".", cls="note") if lines else None
@@ -56,5 +56,7 @@ def _phenomena(record: Record, task: str, models: list[str]) -> Markup | None:
     rows = []
     for group in groups:
         figures = [record.figure(model, task, METRIC, group) or {} for model in shown]
-        rows.append([group.partition("=")[2] or group, count(figures[0].get("n")), *[figure(row.get("value"), METRIC) for row in figures]])
-    return table([say("phenomenon"), say("pairs"), *shown], rows, numbers=range(1, len(shown) + 2), caption=say("Accuracy by phenomenon"))
+        cells = [figure(row.get("value"), METRIC) for row in figures]
+        rows.append([group.partition("=")[2] or group, count(figures[0].get("n")), *cells])
+    head = [say("phenomenon"), say("pairs"), *shown]
+    return table(head, rows, numbers=range(1, len(head)), caption=say("Accuracy by phenomenon"))
