@@ -39,8 +39,9 @@ STORAGE = 2**31  # bytes that the slots take at most where no capacity is given
 
 @dataclass(frozen=True)
 class Request:
-    ids: Sequence[int]  # the prompt as the model reads it
+    ids: Sequence[int]  # the prompt as the model reads it; of an encoder-decoder, what its decoder begins with
     sampling: Sampling = field(default_factory=Sampling)
+    source: Sequence[int] | None = None  # what an encoder-decoder's encoder reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Engine:
     def __init__(self, model: LanguageModel, tokenizer: Tokenizer, slots: int = 8, capacity: int | None = None, chunk: int = 512):
         """`capacity`: tokens for which a slot has room, by default the model's context as far as memory allows;
         `chunk`: prompt tokens that one step reads, so that a long prompt does not hold up the others."""
-        if model.kind != "causal":
+        if model.kind == "masked":
             raise RequestError("engine", text("a model that generates from left to right"), model.kind)
         if slots < 1:
             raise RequestError("slots", text("at least one"), str(slots))
@@ -129,12 +130,26 @@ class Engine:
         ids, size = request.ids, self.model.vocabulary
         if not ids:
             raise RequestError("prompt", text("at least one token"), text("none"))
+        if (request.source is None) == (self.model.kind == "encoder-decoder"):
+            given = (text("none"), text("one")) if request.source is None else (text("one"), text("none"))
+            raise RequestError("source", given[1], given[0])
+        if request.source is not None:
+            self._check_source(request.source)
         wrong = next((i for i in ids if not 0 <= i < size), None)
         if wrong is not None:
             raise RequestError("prompt", text("token ids from 0 to {last}", last=size - 1), str(wrong))
         if self.context and len(ids) > self.context:
             raise RequestError("prompt", text("at most {limit} tokens (the model's context)", limit=self.context),
                                text("{count} tokens", count=len(ids)), text("shorten the prompt"))  # fmt: skip
+
+    def _check_source(self, source: Sequence[int]) -> None:
+        wrong = next((i for i in source if not 0 <= i < self.model.vocabulary), None)
+        if wrong is not None or not source:
+            raise RequestError("source", text("token ids from 0 to {last}", last=self.model.vocabulary - 1),
+                               text("none") if wrong is None else str(wrong))  # fmt: skip
+        if self.model.context and len(source) > self.model.context:
+            raise RequestError("source", text("at most {limit} tokens (the model's context)", limit=self.model.context),
+                               text("{count} tokens", count=len(source)), text("shorten the text"))  # fmt: skip
 
     def submit(self, request: Request) -> Ticket:
         self.check(request)
@@ -217,7 +232,10 @@ class Engine:
         reading = [t for t in self.running if t.remaining and t.finish is None]
         if not reading:
             return []
+        if reading[0].request.source is not None and not reading[0].read:
+            return reading[:1]  # its source is read with it
         kind = self._chunk_of(reading[0])
+        reading = [t for t in reading if t.request.source is None or t.read]
         return [t for t in reading if self._chunk_of(t) == kind][: max(1, self.chunk // kind[0])]
 
     def _chunk_of(self, ticket: Ticket) -> tuple[int, bool]:
@@ -259,7 +277,9 @@ class Engine:
                 self._views.clear()
             self._views[rows] = self.slots.at(rows)
         view = self._views[rows]
-        logits = self.model(Inputs(ids), view, select=select).logits
+        source = tickets[0].request.source if not tickets[0].read else None
+        told = None if source is None else Inputs(torch.tensor([list(source)], device=self.device))
+        logits = self.model(Inputs(ids, source=told), view, select=select).logits
         view.advance(ids.shape[1])
         return logits[:, -1] if select is None else logits
 

@@ -114,9 +114,13 @@ class Model:
         loaded = self._able(generates, text("generate text"))
         if chat and isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
+        source = None
         ids = prompt_ids(prompt, tokenizer_of(loaded))
+        if loaded.model.kind == "encoder-decoder":  # the prompt is what it reads, the answer what it writes
+            source = tokenizer_of(loaded).encode(prompt) if isinstance(prompt, str) else ids
+            source, ids = tokenizer_of(loaded).add_special(source).ids, [start_of(loaded)]
         return self._pieces(Engine(loaded.model, tokenizer_of(loaded), slots=1, capacity=_room(loaded, ids, max_tokens)),
-                            Request(ids, settings))  # fmt: skip
+                            Request(ids, settings, source))  # fmt: skip
 
     def _pieces(self, engine: Engine, request: Request) -> Iterator[Piece]:
         ticket = engine.submit(request)
@@ -147,15 +151,19 @@ class Model:
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """(N, D) float32: the mean of the last hidden states over each text's tokens (the border's where it has none)."""
+        """(N, D) float32: the mean of the last hidden states over each text's tokens (of a decoder without the border, where
+        there are others; of an encoder with the marks around the text, as sentence encoders are trained)."""
         loaded = self._able(embeds, text("embed texts"))
         model: LanguageModel = getattr(loaded.model, "backbone", loaded.model)
 
         def mean(inputs: Inputs) -> Tensor:
+            if model.kind in ("permuted", "encoder-decoder"):
+                return model.pool(inputs).float()  # type: ignore[operator]
             hidden = model.encode(inputs).float()
             assert inputs.mask is not None
             counted = inputs.mask.clone()
-            counted[:, 0] = counted.sum(1) == 1
+            if model.kind == "causal":
+                counted[:, 0] = counted.sum(1) == 1
             return (hidden * counted.unsqueeze(-1)).sum(1) / counted.sum(1, keepdim=True)
 
         return np.asarray(self._over(loaded, _checked(texts), mean), dtype=np.float32).reshape(len(texts), model.width or 0)
@@ -172,19 +180,18 @@ class Model:
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int], source: Sequence[int] | None = None) -> Tensor:
-        """(T, V) float32 on the CPU: row t is about the token after ids[t]. The ids are taken as they are."""
+        """(T, V) float32 on the CPU: row t is about the token after ids[t], of a masked model about ids[t] itself. The ids
+        are taken as they are; `source`: what an encoder-decoder's encoder reads."""
         loaded = self._able(lambda item: isinstance(item.model, LanguageModel), text("give logits"))
         model: LanguageModel = loaded.model
-        if source is not None:
-            raise RequestError("source", text("an encoder-decoder model"), str(describe(loaded)))
-        wrong = next((token for token in ids if not 0 <= token < model.vocabulary), None)
-        if wrong is not None or not len(ids):
-            given = text("none") if wrong is None else str(wrong)
-            raise RequestError("ids", text("token ids from 0 to {last}", last=model.vocabulary - 1), given)
-        if model.context and len(ids) > model.context:
-            raise RequestError("ids", text("at most {limit} tokens (the model's context)", limit=model.context),
-                               text("{count} tokens", count=len(ids)))  # fmt: skip
-        found = model(Inputs(torch.tensor([list(ids)], device=device_of(model)))).logits
+        if (source is None) == (model.kind == "encoder-decoder"):
+            raise RequestError("source", text("an encoder-decoder model and a source, or neither"), str(describe(loaded)))
+        for where, given in (("ids", ids), ("source", source)):
+            if given is not None:
+                _check_ids(model, where, given)
+        device = device_of(model)
+        read = None if source is None else Inputs(torch.tensor([list(source)], device=device))
+        found = model(Inputs(torch.tensor([list(ids)], device=device), source=read)).logits
         return found[0].float().cpu()
 
     def _over(self, loaded: Loaded, texts: list[str], work: Callable[[Inputs], Tensor]) -> list[np.ndarray]:
@@ -214,7 +221,7 @@ def models(path: str | Path) -> dict[str, Model]:
 
 
 def generates(loaded: Loaded) -> bool:
-    return loaded.generates and loaded.model.kind == "causal" and loaded.tokenizer is not None
+    return loaded.generates and loaded.model.kind != "masked" and loaded.tokenizer is not None
 
 
 def classifies(loaded: Loaded) -> bool:
@@ -244,6 +251,25 @@ def prompt_ids(prompt: str | Messages, tokenizer: Tokenizer) -> list[int]:
     if isinstance(prompt, str):
         return [tokenizer.eos_id, *tokenizer.encode(prompt)]
     return render(prompt, tokenizer)
+
+
+def start_of(loaded: Loaded) -> int:
+    """The token that an encoder-decoder's decoder begins with: config.json's, else padding for T5 and the end for BART."""
+    start = loaded.config.get("decoder_start_token_id")
+    tokenizer = tokenizer_of(loaded)
+    if start is None:
+        start = tokenizer.eos_id if loaded.config.get("model_type") == "bart" else tokenizer.pad_id
+    return int(start)
+
+
+def _check_ids(model: LanguageModel, where: str, ids: Sequence[int]) -> None:
+    wrong = next((token for token in ids if not 0 <= token < model.vocabulary), None)
+    if wrong is not None or not len(ids):
+        given = text("none") if wrong is None else str(wrong)
+        raise RequestError(where, text("token ids from 0 to {last}", last=model.vocabulary - 1), given)
+    if model.context and len(ids) > model.context:
+        raise RequestError(where, text("at most {limit} tokens (the model's context)", limit=model.context),
+                           text("{count} tokens", count=len(ids)))  # fmt: skip
 
 
 def _room(loaded: Loaded, ids: list[int], max_tokens: int | None) -> int | None:

@@ -267,9 +267,14 @@ def decide(content: str, names: Sequence[str], outputs: Any) -> Prediction:
 
 
 def row_tokens(content: str, tokenizer: Tokenizer, length: int) -> tuple[list[int], int]:
-    """The border token and the first `length` - 1 tokens of the text, and how many tokens that cut off."""
-    tokens = [tokenizer.eos_id, *tokenizer.encode(content)]
-    return tokens[:length], max(len(tokens) - length, 0)
+    """The first tokens of the text with the marks that its tokenizer puts around texts, else behind the border, together at
+    most `length`, and how many tokens that cut off."""
+    tokens = tokenizer.encode(content)
+    around = len(tokenizer.add_special([]).ids)
+    if not around:
+        return [tokenizer.eos_id, *tokens[: length - 1]], max(len(tokens) + 1 - length, 0)
+    room = max(length - around, 0)
+    return tokenizer.add_special(tokens[:room]).ids, max(len(tokens) - room, 0)
 
 
 def carve(examples: list[Example], share: float, purpose: str) -> tuple[list[Example], list[Example]]:
