@@ -37,6 +37,7 @@ from yanmo.models.trie import Trie
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
 
+TINY = 1e-37  # the least probability: a float32 above 0
 CHUNK = 2**22  # probabilities held at once while a distribution is made: 16 MB
 UNITS = {"": 1, "K": 10, "M": 20, "G": 30, "T": 40}
 SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([KMGT])i?B?|B)?", re.IGNORECASE)
@@ -54,7 +55,7 @@ class NgramModel(ModelPart):
         min_length=1,
         description="the least count of an n-gram of length 1, 2, … that is kept, the last for all longer ones: [1, 1, 2]",
     )
-    memory: str = Field("4 GiB", description="what counting may take; beyond it, the disk is used (about 50 bytes a token)")
+    memory: str = Field("256 MiB", description="what counting may hold; beyond it, the disk is used, up to 60 bytes a token")
 
     @field_validator("prune")
     @classmethod
@@ -135,7 +136,12 @@ class NgramLanguageModel(LanguageModel):
 
     def logprobs(self, inputs: Inputs, targets: Tensor) -> Tensor:
         """log p(target | what precedes it), (B, T) float32, by looking the targets up: no distribution is made."""
-        tokens, wanted = inputs.tokens.cpu().numpy(), targets.cpu().numpy()
+        found = self.probabilities(inputs, targets.cpu().numpy())
+        return torch.from_numpy(np.log(np.maximum(found, TINY)).astype(np.float32)).to(targets.device)
+
+    def probabilities(self, inputs: Inputs, wanted: Array) -> Array:
+        """p(wanted | what precedes it), (B, T) float64."""
+        tokens = inputs.tokens.cpu().numpy()
         probability = self.trie.unigram[wanted].astype(np.float64)
         begins = _begins(inputs)
         elsewhere = wanted[:, :-1] != tokens[:, 1:]  # mostly nowhere: a target is the next position's token
@@ -150,7 +156,7 @@ class NgramLanguageModel(LanguageModel):
                 nodes[:, 1:] = child[:, :-1]
                 nodes[:, 1:][elsewhere] = following
                 nodes[begins] = 0
-        return torch.from_numpy(np.log(probability).astype(np.float32)).to(targets.device)
+        return probability
 
     # ------------------------------------------------------------------------------------------------ the walk
 
@@ -195,6 +201,7 @@ class NgramLanguageModel(LanguageModel):
             children = np.arange(sizes.sum()) + np.repeat(lows - (np.cumsum(sizes) - sizes), sizes)
             rows = np.repeat(np.arange(len(nodes)), sizes)
             mixed[rows, self.trie.tokens[children]] += self.trie.share[children] * scale[rows, length]
+        np.maximum(mixed, TINY, out=mixed)  # a model that backs off has shares below 0, and rounding
         return np.log(mixed, out=mixed)
 
 

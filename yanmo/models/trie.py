@@ -64,6 +64,14 @@ class Trie:
         child[live] = np.where(self.tokens[low] == wanted, low, 0)
         return child
 
+    def paths(self, nodes: Array, length: int) -> Array:
+        """The tokens (n, length) of n-grams of one length."""
+        found = np.empty((len(nodes), length), np.int64)
+        for place in reversed(range(length)):
+            found[:, place] = self.tokens[nodes]
+            nodes = np.searchsorted(self.first, nodes, "right") - 1
+        return found
+
     def levels(self) -> list[tuple[int, int]]:
         """The nodes [begin, end) of each length."""
         begin, end, found = 1, 1 + self.vocabulary, []
