@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from yanmo.core.data import Document
@@ -126,3 +130,30 @@ def talk(docs: Iterator[Document]) -> Iterator[Document]:
     for doc in docs:
         print("a step that prints", flush=True)
         yield doc
+
+
+@dataclass(frozen=True)
+class Square:
+    """A task."""
+
+    number: int
+    fails: bool = False
+
+    def run(self) -> int:
+        return self.number**2 // (not self.fails)
+
+
+@dataclass(frozen=True)
+class Mess:
+    """A task that leaves something to be tidied when its process ends, and memory that takes long to take apart."""
+
+    path: str
+
+    def run(self) -> int:
+        atexit.register(Path(self.path).write_text, "ended")
+        kept.extend({str(n): [n]} for n in range(300_000))
+        time.sleep(0.2)  # so that the other worker takes the other task
+        return 1
+
+
+kept: list[Any] = []

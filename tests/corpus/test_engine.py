@@ -17,6 +17,7 @@ from tests.corpus.corpora import dataset, small_shards, texts, write_jsonl
 from yanmo.core.errors import DataError, WorkError
 from yanmo.corpus.engines import session as sessions
 from yanmo.corpus.engines import tasks
+from yanmo.corpus.engines.pool import Pool
 
 SOURCE = {"type": "jsonl", "path": "a.jsonl"}
 
@@ -179,6 +180,42 @@ def test_what_a_step_prints_does_not_disturb_the_answers(bodies, folder, capfd):
     with dataset(folder / "a", SOURCE, 2) as docs:
         assert len(list(docs.map(functions.talk).collect())) == len(bodies)
     assert "a step that prints" in capfd.readouterr().err
+
+
+@pytest.fixture
+def pool():
+    pool = Pool(2)
+    yield pool
+    pool.close()
+
+
+@pytest.mark.parametrize(("count", "most"), [(60, 2), (8, 1)])
+def test_small_tasks_are_handed_out_ahead_while_there_are_plenty(pool, count, most):
+    """Each answer once and with its own task; of a few tasks none waits behind another."""
+    found, ahead = {}, []
+    for task, answer in pool.run([functions.Square(number) for number in range(count)]):
+        assert answer == task.number**2
+        found[task.number] = answer
+        ahead.append(max(map(len, pool.busy.values())))
+    assert sorted(found) == list(range(count))
+    assert (max(ahead), ahead[-1]) == (most, 0)
+
+
+def test_an_error_with_tasks_handed_out_ahead_ends_the_work(pool):
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        for _ in pool.run([functions.Square(n, fails=n == 30) for n in range(60)]):
+            pass
+
+
+def test_workers_end_at_once_and_end_what_they_started(pool, folder):
+    """What they registered with `atexit` is done, although they do not take their memory apart."""
+    assert len(list(pool.run([functions.Mess(str(folder / f"{n}")) for n in range(2)]))) == 2
+    began = time.monotonic()
+    processes = pool.processes
+    pool.close()
+    assert time.monotonic() - began < 3
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sorted(path.read_text() for path in folder.iterdir()) == ["ended", "ended"]
 
 
 SCRIPT = """

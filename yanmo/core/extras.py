@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from yanmo.core.errors import RequestError
@@ -16,5 +17,15 @@ def needed(module: str, extra: str, where: str) -> Any:
     except ImportError as error:
         if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
             raise  # it is there, and broken
-        raise RequestError(where, text("the library '{name}'", name=module.partition(".")[0]), text("not installed"),
-                           text("pip install 'yanmo[{extra}]'", extra=extra)) from None  # fmt: skip
+        raise missing(module, extra, where) from None
+
+
+def installed(module: str, extra: str, where: str) -> None:
+    """RequestError where the library is not installed. It is not loaded: what only looks ahead need not wait for it."""
+    if find_spec(module.partition(".")[0]) is None:
+        raise missing(module, extra, where)
+
+
+def missing(module: str, extra: str, where: str) -> RequestError:
+    return RequestError(where, text("the library '{name}'", name=module.partition(".")[0]), text("not installed"),
+                        text("pip install 'yanmo[{extra}]'", extra=extra))  # fmt: skip

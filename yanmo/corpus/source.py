@@ -25,6 +25,7 @@ from yanmo.core.paths import expand, locate, written
 
 QUARANTINE = "quarantine"  # the step of a rejection that says: this row was never a document
 SHARD_BYTES, LARGEST_SHARD = 1 << 20, 64 << 20
+EVEN = 8
 EXCERPT = 2000  # characters of a quarantined row that are kept
 SPLITS = ("train", "validation", "test")
 ABOUT = ("SOURCE.yaml", "SOURCE.yml", "SOURCE")
@@ -249,9 +250,12 @@ class RowSource(Source):
 
 
 def written_shards(file: Path, size: int, member: str | None = None, *, cut: bool = True) -> list[Shard]:
-    """A file's byte ranges, all about equal: of SHARD_BYTES and more, at most 256 up to 16 GiB; one where it cannot be cut."""
+    """A file's byte ranges, all about equal: of about SHARD_BYTES and more, at most 256 up to 16 GiB; one where it cannot be
+    cut. Between EVEN and 8 EVEN they are a multiple of EVEN, so that two, four or eight workers are done at the same time."""
     name = written(file)
     step = min(max(SHARD_BYTES, size // 256), LARGEST_SHARD)
     count = max(size // step, 1) if cut else 1
+    if EVEN < count < 8 * EVEN:
+        count += -count % EVEN
     edges = [i * size // count for i in range(count + 1)]
     return [Shard(name, member, start, end, end - start) for start, end in pairwise(edges)]

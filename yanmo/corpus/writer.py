@@ -6,12 +6,13 @@
     stats.json                    {in, kept, dropped: {"step.reason": n}, quarantined: {reason: n}, splits, sources}
     corpus.html                   the same to look at, with examples
 
-Documents come in the corpus's order, one at a time; a row group is held and no more.
+Documents come in the corpus's order, one at a time. A row group is held, and one or two that are being compressed meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pyarrow.parquet as parquet
 from yanmo.core import files
 from yanmo.core.data import Document
 from yanmo.corpus.account import Account
+from yanmo.corpus.engines.columns import column
 from yanmo.corpus.engines.parts import compact
 from yanmo.corpus.page import page
 from yanmo.corpus.source import QUARANTINE, Source
@@ -50,8 +52,8 @@ def write(
     tables = {"documents": DOCUMENTS, "dropped": DROPPED, "quarantined": QUARANTINED}
     for name in (*tables, "stats.json", "corpus.html"):  # of a try that was killed while it put them in place
         files.remove(folder / name)
-    with files.atomic(folder / "corpus") as temporary:
-        outputs = {name: _Table(temporary / name, schema) for name, schema in tables.items()}
+    with files.atomic(folder / "corpus") as temporary, ThreadPoolExecutor(1) as thread:
+        outputs = {name: _Table(temporary / name, schema, thread) for name, schema in tables.items()}
         for doc in docs:
             counts.seen += 1
             language = doc.meta.pop("language", None) or about[doc.source]["language"] or _detected(doc)
@@ -90,13 +92,15 @@ def _detected(doc: Document) -> str | None:
 
 
 class _Table:
-    """Parquet files in a folder, made when the first row comes. Row groups and files end by rows or bytes."""
+    """Parquet files in a folder, made when the first row comes. Row groups and files end by rows or bytes. `thread` writes
+    a row group while the rows of the next are gathered."""
 
-    def __init__(self, folder: Path, schema: pa.Schema):
-        self.folder, self.schema = folder, schema
+    def __init__(self, folder: Path, schema: pa.Schema, thread: ThreadPoolExecutor):
+        self.folder, self.schema, self.thread = folder, schema, thread
         self.rows: list[tuple[Any, ...]] = []
         self.size = self.file_rows = self.file_size = self.number = 0
         self.file: parquet.ParquetWriter | None = None
+        self.writing: Future[None] | None = None
 
     def add(self, row: tuple[Any, ...], size: int) -> None:
         self.rows.append(row)
@@ -106,23 +110,34 @@ class _Table:
 
     def close(self) -> None:
         self._group()
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+        self._close()
 
     def _group(self) -> None:
         if not self.rows:
             return
         if self.file is not None and (self.file_rows >= FILE_ROWS or self.file_size >= FILE_BYTES):
-            self.file.close()
-            self.file = None
+            self._close()
+        columns = [column(values, kind.type) for values, kind in zip(zip(*self.rows), self.schema)]
+        table = pa.Table.from_arrays(columns, schema=self.schema)
+        self._written()
         if self.file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{self.number:05d}.parquet"
             known = [name for name in self.schema.names if name not in ("id", "text", "start", "end", "line")]
             self.file = parquet.ParquetWriter(path, self.schema, compression="zstd", compression_level=3, use_dictionary=known)
             self.number, self.file_rows, self.file_size = self.number + 1, 0, 0
-        columns = [pa.array(column, kind.type) for column, kind in zip(zip(*self.rows), self.schema)]
-        self.file.write_table(pa.Table.from_arrays(columns, schema=self.schema), row_group_size=len(self.rows))
-        self.file_rows, self.file_size = self.file_rows + len(self.rows), self.file_size + self.size
+        self.writing = self.thread.submit(self.file.write_table, table, row_group_size=table.num_rows)
+        self.file_rows, self.file_size = self.file_rows + table.num_rows, self.file_size + self.size
         self.rows, self.size = [], 0
+
+    def _written(self) -> None:
+        """Waits for the row group that is being written, and raises what went wrong with it."""
+        if self.writing is not None:
+            self.writing.result()
+            self.writing = None
+
+    def _close(self) -> None:
+        self._written()
+        if self.file is not None:
+            self.file.close()
+            self.file = None

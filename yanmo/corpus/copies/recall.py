@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from yanmo.corpus import documents
 from yanmo.corpus.step import Step
 from yanmo.corpus.steps.decontaminate import Decontaminate
 from yanmo.corpus.words.grams import words
@@ -31,6 +30,8 @@ def measured(steps: Sequence[Step], corpus: Path) -> list[dict[str, Any]]:
     chosen = [step for step in steps if isinstance(step, Decontaminate) and step.inject]
     if not chosen:
         return []
+    from yanmo.corpus import documents
+
     texts = [row["text"] for row in islice(documents.iterate(corpus, columns=("text",)), HOSTS)]
     return [{"against": [part.title for part in step.against], **recall(step, texts, step.inject)} for step in chosen]
 

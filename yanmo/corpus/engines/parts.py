@@ -23,6 +23,7 @@ from pyarrow import ipc
 from yanmo.core.data import Document, Origin, Rejection
 from yanmo.core.files import atomic
 from yanmo.corpus.dataset import Row
+from yanmo.corpus.engines.columns import column, numbers
 
 BATCH_ROWS, BATCH_BYTES = 1000, 4 << 20
 DOCUMENT = pa.schema([
@@ -57,10 +58,10 @@ def encode(rows: list[Row]) -> pa.RecordBatch:
         if isinstance(value, tuple):
             for inner, item in enumerate(value):
                 names.append(f"{index}.{inner}")
-                columns.append(pa.array([row[index][inner] for row in rows], _type(item)))
+                columns.append(column([row[index][inner] for row in rows], _type(item)))
         else:
             names.append(str(index))
-            columns.append(pa.array([row[index] for row in rows], _type(value)))
+            columns.append(column([row[index] for row in rows], _type(value)))
     return pa.RecordBatch.from_arrays(columns, names)
 
 
@@ -81,12 +82,12 @@ def decode(batch: pa.RecordBatch) -> Iterator[Row]:
             yield Document(id_, text, Origin(file, member, start, end), source, found, rejection, order)
         return
     outer: dict[str, Any] = {}  # elements in order; those that are tuples themselves put together again
-    for name, column in zip(names, columns):
+    for name, values in zip(names, columns):
         head, inner, _ = name.partition(".")
         if inner:
-            outer.setdefault(head, []).append(column)
+            outer.setdefault(head, []).append(values)
         else:
-            outer[head] = column
+            outer[head] = values
     nested = {name.partition(".")[0] for name in names if "." in name}
     yield from zip(*(zip(*values) if head in nested else values for head, values in outer.items()))
 
@@ -99,7 +100,7 @@ def _documents(rows: list[Document]) -> pa.RecordBatch:
         [doc.origin.end for doc in rows], [compact(doc.meta) if doc.meta else "{}" for doc in rows],
         [r and r.step for r in rejections], [r and r.reason for r in rejections], [r and compact(r.value) for r in rejections],
     ]  # fmt: skip
-    return pa.RecordBatch.from_arrays([pa.array(c, f.type) for c, f in zip(columns, DOCUMENT)], schema=DOCUMENT)
+    return pa.RecordBatch.from_arrays([column(c, f.type) for c, f in zip(columns, DOCUMENT)], schema=DOCUMENT)
 
 
 def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -207,9 +208,9 @@ def read_sections(path: Path, first: int, last: int) -> Iterator[pa.RecordBatch]
             batch, metadata = stream.get_batch_with_custom_metadata(index)
             spans = {int(s): span for s, span in json.loads(metadata[b"sections"]).items() if first <= int(s) < last}
             if spans:
-                numbers = np.repeat(np.array(list(spans), np.int16), [end - start for start, end in spans.values()])
+                section = np.repeat(np.array(list(spans), np.int16), [end - start for start, end in spans.values()])
                 start = min(start for start, _ in spans.values())
-                yield batch.slice(start, len(numbers)).append_column(SECTION, pa.array(numbers))
+                yield batch.slice(start, len(section)).append_column(SECTION, numbers(section))
 
 
 def sections(path: Path) -> dict[int, int]:

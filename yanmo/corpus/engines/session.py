@@ -35,7 +35,7 @@ from yanmo.corpus.engines.tasks import (
 )
 from yanmo.corpus.source import SHARD_BYTES, Shard, Source
 
-FORMAT = 4  # grows when part files of an older version cannot be used
+FORMAT = 5  # grows when part files of an older version cannot be used
 PARTITIONS = 256  # about how many a large input is cut into, within the bounds of
 LARGEST = 64 << 20  # bytes of input in a partition
 RANGE_ROWS, RANGE_BYTES = 100_000, 8 << 20  # keys that a task holds, and their values
@@ -191,7 +191,7 @@ class LocalSession:
 def partitions(shards: list[tuple[Source, Shard]]) -> Iterator[ReadScan]:
     """Shards gathered in their order; how many to a partition depends on the input's size alone."""
     total = sum(shard.size for _, shard in shards)
-    wanted = min(max(total // PARTITIONS, SHARD_BYTES), LARGEST)
+    wanted = min(max(total // PARTITIONS, SHARD_BYTES), LARGEST) * 3 // 4  # a shard may be somewhat smaller than it could be
     held: list[tuple[Source, Shard]] = []
     index = size = 0
     for source, shard in shards:

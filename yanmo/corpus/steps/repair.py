@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from yanmo.core.data import Document, Rejection
-from yanmo.core.extras import needed
+from yanmo.core.extras import installed
 from yanmo.corpus.step import Edit
 from yanmo.corpus.words.mojibake import restored
 
@@ -42,7 +42,7 @@ class Repair(Edit):
     entities: bool = True
 
     def check(self) -> None:
-        needed("ftfy", "corpus", self.type)
+        installed("ftfy", "corpus", self.type)
 
     def rows(self, docs: Iterator[Document]) -> Iterator[Document]:
         for doc in docs:
