@@ -27,7 +27,7 @@ LINKS = ["Home", "World", "Politics", "Business", "Science", "Books", "Travel", 
          "Subscribe", "Archive", "Letters", "Privacy", "Terms"]  # fmt: skip
 WORDS = {  # of a page: links, story, how long ago, title, the one above related stories, the one at the end
     "en": (LINKS, "story", "min ago", "Article", "Related", "Copyright. All rights reserved."),
-    "zh": (["首页", "国际", "政治", "财经", "科学", "读书", "旅游", "评论", "天气", "关于我们", "联系方式", "订阅", "往期", "来信", "隐私", "条款"],
+    "zh": (["首页", "国际", "政治", "财经", "科学", "读书", "旅游", "评论", "天气", "关于我们", "联系方式", "订阅", "隐私"],
            "新闻", "分钟前", "文章", "相关阅读", "版权所有，保留一切权利。"),
 }  # fmt: skip
 

@@ -178,16 +178,14 @@ class Model:
         widths = np.diff(np.append(starts, size))
         word_of = np.repeat(np.arange(len(words)), [len(word) + 2 for word in words])[starts]
         signed = data.view(np.int8).astype(np.int32).view(np.uint32)
-        hashes = np.full(starts.size, 2166136261, np.uint32)
-        place, found = starts.copy(), []
+        bytes_of = [(signed[starts + byte], widths > byte) for byte in range(int(widths.max(initial=0)))]  # of each letter
+        hashes, found = np.full(starts.size, 2166136261, np.uint32), []
         for count in range(1, min(self.longest, starts.size) + 1):
             left = starts.size - count + 1
-            width = widths[count - 1 :]
-            hashes, place = hashes[:left], place[:left]
-            for byte in range(int(width.max(initial=0))):
-                more = np.flatnonzero(width > byte) if byte else slice(None)
-                hashes[more] = (hashes[more] ^ signed[place[more]]) * np.uint32(16777619)
-                place[more] += 1
+            hashes = hashes[:left]
+            for byte, (value, there) in enumerate(bytes_of):
+                more = (hashes ^ value[count - 1 :]) * np.uint32(16777619)
+                hashes = np.where(there[count - 1 :], more, hashes) if byte else more
             if count >= self.shortest:
                 inside = np.flatnonzero(word_of[:left] == word_of[count - 1 :])
                 rows = (hashes[inside] % np.uint32(self.bucket)).astype(np.int64)
