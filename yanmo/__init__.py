@@ -28,8 +28,9 @@ def run(recipe: str | Path, *overrides: str, run_dir: str | Path | None = None, 
     return run_recipe(recipe, list(overrides), run_dir, until=until, redo=redo, console=Console(quiet))
 
 
-def load(path: str | Path) -> Model:
-    """A run (its last model), RUN/STAGE, or a model directory, ready to generate, predict and score."""
+def load(path: str | Path, trust_code: bool = False) -> Model:
+    """A run (its last model), RUN/STAGE, a model directory or a GGUF file, ready to generate, predict and score. `trust_code`:
+    run the code that a Hugging Face model brings with it."""
     from yanmo.inference.model import Model
 
-    return Model.open(path)
+    return Model.open(path, trust_code=trust_code)

@@ -65,10 +65,13 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "tokenizer": {
         "bpe": "yanmo.text.bpe:BpeTokenizer",
+        "unigram": "yanmo.text.unigram:UnigramTokenizer",
+        "wordpiece": "yanmo.text.wordpiece:WordPieceTokenizer",
         "characters": "yanmo.text.characters:CharacterTokenizer",
     },
     "model": {
         "ngram": "yanmo.models.ngram:NgramModel",
+        "completion": "yanmo.models.completion:CompletionModel",
         "rnn": "yanmo.models.recurrent:RnnModel",
         "gru": "yanmo.models.recurrent:GruModel",
         "lstm": "yanmo.models.recurrent:LstmModel",
@@ -140,12 +143,14 @@ PARTS: dict[str, dict[str, str]] = {
         "roberta": "yanmo.models.families.bert:RobertaFamily",
         "t5": "yanmo.models.families.t5:T5Family",
         "bart": "yanmo.models.families.bart:BartFamily",
+        "huggingface": "yanmo.models.hf:HuggingFaceFamily",  # whatever transformers reads and none of the others
         "yanmo_transformer": "yanmo.models.families.native:TransformerFamily",
         "yanmo_rnn": "yanmo.models.families.native:RnnFamily",
         "yanmo_gru": "yanmo.models.families.native:GruFamily",
         "yanmo_lstm": "yanmo.models.families.native:LstmFamily",
         "yanmo_cnn": "yanmo.models.families.native:CnnFamily",
         "yanmo_ngram": "yanmo.models.ngram:NgramFamily",
+        "yanmo_completion": "yanmo.models.completion:CompletionFamily",
         "yanmo_tfidf": "yanmo.models.tfidf:TfidfFamily",
         "yanmo_majority": "yanmo.models.majority:MajorityFamily",
     },

@@ -52,15 +52,16 @@ class Piece:
 class Model:
     """One opened model, or the models of a run: `loaded` is the last, and each method takes the last that can do it."""
 
-    def __init__(self, folders: Sequence[Path], where: str, device: torch.device | str | None = None):
+    def __init__(self, folders: Sequence[Path], where: str, device: torch.device | str | None = None, trust_code: bool = False):
+        self.trust_code = trust_code
         self.folders, self.where = list(folders), where
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._opened: dict[Path, Loaded] = {}
 
     @classmethod
-    def open(cls, path: str | Path, device: torch.device | str | None = None) -> Model:
+    def open(cls, path: str | Path, device: torch.device | str | None = None, trust_code: bool = False) -> Model:
         """A run, RUN/STAGE or a model directory. RequestError where there is no model, DataError for a broken one."""
-        model = cls(candidates(path) or [resolve(path)], str(path), device)
+        model = cls(candidates(path) or [resolve(path)], str(path), device, trust_code)
         model.loaded  # noqa: B018  what is wrong with it is said here, not at the first use
         return model
 
@@ -86,7 +87,7 @@ class Model:
 
     def _load(self, folder: Path) -> Loaded:
         if folder not in self._opened:
-            self._opened[folder] = load(folder, self.device)
+            self._opened[folder] = load(folder, self.device, self.trust_code)
             if isinstance(self._opened[folder].model, torch.nn.Module):
                 for_decoding(self._opened[folder].model)
         return self._opened[folder]

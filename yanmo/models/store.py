@@ -10,6 +10,7 @@ GGUF file, which is read as the directory that it would be.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ from yanmo.core import files
 from yanmo.core.errors import CorruptError, DataError, RequestError, nearest
 from yanmo.core.messages import text
 from yanmo.core.registry import lookup, names
-from yanmo.models.base import Loaded
+from yanmo.models.base import LanguageModel, Loaded
+from yanmo.models.hf import HuggingFaceFamily
 from yanmo.models.weights.folder import is_gguf, refuse_pickle
 
 if TYPE_CHECKING:
@@ -59,25 +61,46 @@ def save(
             files.write_json(temporary / "generation_config.json", {**ids, "eos_token_id": ends})
 
 
-def load(path: Path | str, device: torch.device | str = "cpu") -> Loaded:
-    """Opens a model directory, a stage's folder or a run. RequestError or DataError says what is wrong with it."""
+def load(path: Path | str, device: torch.device | str = "cpu", trust_code: bool = False) -> Loaded:
+    """Opens a model directory, a stage's folder or a run. RequestError or DataError says what is wrong with it. What no family
+    of ours reads, `transformers` opens; `trust_code`: also where the model brings code of its own."""
     folder = resolve(path)
     config = read_config(folder)
-    kind, known = str(config.get("model_type")), names("family")
-    if kind not in known:
-        raise DataError(str(folder / CONFIG), text("a 'model_type' that we read: {names}", names=", ".join(known)),
-                        kind, nearest(kind, known))  # fmt: skip
+    family = family_of(config, folder)
+    reader: Any = HuggingFaceFamily(trust_code) if family is HuggingFaceFamily else family()
     tokenizer = read_tokenizer(folder)
     if tokenizer is not None and isinstance(config.get("vocab_size"), int):
         fits(tokenizer, config["vocab_size"], folder)  # before a model is made
-    model = lookup("family", kind)().read(folder, config)
+    model = reader.read(folder, config)
     if isinstance(model, torch.nn.Module):
         model = model.to(device).eval()
     vocabulary = getattr(getattr(model, "backbone", model), "vocabulary", None)
     if tokenizer is not None and vocabulary is not None:
         fits(tokenizer, vocabulary, folder)
-    labels = sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))
+    named = {} if isinstance(model, LanguageModel) else config.get("id2label") or {}  # older configs name labels everywhere
+    labels = sorted(named.items(), key=lambda item: int(item[0]))
     return Loaded(model, tokenizer, config, folder, [label for _, label in labels])
+
+
+def family_of(config: dict[str, Any], folder: Path) -> Any:
+    """The class that reads a directory: of the families, the one that the config names and that has its architecture, else
+    transformers'. DataError for a `model_type` that nobody knows."""
+    kind, known = str(config.get("model_type")), names("family")
+    name = str((config.get("architectures") or [""])[0])
+    if kind in known:
+        family = lookup("family", kind)
+        own = {getattr(family, "causal", ""), getattr(family, "labels", ""), *getattr(family, "others", ())}
+        if not name or name in own or not hasattr(family, "causal") or kind.startswith("yanmo_"):
+            return family
+    if find_spec("transformers") is not None:
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+        if kind in CONFIG_MAPPING_NAMES or config.get("auto_map"):
+            return HuggingFaceFamily
+    if kind in known:
+        return lookup("family", kind)  # which says what it has instead
+    raise DataError(str(folder / CONFIG), text("a 'model_type' that we read: {names}", names=", ".join(known)),
+                    kind, nearest(kind, known))  # fmt: skip
 
 
 def read_tokenizer(folder: Path) -> Tokenizer | None:
