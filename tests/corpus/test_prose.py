@@ -13,7 +13,20 @@ from tests.corpus.crawl import page, paragraphs
 from yanmo.corpus.web import prose, regions
 from yanmo.corpus.web.html import extract
 from yanmo.corpus.web.regions import AROUND, BODY, HEAD, HIDDEN, ITEM_OF, LOOSE, NAMED, NOTHING, held
-from yanmo.corpus.web.tags import ARTICLE, ASIDE, BUTTON, DIVISION, FOOTER, FORM, HEADER, ITEM, MAIN, NAVIGATION, PARAGRAPH, SECTION
+from yanmo.corpus.web.tags import (
+    ARTICLE,
+    ASIDE,
+    BUTTON,
+    DIVISION,
+    FOOTER,
+    FORM,
+    HEADER,
+    ITEM,
+    MAIN,
+    NAVIGATION,
+    PARAGRAPH,
+    SECTION,
+)
 
 EN = ["The ship left the harbour at dawn, and nobody on the quay expected her to come back.", "Three years later she did, with half her crew, "
       "a hold full of tea, and a story that no newspaper would print.", "The owners paid, and asked no questions about the rest of the men."]  # fmt: skip

@@ -13,6 +13,7 @@ import re
 from functools import cache
 
 MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+FIRST = frozenset(mark[:1] for mark, _ in MARKS)
 META = re.compile(rb"<meta[^>]{0,400}?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
 XML = re.compile(rb"\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]+)")
 HEAD = 4096  # bytes in which a page says what it is in
@@ -51,9 +52,10 @@ def codec(label: str) -> str | None:
 
 def decoded(data: bytes, said: str | None = None) -> tuple[str, str] | None:
     """(text, encoding) of a page, `said` being its HTTP charset; None where no encoding fits."""
-    for mark, name in MARKS:
-        if data.startswith(mark):
-            return _tolerant(data[len(mark) :], name, 0.1)
+    if data[:1] in FIRST:
+        for mark, name in MARKS:
+            if data.startswith(mark):
+                return _tolerant(data[len(mark) :], name, 0.1)
     if b"\0" not in data:  # nearly every page
         if data.isascii():
             if not any(escape in data for escape in ESCAPES):

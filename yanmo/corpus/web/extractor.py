@@ -6,9 +6,10 @@
     results <──────────────── one message ────────── all of them together
 
 When the child dies, the page it was at is to blame (of small pages that were done together, whichever dies alone): the
-ones before it are done again by a new child, then the ones behind it. CPU seconds, unlike those of the clock, do not depend on what else the machine does, so a page that runs out of them is
-given up at once. One that ran out of memory, or died with its child in another way, is tried once more alone in a fresh
-child: what counts is the page, not what was read before it. The child ends with its parent.
+ones before it are done again by a new child, then the ones behind it. CPU seconds, unlike those of the clock, do not
+depend on what else the machine does, so a page that runs out of them is given up at once. One that ran out of memory,
+or died with its child in another way, is tried once more alone in a fresh child: what counts is the page, not what was
+read before it. The child ends with its parent.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from yanmo.corpus.web.html import Extracted, Page, Tier, extract_all
 
 BATCH_PAGES, BATCH_BYTES, BATCH_ITEMS = 64, 2 << 20, 1000
 TOGETHER = {"fast": 128 << 10}  # bytes of pages that a tier does in one go
+PIPE_BYTES = 1 << 20  # a batch goes over in few pieces
 IDLE = 60.0  # seconds after which a child without work ends
 PATIENCE = 6  # times the deadline that the clock may show while a page makes no progress
 TRIES = 5  # children that may be killed before their first page
@@ -205,7 +207,8 @@ class Extractor:
             shared.flush()
             self.place = mmap.mmap(shared.fileno(), AT.size)
             command = [sys.executable, "-c", START, path, json.dumps([*settings, shared.fileno()])]
-            child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[shared.fileno()])
+            child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[shared.fileno()],
+                                     pipesize=PIPE_BYTES)  # fmt: skip
         for stream in (child.stdin, child.stdout):
             with contextlib.suppress(ImportError, AttributeError, OSError):  # a batch in few turns, where Linux allows it
                 import fcntl
@@ -227,6 +230,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is not an answer
     extract_all([(b"<html><title>t</title><body><p>Loads the libraries.</p></body></html>", None)], tier)
+    _keep_memory()
     import gc
 
     gc.collect()
@@ -277,6 +281,15 @@ def _end_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
         os._exit(0)
+
+
+def _keep_memory() -> None:
+    """Has the C library hold on to memory that is freed: the arrays of a page would be mapped anew for each."""
+    with contextlib.suppress(OSError, AttributeError):
+        import ctypes
+
+        for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            ctypes.CDLL(None).mallopt(option, 32 << 20)
 
 
 def _limit(limit: int) -> None:

@@ -58,7 +58,7 @@ def extract_all(pages: Sequence[Page], tier: Tier) -> list[Extracted]:
     found = [raw(data, charset) for data, charset in pages]
     good = [number for number, page in enumerate(found) if page.reason is None]
     if tier == "fast":
-        texts = _together([found[number].text for number in good])
+        texts = _together([_bytes(pages[number][0], found[number]) for number in good])
     else:
         run = _tier(tier)
         texts = [_alone(run, found[number].text) for number in good]
@@ -74,10 +74,15 @@ def extract_all(pages: Sequence[Page], tier: Tier) -> list[Extracted]:
     return found
 
 
-def _together(pages: list[str]) -> list[Answer]:
+def _bytes(data: bytes, page: Extracted) -> bytes:
+    """The page in UTF-8: as it came, where nothing of that had to be left out or replaced."""
+    as_it_is = page.encoding == "utf-8" and "\ufffd" not in page.text and not data.startswith(b"\xef\xbb\xbf")
+    return data if as_it_is else page.text.encode("utf-8", "replace")
+
+
+def _together(pages: list[bytes]) -> list[Answer]:
     try:
-        found = prose.texts([page.encode("utf-8", "replace") for page in pages])
-        return [(text, title, None) for text, title in found]
+        return [(text, title, None) for text, title in prose.texts(pages)]
     except MemoryError:
         raise
     except Exception as error:

@@ -15,24 +15,31 @@ TRIES = 4  # elements of a kind that are looked at in vain for their ends, on on
 KNOWN = 50_000  # tags remembered
 
 ATTRIBUTE = re.compile(
-    rb"""[\s"'/](class|id|role|itemprop|style|hidden|data-testid|data-component)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"']+)))?""", re.I
+    rb"""[\s"'/](class|id|role|itemprop|style|hidden|data-testid|data-component)"""
+    rb"""(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"']+)))?""",
+    re.I,
 )
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-ROLES = {"navigation", "banner", "contentinfo", "complementary", "search", "dialog", "menu", "menubar", "form", "button", "toolbar"}
+ROLES = frozenset(
+    ("navigation", "banner", "contentinfo", "complementary", "search", "dialog", "menu", "menubar", "form", "button", "toolbar")
+)
 SAYS = frozenset({"main", "article"})  # other roles that are words for what an element holds
 
 OUTSIDE = r"""
-    nav(?:bar|igation|box)? menu\w* sub-?nav bread-?crumbs? crumbs? site-?info skip\w* jump\w* toc pagination pager paging page-?nav\w* prev(?:ious)?
-    next side-?bar\w* foot(?:er)?\w* head(?:er)?(?:bar|nav)? mast-?head top-?bar tool-?bar tool\w* utility controls? action\w* button\w* btn\w* icons?
-    options? dropdown\w* comments?(?:list|s|area|-?list)? respond reply disqus\w* rating\w* vote\w* like\w* poll\w* quiz
-    shar(?:e|ing)\w* social\w* soc follow\w* sharedaddy addtoany\w* addthis\w* jp-post-flair e-?mail\w* print\w* noprint
-    ad ads advert\w* adsense banner\w* sponsor\w* promo\w* outbrain taboola\w* call-?to-?action cta donat\w* newsletter\w* subscri\w* sign-?up log-?in
-    register contact\w* cookies?\w* consent gdpr pop-?up\w* modal\w* overlay alert\w* notice warning error\w* related\w* recommend\w* recirc\w*
-    more-?(?:stories|news|articles|from) also similar\w* read-?(?:more|next|also) most-?(?:read|popular) popular\w* trending\w* latest\w* recent\w* timeline
-    feed teasers?\w* links? linklist carousel\w* slider\w* slick swiper player\w* video\w* audio\w* download\w* thumb\w* caption\w* credit\w* attachment
-    tags?(?:-?(?:list|cloud|links|s))? keywords categor\w* cat-?links by-?line\w* author\w* about-author post-?meta entry-?meta meta(?:data|info)?
-    date(?:line)? posted-on published copyright legal disclaimer\w* imprint search\w* screen-reader\w* sr-only visually-?hidden invisible infobox
-    mw-editsection reflist catlinks hatnote
+    nav(?:bar|igation|box)? menu\w* sub-?nav bread-?crumbs? crumbs? site-?info skip\w* jump\w* toc pagination pager
+    paging page-?nav\w* prev(?:ious)? next side-?bar\w* foot(?:er)?\w* head(?:er)?(?:bar|nav)? mast-?head top-?bar
+    tool-?bar tool\w* utility controls? action\w* button\w* btn\w* icons? options? dropdown\w*
+    comments?(?:list|s|area|-?list)? respond reply disqus\w* rating\w* vote\w* like\w* poll\w* quiz shar(?:e|ing)\w*
+    social\w* soc follow\w* sharedaddy addtoany\w* addthis\w* jp-post-flair e-?mail\w* print\w* noprint ad ads advert\w*
+    adsense banner\w* sponsor\w* promo\w* outbrain taboola\w* call-?to-?action cta donat\w* newsletter\w* subscri\w*
+    sign-?up log-?in register contact\w* cookies?\w* consent gdpr pop-?up\w* modal\w* overlay alert\w* notice warning
+    error\w* related\w* recommend\w* recirc\w* more-?(?:stories|news|articles|from) also similar\w*
+    read-?(?:more|next|also) most-?(?:read|popular) popular\w* trending\w* latest\w* recent\w* timeline feed teasers?\w*
+    links? linklist carousel\w* slider\w* slick swiper player\w* video\w* audio\w* download\w* thumb\w* caption\w*
+    credit\w* attachment tags?(?:-?(?:list|cloud|links|s))? keywords categor\w* cat-?links by-?line\w* author\w*
+    about-author post-?meta entry-?meta meta(?:data|info)? date(?:line)? posted-on published copyright legal
+    disclaimer\w* imprint search\w* screen-reader\w* sr-only visually-?hidden invisible infobox mw-editsection reflist
+    catlinks hatnote
 """
 SURELY_OUTSIDE = r"teaser\w* card related\w* promo\w* comments? recommend\w* hidden"  # even where the tag says `article`
 TEXT = re.compile(

@@ -31,8 +31,8 @@ CLOSING = 128  # added to the kind of a closing tag
 NAMES = {
     LINK: "a", LINE: "br", TITLE: "title", CELL: "td th", PREFORMATTED: "pre", PARAGRAPH: "p", HEADING: "h", ITEM: "li",
     RAW: "script style noscript template svg iframe textarea select object canvas audio video math noframes",
-    PLAIN: "html head body tr table thead tbody tfoot caption dt dd blockquote figcaption hr address summary details center legend "
-           "fieldset hgroup label option input",
+    PLAIN: "html head body tr table thead tbody tfoot caption dt dd blockquote figcaption hr address summary details center "
+           "legend fieldset hgroup label option input",
     DIVISION: "div", SECTION: "section", BULLETS: "ul menu dir", NUMBERS: "ol", PAIRS: "dl", FIGURE: "figure",
     NAVIGATION: "nav", ASIDE: "aside dialog", FOOTER: "footer", HEADER: "header", FORM: "form", BUTTON: "button",
     ARTICLE: "article", MAIN: "main",
@@ -136,20 +136,19 @@ def _joined(found: Tags, letters: NDArray[np.uint64], odd: Flags) -> Tags:
                     last, missing = end, missing | {b"--"}
         else:
             last = _end(data, place, end, stop, missing) if quoted else end
-            if kind in (RAW, TITLE) and not closes and name not in missing:
-                word = NAME.match(data, place + 1)
-                if data[last - 1 : last] != b"/" or (word is not None and word[0].lower() in EMPTY):
-                    at = bisect_right(shut, number)
-                    while at < len(shut) and shut_at[at] < stop and (shut_names[at] != name or shut_at[at] < last):
-                        at += 1
-                    if at < len(shut) and shut_at[at] < stop:
-                        if kind == TITLE and page not in found.titles:
-                            found.titles[page] = data[last + 1 : shut_at[at]]
-                        last = shut_ends[at]
-                    else:
-                        missing.add(name)
-                        if word is not None and word[0].lower() in CODE:
-                            last = stop - 1
+            whole = kind in (RAW, TITLE) and not closes and (data[last - 1] != 47 or _name(data, place) in EMPTY)
+            if whole and name not in missing:
+                at = bisect_right(shut, number)
+                while at < len(shut) and shut_at[at] < stop and (shut_names[at] != name or shut_at[at] < last):
+                    at += 1
+                if at < len(shut) and shut_at[at] < stop:
+                    if kind == TITLE and page not in found.titles:
+                        found.titles[page] = data[last + 1 : shut_at[at]]
+                    last = shut_ends[at]
+                else:
+                    missing.add(name)
+                    if _name(data, place) in CODE:
+                        last = stop - 1
         if last != end:
             ends[number] = until = last
     free = np.ones(len(places), np.bool_)
@@ -157,6 +156,11 @@ def _joined(found: Tags, letters: NDArray[np.uint64], odd: Flags) -> Tags:
     found.places, found.ends, found.kinds, found.closing = places[free], ends[free], kinds[free], closing[free]
     found.pages = np.searchsorted(found.places, found.pages)
     return found
+
+
+def _name(data: bytes, place: int) -> bytes:
+    match = NAME.match(data, place + 1)
+    return match[0].lower() if match else b""
 
 
 def _end(data: bytes, place: int, end: int, stop: int, missing: set[int | bytes]) -> int:
