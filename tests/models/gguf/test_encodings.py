@@ -35,7 +35,7 @@ def test_any_bytes_decode_to_the_same_numbers(name, seed, blocks):
     assert np.array_equal(found, theirs(raw, encoding), equal_nan=True)
 
 
-@pytest.mark.parametrize("name", [name for name in WRITTEN])
+@pytest.mark.parametrize("name", WRITTEN)
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([1e-6, 0.02, 1.0, 300.0]))
 def test_numbers_encode_to_the_same_bytes_and_come_back_within_the_bound(name, seed, scale):

@@ -47,6 +47,7 @@ def published(metadata: Values, tensors: Mapping[str, tuple[int, ...]], place: s
     config |= {key: values[0] for key, values in kind.means.items() if values[0] is not None}
     if kind is BERT:
         config["type_vocab_size"] = tensors.get("token_types.weight", (TYPES,))[0]
+        config["yanmo"] = {"pooler": False}  # the format has no place for one
     elif kind is GPT2:
         config["tie_word_embeddings"] = "output.weight" not in tensors
     else:
@@ -190,11 +191,11 @@ class _Getter:
             if len(set(value)) != 1:
                 raise DataError(f"{self.place}: {name}", text("the same for every layer"), str(value)[:80])
             value = value[0]
+        if ("count" in key or "length" in key) and (type(value) is not int or value < 1):
+            raise DataError(f"{self.place}: {name}", text("a number of at least {least}", least=1), str(value)[:40])
         if isinstance(value, float):
             return float(str(np.float32(value)))  # 1e-05, and not what 32 bits make of it
         if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value < 1 << 31:
             raise DataError(f"{self.place}: {name}", text("a number of at least {least}", least=0), str(value))
-        if ("count" in key or "length" in key) and (type(value) is not int or value < 1):
-            raise DataError(f"{self.place}: {name}", text("a number of at least {least}", least=1), str(value)[:40])
         return value
 
