@@ -245,7 +245,8 @@ def test_components_against_a_search(monkeypatch):
     for nodes, count in ((10, 6), (200, 150), (500, 480), (50, 400)):
         ids = [f"{rng.randrange(1 << 60):032x}" for _ in range(nodes)]
         edges = [(rng.randrange(nodes), rng.randrange(nodes)) for _ in range(count)]
-        found = {loser: (winner, id_) for loser, winner, id_ in components([packed(a, ids[a], b, ids[b]) for a, b in edges])}
+        rows = list(components([packed(a, ids[a], b, ids[b]) for a, b in edges]))
+        found = {loser: (winner, id_) for winner, id_, losers in rows for loser in np.frombuffer(losers, "<i8").tolist()}
         near: dict[int, set[int]] = {node: set() for edge in edges for node in edge}
         for a, b in edges:
             near[a].add(b)
@@ -258,7 +259,9 @@ def test_components_against_a_search(monkeypatch):
                 todo += fresh
             winner = min(seen, key=lambda n: (ids[n], n))
             assert found.get(node, (node, ids[node])) == (winner, ids[winner])
-        assert list(found) == sorted(found)
+        assert rows == sorted(rows)
+        assert all((np.diff(np.frombuffer(losers, "<i8")) > 0).all() for _, _, losers in rows)
+        assert sum(len(losers) // 8 for _, _, losers in rows) == len(found)
     assert list(components([])) == []
 
 

@@ -23,10 +23,10 @@ def neighbours(rows: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]
     smallest (id, order) of all that have a hash in common."""
     for section, data in gathered(rows):
         records = np.frombuffer(data, RECORD)
-        records = records[np.argsort(records["hash"])]
-        equal = records["hash"][1:] == records["hash"][:-1]
-        shared = np.append(equal, False) | np.append(False, equal)
-        records = records[shared]  # nearly all stand alone
+        order = np.argsort(records["hash"])
+        hashes = records["hash"][order]
+        equal = hashes[1:] == hashes[:-1]
+        records = records[order[np.append(equal, False) | np.append(False, equal)]]  # nearly all stand alone
         node = records["node"]
         records = records[np.lexsort((node["order"], node["low"], node["high"], records["hash"]))]
         begins = np.ones(len(records), bool)
@@ -52,8 +52,8 @@ def gathered(rows: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
         yield number, b"".join(held)
 
 
-def components(edges: Iterable[bytes]) -> Iterator[tuple[int, int, str]]:
-    """(order, order of the one that stays, its id) of each document that does not stay, by order."""
+def components(edges: Iterable[bytes]) -> Iterator[tuple[int, str, bytes]]:
+    """(order of the one that stays, its id, the orders of those that do not as 8 bytes each) of each component, by order."""
     ends = np.frombuffer(b"".join(edges), NODE)
     orders, at, inverse = np.unique(ends["order"], return_index=True, return_inverse=True)
     high, low = ends["high"][at], ends["low"][at]
@@ -63,9 +63,11 @@ def components(edges: Iterable[bytes]) -> Iterator[tuple[int, int, str]]:
     left, right = number[inverse].reshape(-1, 2).T
     root = roots(left, right, len(orders))
     stays = ranked[root[number]]  # for each document, by order
-    for loser in np.flatnonzero(stays != np.arange(len(orders))).tolist():
-        winner = stays[loser]
-        yield int(orders[loser]), int(orders[winner]), f"{high[winner]:016x}{low[winner]:016x}"
+    losers = np.flatnonzero(stays != np.arange(len(orders)))
+    losers = losers[np.argsort(stays[losers], kind="stable")]
+    winners, starts = np.unique(stays[losers], return_index=True)
+    for winner, start, end in zip(winners.tolist(), starts, [*starts[1:], len(losers)]):
+        yield int(orders[winner]), f"{high[winner]:016x}{low[winner]:016x}", orders[losers[start:end]].tobytes()
 
 
 def roots(left: NDArray[np.int64], right: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ id stays; the others are dropped with its id as the value and their estimated si
 `meta`. Documents of fewer than five tokens have no shingle and are left alone.
 
 The engine brings the bands of a section together on disk, where a sort makes neighbours of equal ones. This process holds
-only the edges between documents that share a band, 48 bytes each, and what becomes of a dropped document, about 500.
+only the edges between documents that share a band, 48 bytes each, and the places of those that are dropped.
 Signatures are one row a document, so that what is found of one is brought to it by its place, without a search.
 """
 
@@ -57,12 +57,12 @@ class MinhashDedup(Step):
     def apply(self, docs: Dataset) -> Dataset:
         signed = docs.map(self.sign).persist()
         banded = signed.map(self.cut).group(key=first_of, value=second_of, reduce=Concatenation())
-        losers = list(components(edges for _, edges in banded.map(neighbours).collect()))
-        if not losers:
+        edges = (edges for _, edges in banded.map(neighbours).collect())
+        winners = [(order, (id_, losers)) for order, id_, losers in components(edges)]
+        if not winners:
             return docs
-        fates = {winner: (winner, "") for _, winner, _ in losers} | {loser: (winner, id_) for loser, winner, id_ in losers}
-        involved = signed.join(fates.items(), key=by_place).map(matched).persist()  # (order, winner, its id, signature)
-        verdicts = involved.map(dropped).join(involved.map(staying), key=first_of).map(self.compare)
+        models = signed.join(winners, key=by_place).map(given)
+        verdicts = signed.join(models, key=by_place).map(compare)
         return docs.join(verdicts, key=by_place).map(self.flag)
 
     def signature(self, text: str) -> Signature | None:
@@ -111,11 +111,6 @@ class MinhashDedup(Step):
             for section, start, end in zip(found.tolist(), starts, [*starts[1:], len(flat)]):
                 yield section, flat[start:end].tobytes()
 
-    def compare(self, rows: Iterator[tuple[tuple, bytes]]) -> Iterator[tuple[int, tuple[str, float]]]:
-        for (_, loser, id_, signature), other in rows:
-            same = np.frombuffer(signature, np.uint32) == np.frombuffer(other, np.uint32)
-            yield loser, (id_, round(float(same.mean()), 4))
-
     def flag(self, rows: Iterator[tuple[Document, tuple[str, float] | None]]) -> Iterator[Document]:
         for doc, verdict in rows:
             if verdict is not None:
@@ -151,14 +146,17 @@ def second_of(row: tuple) -> Any:
     return row[1]
 
 
-def matched(rows: Iterator[tuple[Signed, tuple[int, str] | None]]) -> Iterator[tuple[int, int, str, bytes]]:
-    return ((row[0], *found, row[2]) for row, found in rows if found is not None)
+def given(rows: Iterator[tuple[Signed, tuple[str, bytes] | None]]) -> Iterator[tuple[int, tuple[str, bytes]]]:
+    """(order of a dropped document, (id, signature) of the one that stays), as many times as it is needed."""
+    for (_, _, signature), found in rows:
+        if found is not None:
+            for loser in np.frombuffer(found[1], "<i8").tolist():
+                yield loser, (found[0], signature)
 
 
-def dropped(rows: Iterator[tuple[int, int, str, bytes]]) -> Iterator[tuple[int, int, str, bytes]]:
-    """(order of the kept one, order, id of the kept one, signature)"""
-    return ((winner, order, id_, signature) for order, winner, id_, signature in rows if order != winner)
-
-
-def staying(rows: Iterator[tuple[int, int, str, bytes]]) -> Iterator[tuple[int, bytes]]:
-    return ((order, signature) for order, winner, _, signature in rows if order == winner)
+def compare(rows: Iterator[tuple[Signed, tuple[str, bytes] | None]]) -> Iterator[tuple[int, tuple[str, float]]]:
+    """(order of a dropped document, (id of the one that stays, their similarity))"""
+    for (order, _, signature), found in rows:
+        if found is not None:
+            same = np.frombuffer(signature, "<u4") == np.frombuffer(found[1], "<u4")
+            yield order, (found[0], round(float(same.mean()), 4))
