@@ -128,7 +128,7 @@ def test_the_same_recipe_gives_the_same_bytes(made, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ("bert.model.architecture=decoder", "expected a model of the kind masked, got causal"),
+        ("bert.model.architecture=decoder", "expected a model of the kind masked, got causal - a transformer is one with 'architecture: encoder'"),
         ("bert.model.head={}", "next_sentence: expected a model that judges pairs of sentences"),
         ("t5.objective.context=300", "expected a tokenizer with 17 special tokens <extra_id_0> …, got 12"),
         ("tokenizer.special=[]", "expected a tokenizer with a special token <mask>, got none - add it to the tokenizer's 'special'"),

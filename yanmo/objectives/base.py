@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
 
 
+SETTINGS = {  # of a Transformer of each kind
+    "causal": "'architecture: decoder'", "masked": "'architecture: encoder'", "encoder-decoder": "'architecture: encoder-decoder'",
+    "permuted": "'architecture: encoder' and 'embedding: {query: true}'",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Context:
     """What an objective is told before training: the tokenizer, other models (teacher, reference), a way to generate."""
@@ -98,7 +104,7 @@ class Objective(Part):
         kind = getattr(model, "kind", None)
         if self.kinds and kind is not None and kind not in self.kinds:
             raise RequestError(f"objective '{self.type}'", text("a model of the kind {kinds}", kinds=" / ".join(self.kinds)),
-                               str(kind), text("'{kind}' is said by the model's architecture", kind=kind))  # fmt: skip
+                               str(kind), text("a transformer is one with {settings}", settings=SETTINGS[self.kinds[0]]))  # fmt: skip
 
     def bind(self, context: Context) -> Objective:
         """Itself with the context kept; the bound objective is what trains."""
