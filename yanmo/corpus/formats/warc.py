@@ -22,10 +22,11 @@ STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})")
 class Fields:
     """The named fields of a record or a response, looked up as they are asked for: most are not."""
 
-    __slots__ = ("low", "raw")
+    __slots__ = ("folded", "low", "raw")
 
     def __init__(self, raw: bytes):
         self.raw, self.low = raw, raw.lower()
+        self.folded = b"\n " in raw or b"\n\t" in raw  # a field goes on in the next line
 
     def get(self, name: bytes) -> bytes:
         """The value of the first field of that name (in lower case); b"" where there is none."""
@@ -34,7 +35,7 @@ class Fields:
             return b""
         start = at + len(name) + 2
         end = self.raw.find(b"\n", start)
-        if self.raw[end + 1 : end + 2] in (b" ", b"\t") and end >= 0:  # it goes on in the next line
+        if self.folded and end >= 0 and self.raw[end + 1 : end + 2] in (b" ", b"\t"):
             while end >= 0 and self.raw[end + 1 : end + 2] in (b" ", b"\t"):
                 end = self.raw.find(b"\n", end + 1)
             return b" ".join(self.raw[start : end if end >= 0 else None].split())

@@ -109,18 +109,19 @@ class Blocks:
         rich = np.where(prose & (size >= RICH), size - self.linked, 0)
         away, places = self._regions(rich)
         prose &= ~away
-        sums = [0, *np.cumsum(np.where(away, 0, rich)).tolist()]
+        sums = np.concatenate(([0], np.cumsum(np.where(away, 0, rich))))
         long = (size >= LONG) | (self.kinds == PARAGRAPH) & (size >= SHORT) | (self.kinds == HEADING)
         kept = prose & long
         within = prose & (size > 1)
-        all_ = [0, *np.cumsum(np.where(kept, size, 0)).tolist()]
+        borders = np.concatenate(([0], self.pages))
+        all_ = np.concatenate(([0], np.cumsum(np.where(kept, size, 0))))[borders].tolist()
         start = 0
-        for stop, found in zip(self.pages.tolist(), places, strict=True):
-            place = _place(found, sums, sums[stop] - sums[start]) if found else None
+        for number, (stop, found) in enumerate(zip(self.pages.tolist(), places, strict=True)):
+            place = _place(found, sums, start, stop) if found else None
             if place is not None:
                 kept[start:stop] = False
                 kept[place[0] : place[1]] = within[place[0] : place[1]]
-            elif all_[stop] - all_[start] < FEW:
+            elif all_[number + 1] - all_[number] < FEW:
                 kept[start:stop] = prose[start:stop] if prose[start:stop].any() else True
             start = stop
         return kept
@@ -129,9 +130,9 @@ class Blocks:
         """Which blocks are around the text; and of each page, (how surely, first block, end) of places for the text."""
         found, data = self.tags, self.tags.data
         kinds, places, ends = found.kinds, found.places, found.ends
-        telling = (kinds >= PLACE) & ~found.closing & ((ends - places > ATTRIBUTES) | (kinds >= TELLING))
-        asked = np.flatnonzero(telling)
-        numbers, starts, stops, names = (array.tolist() for array in (asked, places[asked], ends[asked], kinds[asked]))
+        asked = np.flatnonzero((kinds >= PLACE) & ~found.closing)
+        asked = asked[(ends[asked] - places[asked] > ATTRIBUTES) | (kinds[asked] >= TELLING)]
+        numbers = asked.tolist()
         codes = (kinds | found.closing * np.uint8(CLOSING)).tobytes()
         sums, opens = [0, *np.cumsum(rich).tolist()], self.opens.tolist()
         away, chosen = bytearray(len(opens)), list[list[tuple[int, int, int]]]()
@@ -140,13 +141,13 @@ class Blocks:
             chosen.append([])
             page, prose, stop = Ends(codes, first, end), sums[high] - sums[low], bisect_left(numbers, end, at)
             while at < stop:
-                number, kind = numbers[at], names[at]
-                tag = data[starts[at] : stops[at]]
+                number = numbers[at]
+                tag = data[places.item(number) : ends.item(number)]
                 holds = known.get(tag)
                 if holds is None:
-                    holds = held(tag, kind)
+                    holds = held(tag, kinds.item(number))
                 at += 1
-                if not holds or (last := page.of(number, kind)) < 0:
+                if not holds or (last := page.of(number, codes[number])) < 0:
                     continue
                 begin = bisect_left(opens, number, low, high)
                 over = bisect_left(opens, last, begin, high)
@@ -203,10 +204,15 @@ class Blocks:
         return b"".join(pieces)
 
 
-def _place(found: list[tuple[int, int, int]], sums: list[int], prose: int) -> tuple[int, int] | None:
+def _place(found: list[tuple[int, int, int]], sums: Ints, first: int, end: int) -> tuple[int, int] | None:
     """The blocks of the element that most surely holds the text; of several, the one with the most; of those, the inmost."""
+    best = dict[int, tuple[int, int, int]]()
+    for holds, start, stop in found:
+        held_there = (sums.item(stop) - sums.item(start), start, -stop)
+        if holds not in best or held_there > best[holds]:
+            best[holds] = held_there
+    prose = sums.item(end) - sums.item(first)
     for surely, share in PLACES.items():
-        best = max(((sums[stop] - sums[start], start, -stop) for holds, start, stop in found if holds == surely), default=None)
-        if best is not None and best[0] >= LEAST and best[0] >= share * prose:
-            return best[1], -best[2]
+        if surely in best and best[surely][0] >= max(LEAST, share * prose):
+            return best[surely][1], -best[surely][2]
     return None
