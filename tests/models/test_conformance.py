@@ -21,6 +21,7 @@ SMALL = {
     "gru": {"depth": 1, "width": 64},
     "lstm": {"depth": 1, "width": 64},
     "ngram": {"order": 4},
+    "completion": {"order": 4},
 }  # a name that is missing here is tested at its default size
 LANGUAGE = [name for name in names("model") if resolve("model", name).kind == "language"]
 TRAINED = [name for name in LANGUAGE if not resolve("model", name).counted]

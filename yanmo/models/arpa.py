@@ -290,7 +290,7 @@ def _built(reader: _Reader, sections: list[_Section], vocabulary: int) -> NgramL
         for start in range(begin, end if length > 1 else begin, ROWS):
             stop = min(start + ROWS, end)
             found = rows[length - 1][start - begin : stop - begin]
-            log = logs[length - 1][start - begin : stop - begin]
+            value = logs[length - 1][start - begin : stop - begin]
             shorter = (trie.unigram[found[:, 1]].astype(np.float64) if length == 2 else
                        model.probabilities(Inputs(torch.from_numpy(found[:, 1:-1].copy())), found[:, 2:])[:, -1])  # fmt: skip
             context = np.searchsorted(trie.first, np.arange(start, stop), "right") - 1

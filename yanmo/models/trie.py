@@ -89,23 +89,16 @@ class Trie:
                discounts: list[list[float]] | None) -> Trie:  # fmt: skip
         """Maps a saved one. CorruptError where the arrays do not make a trie of these sizes."""
         path = folder / WEIGHTS
-        entries = read_header(path)
-        with open(path, "rb") as file:
-            begin = 8 + int.from_bytes(file.read(8), "little")
+        arrays = mapped(path)
         expected = text("the arrays of an n-gram model: {names}", names=", ".join(NAMES))
-        if set(entries) != set(NAMES):
-            raise CorruptError(str(path), expected, ", ".join(sorted(entries)[:8]))
-        arrays: dict[str, Any] = {}
-        for name, entry in entries.items():
-            kind = torch.empty(0, dtype=entry.dtype).numpy().dtype
-            some = entry.end > entry.start  # numpy cannot map no bytes
-            arrays[name] = np.memmap(path, kind, "c", begin + entry.start, entry.shape) if some else np.zeros(entry.shape, kind)
+        if set(arrays) != set(NAMES):
+            raise CorruptError(str(path), expected, ", ".join(sorted(arrays)[:8]))
         first, nodes = arrays["first"], len(arrays["tokens"])
         sizes = {"first": len(arrays["gamma"]) + 1, "share": nodes, "tokens": nodes, "unigram": vocabulary}
         for name, size in sizes.items():
             if arrays[name].shape != (size,):
                 raise CorruptError(str(path), text("{size} numbers each in {names}", size=size, names=name),
-                                   str(entries[name].shape))  # fmt: skip
+                                   str(arrays[name].shape))  # fmt: skip
         kinds = {"first": "i", "gamma": "f", "share": "f", "tokens": "u", "unigram": "f"}
         for name, letter in kinds.items():
             if arrays[name].dtype.kind != letter:
@@ -113,6 +106,19 @@ class Trie:
         if len(first) < 2 or first[0] != 1 + vocabulary or first[-1] != nodes:
             raise CorruptError(str(path), text("children of {count} nodes", count=nodes), f"first {first[:1]} … {first[-1:]}")
         return cls(**arrays, order=order, ngrams=ngrams, discounts=discounts)
+
+
+def mapped(path: Path) -> dict[str, Any]:
+    """The arrays of a safetensors file, mapped: none is read before it is asked for. CorruptError for another file."""
+    entries = read_header(path)
+    with open(path, "rb") as file:
+        begin = 8 + int.from_bytes(file.read(8), "little")
+    found: dict[str, Any] = {}
+    for name, entry in entries.items():
+        kind = torch.empty(0, dtype=entry.dtype).numpy().dtype
+        some = entry.end > entry.start  # numpy cannot map no bytes
+        found[name] = np.memmap(path, kind, "c", begin + entry.start, entry.shape) if some else np.zeros(entry.shape, kind)
+    return found
 
 
 def narrow(largest: int) -> Any:
