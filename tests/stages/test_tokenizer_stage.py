@@ -79,7 +79,7 @@ def test_the_dump_is_flat_and_gives_the_same_recipe_again(recipe, folder):
     first = load(recipe("{type: characters, min_count: 3, train_bytes: 99}"))
     (folder / "again.yaml").write_text(first.dump(), encoding="utf-8")
     assert yaml.safe_load(first.dump())["stages"][1] == {
-        "tokenizer": {"type": "characters", "size": None, "min_count": 3, "train_bytes": 99, "corpus": None}
+        "tokenizer": {"type": "characters", "special": [], "size": None, "min_count": 3, "train_bytes": 99, "corpus": None}
     }
     assert load("again.yaml").stages == first.stages
 

@@ -24,7 +24,7 @@ TRIMMING = (
 )
 
 
-@pytest.fixture(scope="module", params=names("tokenizer"))
+@pytest.fixture(scope="module", params=[name for name in names("tokenizer") if name != "wordpiece"])  # which holds no talks
 def tokenizer(request):
     return create("tokenizer", request.param).train([m["content"] + m["role"] for m in TALK] * 3)
 

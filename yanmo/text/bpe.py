@@ -18,7 +18,7 @@ model, 2.225, 2.204, 2.172, 2.159, 2.159 bits a byte: a short bound cuts words a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from pydantic import Field
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
@@ -27,7 +27,9 @@ from tokenizers import Tokenizer as Inner
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text as message
 from yanmo.text.chat import CHATML
-from yanmo.text.tokenizer import SPECIAL, Tokenizer, TokenizerPart, readable, special_tokens
+from yanmo.text.counts import count
+from yanmo.text.special import OURS, SPECIAL, extend, special_tokens
+from yanmo.text.tokenizer import Tokenizer, TokenizerPart, readable
 
 HAN = 16
 LETTER = r"[\p{L}&&[^\p{Han}]]"
@@ -45,45 +47,53 @@ PATTERN = "|".join(
 )
 SMALLEST = len(SPECIAL) + 256
 AUTOMATIC = (512, 32768)  # the least and the most that `chosen_size` gives
+A_BYTE = 180  # bytes of memory for each byte of the kinds of pieces: 105 to 143 in the trainer, up to 35 in the counts (measured)
 
 
 class BpeTokenizer(TokenizerPart):
     """Byte-level BPE. `size`: tokens in all, special ones and the 256 bytes included; null: `chosen_size`.
-    A pair of tokens that occurs less than `min_frequency` times is not merged."""
+    A pair of tokens that occurs less than `min_frequency` times is not merged. `memory_mb`: what training may take, in
+    megabytes; where a text has more kinds of pieces than fit, the rarest are left out and that is said."""
 
     size: int | None = Field(default=None, ge=SMALLEST, le=1_000_000)
     min_frequency: int = Field(default=2, ge=1)
+    memory_mb: int = Field(default=1000, ge=10)
 
     def open_size(self, text_bytes: int, minutes: float | None = None) -> int | None:
         return chosen_size(text_bytes, minutes) if self.size is None else None
 
     def train(self, texts: Iterable[str], at_most: int | None = None) -> Tokenizer:
-        """With neither `size` nor `at_most` given, the texts are held in memory while their bytes are counted."""
-        size = self.size or at_most
-        if size is None:
-            texts = list(readable(texts))
-            size = chosen_size(sum(len(text.encode("utf-8")) for text in texts))
+        """With neither `size` nor `at_most` given, the size follows from the bytes that were read."""
+        counts = count(readable(texts), pieces, self.memory_mb * 1_000_000 // A_BYTE)
+        size = self.size or at_most or chosen_size(counts.read)
         inner = Inner(models.BPE())
-        inner.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(PATTERN), "isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         inner.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
-            vocab_size=size,
+            vocab_size=max(size - len(self.special), SMALLEST),
             min_frequency=self.min_frequency,
             special_tokens=special_tokens(),
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        inner.train_from_iterator(_batches(readable(texts)), trainer)
+        inner.train_from_iterator(counts.batches(), trainer)
+        inner.pre_tokenizer = pre_tokenizers.Sequence([CUT, inner.pre_tokenizer])
+        roles = extend(inner, self.special, OURS)
         made = inner.get_vocab_size()
-        if self.size is not None and made < self.size:
+        if self.size is not None and made != self.size:
+            if made > self.size:
+                raise DataError("size", message("at least {least}, special tokens included", least=made), str(self.size))
             raise DataError("size", message("a vocabulary of at most {most} tokens for this text", most=made),
                             str(self.size), message("ask for fewer, or give more text"))  # fmt: skip
-        return Tokenizer(inner, CHATML)
+        return Tokenizer(inner, CHATML, roles, counts.notes())
+
+
+CUT = pre_tokenizers.Split(Regex(PATTERN), "isolated")
+
+
+def pieces(text: str) -> list[str]:
+    """A text cut into pieces, over whose borders no token goes."""
+    return [piece for piece, _ in CUT.pre_tokenize_str(text)]
 
 
 def chosen_size(text_bytes: int, minutes: float | None = None) -> int:
@@ -98,17 +108,3 @@ def chosen_size(text_bytes: int, minutes: float | None = None) -> int:
         wanted = min(wanted, 2048 * math.sqrt(max(minutes, 1)))
     least, most = AUTOMATIC
     return max(least, min(most, 2 ** int(math.log2(wanted))))
-
-
-def _batches(texts: Iterator[str], characters: int = 1 << 20) -> Iterator[list[str]]:
-    """Lists of about a million characters: what the trainer counts in parallel, and all that it holds of the text."""
-    batch: list[str] = []
-    held = 0
-    for text in texts:
-        batch.append(text)
-        held += len(text)
-        if held >= characters:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch

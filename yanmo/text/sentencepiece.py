@@ -7,6 +7,7 @@ the highest score. `assemble` serves the models inside GGUF files too, which kee
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -128,8 +129,14 @@ def assemble(pieces: Pieces, where: str) -> tokenizers.Tokenizer:
     if pieces.prefix:
         steps.append(normalizers.Prepend(SPACE))
     inner.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
-    if pieces.kind != BPE and not any(SPACE in name[1:] for name in names):  # no piece goes over a space: cut there
-        inner.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="never", split=True)
+    cuts: list[Any] = []
+    if pieces.kind != BPE:
+        if hidden := _hidden(pieces):
+            cuts.append(pre_tokenizers.Split(Regex(hidden), "merged_with_previous"))
+        if not any(SPACE in name[1:] for name in names):  # no piece goes over a space
+            cuts.append(pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="never", split=True))
+    if cuts:
+        inner.pre_tokenizer = pre_tokenizers.Sequence(cuts)
     ends = [decoders.Strip(" ", 1, 0)] if pieces.prefix else []
     inner.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *ends])
     for kind, special in ((CONTROL, True), (UNKNOWN, True), (USER, False)):
@@ -151,9 +158,21 @@ def merges(pieces: Pieces) -> list[tuple[str, str]]:
     return [(left, right) for *_, left, right in sorted(made)]
 
 
+def _hidden(pieces: Pieces) -> str:
+    """Where a text spells a name that is no text (`<s>`, `<0x41>`), it is cut behind the name's first character: the encoder
+    looks for all its names in a text, SentencePiece only for those that are text."""
+    names = [name for name, kind in zip(pieces.names, pieces.types) if kind not in (NORMAL, USER, BYTE) and len(name) > 1]
+    after: dict[str, list[str]] = {}
+    for name in names:
+        after.setdefault(name[0], []).append(re.escape(name[1:]))
+    if BYTE in pieces.types:
+        after.setdefault("<", []).append("0x[0-9A-F]{2}>")
+    return "|".join(f"{re.escape(first)}(?={'|'.join(rest)})" for first, rest in after.items())
+
+
 def _log_probabilities(pieces: Pieces) -> list[float]:
-    """A user's own pieces win over any others (as they are found first); control pieces and bytes are never in a text: no
-    text may spell one, so that theirs is the worst score."""
+    """Names that are no text have the worst score of those that are, so that the score of what is unknown, ten below the
+    worst of all, stays what it is."""
     normal = [score for score, kind in zip(pieces.scores, pieces.types) if kind == NORMAL]
     worst = min(normal, default=0.0)
     return [score if kind in (NORMAL, USER) else worst for score, kind in zip(pieces.scores, pieces.types)]

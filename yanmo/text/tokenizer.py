@@ -154,7 +154,16 @@ class Tokenizer:
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """For each id of `encode(text)` the characters [start, end) that its bytes belong to, wholly or in part; empty for
         an id that stands for nothing in the text (a space that the tokenizer put before it)."""
-        return self._encodings([_unicode(text)], places=True)[0].offsets
+        text = _unicode(text)
+        if not self.lossless:
+            return self._encodings([text], places=True)[0].offsets
+        ends = np.cumsum(self.byte_lengths[np.array(self._ids(text), dtype=np.int64)])  # of each id, in bytes
+        codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+        behind = np.cumsum(1 + (codes > 0x7F) + (codes > 0x7FF).astype(np.int64) + (codes > 0xFFFF))  # of each character, in bytes
+        assert (ends[-1] if len(ends) else 0) == (behind[-1] if len(behind) else 0), "a lossless tokenizer lost something"
+        first = np.searchsorted(behind, np.append([0], ends[:-1]), side="right") if len(ends) else ends
+        last = np.searchsorted(behind, ends, side="left") + 1
+        return list(zip(first.tolist(), last.tolist()))
 
     def add_special(self, ids: Sequence[int], pair: Sequence[int] | None = None) -> Framed:
         """A text's ids, or a pair's, as an encoder is fed them ([CLS] a [SEP] b [SEP]), with the type of each id (0, 1).
