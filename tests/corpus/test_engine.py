@@ -123,6 +123,16 @@ def test_ranges_are_bounded_by_bytes_too(folder):
     assert len(found) >= 4
 
 
+def test_small_partitions_are_worked_on_together():
+    """All of them, in order; a name says which, so that another cut does not find the file of this one."""
+    scans = [tasks.FileScan(Path(f"{n}"), size) for n, size in enumerate([sessions.SMALL, 1, 2, sessions.SMALL - 3, 5, sessions.SMALL, 7])]
+    found = dict(sessions.together(scans))
+    assert list(found) == ["00000-00000.arrow", "00001-00003.arrow", "00004-00005.arrow", "00006-00006.arrow"]
+    assert [scan.size for scan in found.values()] == [sessions.SMALL, sessions.SMALL, sessions.SMALL + 5, 7]
+    assert found["00001-00003.arrow"].scans == tuple(scans[1:4])
+    assert dict(sessions.together([])) == {}
+
+
 def plans(docs):
     words = docs.map(functions.words)
     counts = words.group(functions.head, functions.one, functions.add)

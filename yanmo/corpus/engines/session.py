@@ -18,6 +18,7 @@ from yanmo.corpus.engines.keys import Keys
 from yanmo.corpus.engines.pool import Pool
 from yanmo.corpus.engines.tasks import (
     SECTIONS,
+    ChainScan,
     FileScan,
     JoinScan,
     MapScan,
@@ -32,6 +33,8 @@ from yanmo.corpus.engines.tasks import (
     SortTask,
     SpillTask,
     Task,
+    first_of,
+    second_of,
 )
 from yanmo.corpus.source import SHARD_BYTES, Shard, Source
 
@@ -40,6 +43,7 @@ PARTITIONS = 256  # about how many a large input is cut into, within the bounds 
 LARGEST = 64 << 20  # bytes of input in a partition
 RANGE_ROWS, RANGE_BYTES = 100_000, 8 << 20  # keys that a task holds, and their values
 MERGED = 64  # sorted parts read at once
+SMALL = 1 << 18  # bytes of rows that are not worth a task, and a file to be opened by every later one
 SHOWN_BYTES = 2 << 20  # a pass over less than this shows no bar
 
 
@@ -132,8 +136,8 @@ class LocalSession:
     def _group(self, plan: dataset.Group, folder: Path) -> list[Path]:
         scans = self._scans(plan.child)
         spills = self._run(text("corpus: keys"), [
-            SpillTask(folder / "spill" / f"{i:05d}.arrow", scan, plan.key, plan.value, plan.reduce, size=scan.size)
-            for i, scan in enumerate(scans)])  # fmt: skip
+            SpillTask(folder / "spill" / name, scan, plan.key, plan.value, plan.reduce, size=scan.size)
+            for name, scan in together(scans)])  # fmt: skip
         return self._run(text("corpus: groups"), [
             ReduceTask(folder / f"{first:03d}.arrow", tuple(spills), first, last, plan.reduce, size=64 * rows)
             for first, last, rows in ranges(spills)])  # fmt: skip
@@ -142,10 +146,10 @@ class LocalSession:
         right = self._scans(plan.other)
         if plan.key is dataset.by_place:
             return self._run(text("corpus: matches"), [
-                PlacedTask(folder / f"{i:05d}.arrow", scan, size=scan.size) for i, scan in enumerate(right)])  # fmt: skip
+                PlacedTask(folder / name, scan, size=scan.size) for name, scan in together(right)])  # fmt: skip
         others = self._run(text("corpus: keys"), [
-            SpillTask(folder / "spill" / f"right-{i:05d}.arrow", scan, first_of, second_of, None, size=scan.size)
-            for i, scan in enumerate(right)])  # fmt: skip
+            SpillTask(folder / "spill" / f"right-{name}", scan, first_of, second_of, None, size=scan.size)
+            for name, scan in together(right)])  # fmt: skip
         places = self._run(text("corpus: keys"), [
             PlaceTask(folder / "spill" / f"left-{i:05d}.arrow", scan, plan.key, i, size=scan.size)
             for i, scan in enumerate(self._scans(plan.child))])  # fmt: skip
@@ -204,6 +208,16 @@ def partitions(shards: list[tuple[Source, Shard]]) -> Iterator[ReadScan]:
         yield ReadScan(index << 32, tuple(held), size)
 
 
+def together(scans: Sequence[Scan]) -> Iterator[tuple[str, Scan]]:
+    """Scans that follow each other as one where they are small, each with the name of a file that says which they are."""
+    first = size = 0
+    for index, scan in enumerate(scans):
+        size += scan.size
+        if size >= SMALL or index == len(scans) - 1:
+            yield f"{first:05d}-{index:05d}.arrow", ChainScan(tuple(scans[first : index + 1])) if first < index else scan
+            first, size = index + 1, 0
+
+
 def ranges(spills: Sequence[Path]) -> list[tuple[int, int, int]]:
     """(first, last, rows): sections that follow each other, together about RANGE_ROWS rows or RANGE_BYTES, what comes first."""
     rows, size = [0] * SECTIONS, [0.0] * SECTIONS
@@ -222,11 +236,3 @@ def ranges(spills: Sequence[Path]) -> list[tuple[int, int, int]]:
                 found.append((first, index + 1, held))
             first = index + 1
     return found
-
-
-def first_of(row: tuple[Any, Any]) -> Any:
-    return row[0]
-
-
-def second_of(row: tuple[Any, Any]) -> Any:
-    return row[1]

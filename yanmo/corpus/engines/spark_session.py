@@ -21,7 +21,7 @@ from yanmo.core.console import Bar, Console
 from yanmo.core.errors import WorkError
 from yanmo.core.messages import Text, text
 from yanmo.corpus import dataset
-from yanmo.corpus.engines.session import SHOWN_BYTES, LocalSession, first_of, second_of
+from yanmo.corpus.engines.session import SHOWN_BYTES, LocalSession
 from yanmo.corpus.engines.spark import OURS
 from yanmo.corpus.engines.spark_source import TaskSource
 from yanmo.corpus.engines.spark_start import first_line, paths
@@ -38,7 +38,17 @@ from yanmo.corpus.engines.spark_work import (
     made,
     match,
 )
-from yanmo.corpus.engines.tasks import SECTIONS, FileScan, PersistTask, PlaceTask, SortTask, SpillTask, Task
+from yanmo.corpus.engines.tasks import (
+    SECTIONS,
+    FileScan,
+    PersistTask,
+    PlaceTask,
+    SortTask,
+    SpillTask,
+    Task,
+    first_of,
+    second_of,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -111,6 +111,20 @@ class MapScan:
 
 
 @dataclass(frozen=True)
+class ChainScan:
+    """Partitions that follow each other, as one."""
+
+    scans: tuple[Scan, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(scan.size for scan in self.scans)
+
+    def rows(self) -> Iterator[Row]:
+        return chain.from_iterable(scan.rows() for scan in self.scans)
+
+
+@dataclass(frozen=True)
 class JoinScan:
     """A partition's rows with what `matches` found for them."""
 
@@ -299,6 +313,14 @@ class MergeTask(Task):
 
     def run(self) -> int:
         return parts.write(self.output, merge(*map(parts.read, self.paths), key=self.key))
+
+
+def first_of(row: tuple[Any, Any]) -> Any:
+    return row[0]
+
+
+def second_of(row: tuple[Any, Any]) -> Any:
+    return row[1]
 
 
 def _owner(fn: RowFunction) -> Any:
