@@ -16,6 +16,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,10 @@ class Yanmo:
             for _ in docs.map(step.sign).persist().collect():  # the step finds these signatures again
                 pass
             started = used()
-            dropped = sum(doc.rejection is not None for doc in step.apply(docs).collect())
-            return {"seconds": used() - started, "count": len(bodies), "dropped": dropped}
+            rows = step.apply(docs).collect()
+            first = next(rows)  # all of them are on the disk
+            seconds = used() - started
+            return {"seconds": seconds, "count": len(bodies), "dropped": sum(doc.rejection is not None for doc in chain([first], rows))}
 
     def warc(self, extract: str) -> Answer:
         source = self.create("source", {"type": "warc", "path": str(self.folder / "warc" / "pages.warc.gz"), "extract": extract})
@@ -312,12 +315,14 @@ class Datatrove:
         from datatrove.pipeline.extractors import Trafilatura
         from datatrove.pipeline.readers import JsonlReader
         from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
+        from datatrove.utils.word_tokenizers import load_word_tokenizer
 
         with tempfile.TemporaryDirectory() as folder:
             started, wall = used(), time.perf_counter()
             self.run(
                 "base", folder, [self.reader(), Trafilatura(timeout=10), *self.made().values(), JsonlWriter(f"{folder}/base")]
             )
+            load_word_tokenizer.cache_clear()  # its executor copies the blocks, and a tokenizer with jieba in it cannot be
             self.run("sign", folder, [JsonlReader(f"{folder}/base"), self.signature(f"{folder}/signatures")])
             self.run("buckets", folder, [MinhashDedupBuckets(f"{folder}/signatures", f"{folder}/buckets")], 14)
             self.run("clusters", folder, [MinhashDedupCluster(f"{folder}/buckets", f"{folder}/remove")])
