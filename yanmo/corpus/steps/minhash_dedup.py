@@ -27,7 +27,7 @@ from yanmo.core.data import Document, Rejection
 from yanmo.corpus.copies.components import RECORD, components, neighbours
 from yanmo.corpus.dataset import Concatenation, Dataset, by_place
 from yanmo.corpus.step import Step
-from yanmo.corpus.words.shingles import GOLDEN, Hashes, mixed, shingles
+from yanmo.corpus.words.shingles import GOLDEN, Hashes, factors, mixed, shingles
 
 TOGETHER = 1 << 15  # characters whose tokens are looked for at once
 BLOCK = 1 << 17  # products of a shingle and a factor held at once: half a megabyte
@@ -92,14 +92,14 @@ class MinhashDedup(Step):
 
     def cut(self, rows: Iterator[Signed]) -> Iterator[tuple[int, bytes]]:
         """The bands of many documents at once: (section of the hash, records of `components.RECORD` in it)."""
-        weights = np.arange(1, self.rows + 1, dtype=np.uint64) * GOLDEN | np.uint64(1)
+        weights = factors(self.rows, 31)
         own = mixed(np.arange(self.bands, dtype=np.uint64) + GOLDEN)  # equal minima in different bands are no match
         signed = (row for row in rows if row[2])
         while held := list(islice(signed, BATCH)):
             values = np.frombuffer(b"".join(signature for _, _, signature in held), "<u4").astype(np.uint64)
             values = values.reshape(len(held), self.bands, self.rows)
             records = np.empty((len(held), self.bands), RECORD)
-            records["hash"] = mixed((mixed(values) * weights).sum(axis=2, dtype=np.uint64) ^ own)
+            records["hash"] = mixed(np.einsum("dbr,r->db", values, weights) ^ own)
             ids = np.frombuffer(bytes.fromhex("".join(id_ for _, id_, _ in held)), ">u8").reshape(-1, 2)
             node = records["node"]
             node["order"] = np.array([order for order, _, _ in held])[:, None]
@@ -129,12 +129,12 @@ def minima(hashes: Hashes, count: int, seed: int) -> Signature | None:
     """(count,) the smallest of the hashes, each made an odd number of 32 bits, under each permutation."""
     if hashes.size == 0:
         return None
-    factors = multipliers(count, seed)
+    multipliers_ = multipliers(count, seed)
     values = (hashes >> HALF).astype(np.uint32) | ODD
     step = max(BLOCK // count, 1)
-    lowest = np.einsum("i,j->ij", factors, values[:step]).min(axis=1)
+    lowest = np.einsum("i,j->ij", multipliers_, values[:step]).min(axis=1)
     for start in range(step, values.size, step):
-        np.minimum(lowest, np.einsum("i,j->ij", factors, values[start : start + step]).min(axis=1), out=lowest)
+        np.minimum(lowest, np.einsum("i,j->ij", multipliers_, values[start : start + step]).min(axis=1), out=lowest)
     return lowest.astype("<u4", copy=False)
 
 
