@@ -1,0 +1,94 @@
+"""llama.cpp opens what we write and says what `transformers` says: greedy tokens and their log probabilities."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+# In a process of its own: llama.cpp ends the process where it meets what it does not like, and logs to standard output.
+ASK = """
+import json, sys, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.n_ctx, params.warmup, params.n_parallel = sys.argv[1], 256, False, 1
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+params.fit_params = False
+server = xllamacpp.Server(params)
+found = []
+for ids in json.loads(sys.argv[2]):
+    asked = {"prompt": ids, "n_predict": int(sys.argv[3]), "temperature": 0, "n_probs": 5, "cache_prompt": False, "return_tokens": True,
+             "ignore_eos": True, "post_sampling_probs": False}
+    found.append(server.handle_completions(asked))
+print("ANSWER" + json.dumps(found))
+"""
+
+
+def ask(file: Path, prompts: list[list[int]], count: int) -> list[list[tuple[int, float]]]:
+    """For each prompt the greedy tokens with their log probabilities."""
+    run = subprocess.run([sys.executable, "-c", ASK, str(file), json.dumps(prompts), str(count)], capture_output=True, text=True, timeout=120)
+    assert "ANSWER" in run.stdout, run.stderr[-2000:]
+    answers = json.loads(run.stdout.split("ANSWER")[1])
+    return [[(each["id"], each["logprob"]) for each in answer["completion_probabilities"]] for answer in answers]
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Qwen3", "Gemma3"])
+def test_llama_cpp_says_what_transformers_says(tmp_path, kind):
+    pytest.importorskip("xllamacpp")
+    import torch
+    import transformers
+
+    from yanmo.models.gguf.plan import planned
+    from yanmo.models.gguf.vocabulary import metadata
+    from yanmo.models.gguf.writer import write
+    from yanmo.models.weights.folder import read_tensors
+    from yanmo.samples import path
+    from yanmo.text.bpe import BpeTokenizer
+
+    texts = [json.loads(line)["text"] for name in ("moby_dick", "sanguo") for line in (path(name) / "chapters.jsonl").read_text("utf-8").splitlines()[:8]]
+    tokenizer = BpeTokenizer(size=1024).train(texts)
+    settings = {"vocab_size": 1024, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
+                "num_key_value_heads": 2, "max_position_embeddings": 256, "head_dim": 64}  # fmt: skip
+    if kind == "Gemma3":
+        settings |= {"query_pre_attn_scalar": 64, "sliding_window": 128, "num_hidden_layers": 7}
+    config = getattr(transformers, "Gemma3TextConfig" if kind == "Gemma3" else f"{kind}Config")(**settings)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.add_(torch.randn_like(parameter) * (0.1 if "norm" in name else 0.08))
+    model.save_pretrained(tmp_path / "hf")
+    described = json.loads((tmp_path / "hf/config.json").read_text())
+    keys, tensors = planned(described, read_tensors(tmp_path / "hf"), "f32", "config.json")
+    words, _ = metadata(tokenizer, 1024)
+    write(tmp_path / "model.gguf", keys | words, tensors)
+    prompts = [tokenizer.encode(text)[:20] for text in ("Call me Ishmael. Some years ago", "话说天下大势，分久必合", "研墨 and ink 🐋 e\u0301")]
+    for prompt, answer in zip(prompts, ask(tmp_path / "model.gguf", prompts, 12)):
+        ids = list(prompt)
+        for token, logprob in answer:
+            with torch.no_grad():
+                expected = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+            best = expected.topk(2).values
+            assert token == int(expected.argmax()) or float(best[0] - best[1]) < 1e-3, "only a tie may fall otherwise"
+            assert logprob == pytest.approx(float(expected[token]), abs=2e-2)  # its attention keeps keys and values in 16 bits
+            ids.append(token)
+
+
+@pytest.mark.skipif(not os.environ.get("YANMO_MODELS"), reason="YANMO_MODELS names no folder with SmolLM2-135M-Instruct as GGUF")
+def test_the_real_smollm2_is_read_as_the_gguf_package_reads_it():
+    import numpy as np
+
+    from yanmo.models.gguf.reader import Gguf
+
+    gguf = pytest.importorskip("gguf")
+    file = next(Path(os.environ["YANMO_MODELS"]).rglob("SmolLM2*.gguf"))
+    ours, theirs = Gguf(file), gguf.GGUFReader(file)
+    assert set(ours.tensors) == {tensor.name for tensor in theirs.tensors}
+    for tensor in theirs.tensors:
+        assert np.array_equal(ours.numbers(tensor.name), gguf.dequantize(tensor.data, tensor.tensor_type)), tensor.name
+    assert ours.metadata == {key: field.contents() for key, field in theirs.fields.items() if not key.startswith("GGUF.")}
