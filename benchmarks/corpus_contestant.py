@@ -130,7 +130,8 @@ class Yanmo:
             rows = step.apply(docs).collect()
             first = next(rows)  # all of them are on the disk
             seconds = used() - started
-            return {"seconds": seconds, "count": len(bodies), "dropped": sum(doc.rejection is not None for doc in chain([first], rows))}
+            dropped = sum(doc.rejection is not None for doc in chain([first], rows))
+            return {"seconds": seconds, "count": len(bodies), "dropped": dropped}
 
     def warc(self, extract: str) -> Answer:
         source = self.create("source", {"type": "warc", "path": str(self.folder / "warc" / "pages.warc.gz"), "extract": extract})
