@@ -11,7 +11,7 @@ from yanmo.inference.likelihood import Likelihood
 from yanmo.models.base import LanguageModel, Loaded
 
 By = Literal["likelihood", "pseudo-likelihood", "likelihood behind a gap"]
-POSITIONS = 1 << 22  # that pseudo-likelihood reads of a set of texts, about: beyond that every n-th token stands for all
+POSITIONS = 1 << 21  # that pseudo-likelihood reads of a set of texts, about: beyond that every n-th token stands for all
 WINDOW = 256  # and in windows of so many tokens at most
 
 
