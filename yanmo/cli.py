@@ -175,6 +175,24 @@ def show_(
         print(describe_part(cls, name))
 
 
+@app.command(name="tokenizer-report")
+def tokenizer_report(
+    tokenizer: Annotated[str, typer.Argument(help="A folder with a tokenizer, tokenizer.json, *.tiktoken, *.model or *.gguf.")],
+    text_path: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="A text, JSON lines or a folder; default: samples.")] = None,
+    beside: Annotated[list[str] | None, typer.Option(metavar="PATH", help="Another tokenizer to compare with.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a tokenizer does to a text: bytes per token, fertility, unknowns, wasted vocabulary."""
+    from yanmo.models.gguf.reader import Gguf
+    from yanmo.text.report import compare, table
+
+    rows = compare([tokenizer, *(beside or [])], text_path, lambda path: Gguf(path).metadata)
+    if as_json:
+        show({"tokenizers": rows})
+    else:
+        print("\n".join(table(rows)))
+
+
 @app.command()
 def verify(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")],
@@ -320,6 +338,30 @@ def score(
     else:
         for key, value in result.items():
             print(f"{key:<16} {value:.4f}" if isinstance(value, float) else f"{key:<16} {value}")
+
+
+@app.command()
+def export(
+    model: ModelPath,
+    target: Annotated[str, typer.Argument(metavar="DIR", help="Where to; nothing may be there yet. For GGUF a .gguf file too.")],
+    to: Annotated[str, typer.Option(help="hf, gguf or onnx.")],
+    dtype: Annotated[str, typer.Option(help="f32; hf and gguf: f16, bf16; gguf: q8_0, q4_0.")] = "f32",
+    max_shard_bytes: Annotated[int | None, typer.Option(help="hf: files of at most so many bytes.")] = None,
+    name: Annotated[str | None, typer.Option(help="gguf: the name that the file gives the model.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a model for other programs, and prove at once that it says what the source says."""
+    from yanmo.core.console import Console
+    from yanmo.stages.export import export as export_model
+
+    report = export_model(model, to, target, dtype, max_shard_bytes, name, log=Console(quiet).log)
+    if as_json:
+        show(report)
+    else:
+        print(text("wrote {path}", path=report["path"]))
+        print(text("same token ids; logits differ by {difference} of their size at {count} positions (limit {tolerance})",
+                   difference=f"{report['difference']:.2g}", count=report["positions"], tolerance=report["tolerance"]))  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------- evaluation, serving
