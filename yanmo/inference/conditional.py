@@ -5,8 +5,8 @@
 
 That is a probability of the text, a product from left to right, and so stands beside those of decoders. It is far from
 what such a model was trained for: it has seen no source that says so little. A gap of three tokens would have ended long
-ago, so that special tokens (sentinels, the end) are no choice: each token's probability is among those that stand for text. Texts longer than the decoder's context are
-read in windows that move on by half of it, as any decoder's.
+ago, so that special tokens (sentinels, the end) are no choice: each token's probability is among those that stand for
+text. Texts longer than the decoder's context are read in windows that move on by half of it, as any decoder's.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def _said(model: LanguageModel, tokenizer: Tokenizer, batch: list[tuple], source
     closed = torch.tensor(sorted({tokenizer.pad_id, *tokenizer.special.values()}), device=device)
 
     def pick(logits: Tensor, positions: Tensor) -> Tensor:
-        return logits.float().index_fill(-1, closed, float("-inf")).log_softmax(-1).gather(-1, wanted[positions].unsqueeze(-1)).squeeze(-1)
+        chosen = logits.float().index_fill(-1, closed, float("-inf")).log_softmax(-1)
+        return chosen.gather(-1, wanted[positions].unsqueeze(-1)).squeeze(-1)
 
     read = Inputs(torch.tensor([source] * len(batch), device=device))
     inputs = Inputs(torch.from_numpy(tokens).to(device), mask=torch.from_numpy(mask).to(device), source=read)

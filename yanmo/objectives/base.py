@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 SETTINGS = {  # of a Transformer of each kind
-    "causal": "'architecture: decoder'", "masked": "'architecture: encoder'", "encoder-decoder": "'architecture: encoder-decoder'",
+    "causal": "'architecture: decoder'",
+    "masked": "'architecture: encoder'",
+    "encoder-decoder": "'architecture: encoder-decoder'",
     "permuted": "'architecture: encoder' and 'embedding: {query: true}'",
 }  # fmt: skip
 
@@ -103,8 +105,9 @@ class Objective(Part):
         """RequestError for a model that this objective cannot train."""
         kind = getattr(model, "kind", None)
         if self.kinds and kind is not None and kind not in self.kinds:
-            raise RequestError(f"objective '{self.type}'", text("a model of the kind {kinds}", kinds=" / ".join(self.kinds)),
-                               str(kind), text("a transformer is one with {settings}", settings=SETTINGS[self.kinds[0]]))  # fmt: skip
+            remedy = text("a transformer is one with {settings}", settings=SETTINGS[self.kinds[0]])
+            wanted = text("a model of the kind {kinds}", kinds=" / ".join(self.kinds))
+            raise RequestError(f"objective '{self.type}'", wanted, str(kind), remedy)
 
     def bind(self, context: Context) -> Objective:
         """Itself with the context kept; the bound objective is what trains."""
