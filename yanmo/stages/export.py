@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from yanmo.core import files
-from yanmo.core.errors import CorruptError, DataError, RequestError, nearest
+from yanmo.core.errors import CorruptError, DataError, RequestError
 from yanmo.core.messages import Text, text
 from yanmo.models.base import Inputs, LanguageModel, Loaded
 from yanmo.models.classifier import Classifier
@@ -55,7 +55,7 @@ def export(source: str | Path, to: str, target: str | Path, dtype: str = "f32", 
     texts, positions, largest_difference, difference, tolerance, notes}."""
     target = Path(target)
     if to not in CHOICES:
-        raise RequestError("--to", text("one of {choices}", choices=", ".join(CHOICES)), to, nearest(to, CHOICES))
+        raise RequestError("--to", text("one of {choices}", choices=", ".join(CHOICES)), to)
     if dtype not in CHOICES[to]:
         raise RequestError("--dtype", text("one of {choices}", choices=", ".join(CHOICES[to])), dtype)
     if max_shard_bytes is not None and to != "hf":

@@ -19,22 +19,25 @@ params = xllamacpp.CommonParams()
 params.model.path, params.n_ctx, params.warmup, params.n_parallel = sys.argv[1], 256, False, 1
 params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
 params.fit_params = False
+params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
 server = xllamacpp.Server(params)
 found = []
 for ids in json.loads(sys.argv[2]):
-    asked = {"prompt": ids, "n_predict": int(sys.argv[3]), "temperature": 0, "n_probs": 5, "cache_prompt": False, "return_tokens": True,
+    asked = {"prompt": ids, "n_predict": 1, "temperature": 0, "n_probs": 5, "cache_prompt": False, "return_tokens": True,
              "ignore_eos": True, "post_sampling_probs": False}
     found.append(server.handle_completions(asked))
 print("ANSWER" + json.dumps(found))
 """
 
 
-def ask(file: Path, prompts: list[list[int]], count: int) -> list[list[tuple[int, float]]]:
-    """For each prompt the greedy tokens with their log probabilities."""
-    run = subprocess.run([sys.executable, "-c", ASK, str(file), json.dumps(prompts), str(count)], capture_output=True, text=True, timeout=120)
+def ask(file: Path, prompts: list[list[int]]) -> list[dict[int, float]]:
+    """For each prompt the five likeliest next tokens with their log probabilities; none where llama.cpp holds the first one
+    back, as it does with a token that only begins a character."""
+    run = subprocess.run([sys.executable, "-c", ASK, str(file), json.dumps(prompts)], capture_output=True, text=True, timeout=120)
     assert "ANSWER" in run.stdout, run.stderr[-2000:]
     answers = json.loads(run.stdout.split("ANSWER")[1])
-    return [[(each["id"], each["logprob"]) for each in answer["completion_probabilities"]] for answer in answers]
+    steps = [(answer["choices"][0]["logprobs"] or {"content": []})["content"] for answer in answers]
+    return [{each["id"]: each["logprob"] for each in step[0]["top_logprobs"]} if step else {} for step in steps]
 
 
 @pytest.mark.parametrize("kind", ["Llama", "Qwen3", "Gemma3"])
@@ -68,15 +71,20 @@ def test_llama_cpp_says_what_transformers_says(tmp_path, kind):
     words, _ = metadata(tokenizer, 1024)
     write(tmp_path / "model.gguf", keys | words, tensors)
     prompts = [tokenizer.encode(text)[:20] for text in ("Call me Ishmael. Some years ago", "话说天下大势，分久必合", "研墨 and ink 🐋 e\u0301")]
-    for prompt, answer in zip(prompts, ask(tmp_path / "model.gguf", prompts, 12)):
-        ids = list(prompt)
-        for token, logprob in answer:
+    rows = []
+    for ids in prompts:  # each with what follows greedily, step by step
+        for _ in range(10):
             with torch.no_grad():
-                expected = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
-            best = expected.topk(2).values
-            assert token == int(expected.argmax()) or float(best[0] - best[1]) < 1e-3, "only a tie may fall otherwise"
-            assert logprob == pytest.approx(float(expected[token]), abs=2e-2)  # its attention keeps keys and values in 16 bits
-            ids.append(token)
+                rows.append((list(ids), model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)))
+            ids.append(int(rows[-1][1].argmax()))
+    answers = ask(tmp_path / "model.gguf", [ids for ids, _ in rows])
+    assert sum(map(bool, answers)) >= len(rows) // 2
+    for (_, expected), answer in zip(rows, answers):
+        if answer:
+            best = expected.topk(2)
+            assert max(answer, key=answer.get) == int(best.indices[0]) or float(best.values[0] - best.values[1]) < 1e-3, "only a tie may fall otherwise"
+            for token, logprob in answer.items():
+                assert logprob == pytest.approx(float(expected[token]), abs=5e-3)
 
 
 @pytest.mark.skipif(not os.environ.get("YANMO_MODELS"), reason="YANMO_MODELS names no folder with SmolLM2-135M-Instruct as GGUF")
