@@ -148,3 +148,16 @@ def test_the_loss_of_an_even_guess_is_the_logarithm_of_the_vocabulary(causal, pa
 def test_a_context_must_hold_two_tokens():
     with pytest.raises(RecipeError, match=r"objective.context: expected a number above 1"):
         create("objective", {"type": "causal", "context": 1})
+
+
+def test_experts_used_unevenly_cost_beside_the_loss(tokenizer, causal, packed):
+    """The penalty is per token of the batch, so that two micro-batches of one row each weigh as one of two."""
+    part = create("model", {"type": "transformer", **SMALL["transformer"], "mlp": {"type": "experts", "experts": 4, "balance": 0.5}, "mlp_width": 16})
+    model = part.build(tokenizer, torch.Generator().manual_seed(0), 64).train()
+    objective = causal()
+    batch = objective.collate([packed, packed], torch.Generator())
+    loss, plain = objective.loss(model, batch), objective.loss(model.eval(), batch)
+    amount, weight = loss.metrics["penalty"]
+    assert amount / weight == pytest.approx(0.5 * 2, rel=0.2)  # about 1 a layer
+    assert loss.total.item() == pytest.approx((plain.total + amount).item(), rel=1e-5)
+    assert "penalty" not in plain.metrics

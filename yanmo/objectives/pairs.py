@@ -80,8 +80,8 @@ class Pairs:
         return Pair(tokens, types, label)
 
 
-def pair_loss(loss: Loss, sums: Tensor, scores: Tensor, batch: Batch, weight: float) -> None:
-    """Adds the pairs' cross-entropy to `loss`, whose rows sum to `sums` (B,), and their accuracy to its metrics.
+def pair_loss(loss: Loss, scores: Tensor, batch: Batch, weight: float) -> None:
+    """Adds the pairs' cross-entropy to `loss`, and their accuracy to its metrics.
 
     A pair counts as much as its row has predicted tokens, so that a step's loss is the mean over tokens plus `weight` times
     the mean over pairs, however the step is divided into micro-batches."""
@@ -90,7 +90,7 @@ def pair_loss(loss: Loss, sums: Tensor, scores: Tensor, batch: Batch, weight: fl
     counted = batch.labels != NONE
     each = F.cross_entropy(scores, batch.labels, reduction="none", ignore_index=NONE)
     weighed = weight * each * batch.weights.sum(1)
-    loss.total = (sums + weighed).sum()
+    loss.total = loss.total + weighed.sum()
     loss.rows = loss.rows + weight * each.detach()
     right = (scores.detach().argmax(-1) == batch.labels) & counted
     loss.metrics["pair_accuracy"] = (right.sum(), counted.sum())

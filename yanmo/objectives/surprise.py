@@ -5,6 +5,7 @@ Only positions with a weight reach the model's head, and its logits are reduced 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -42,14 +43,15 @@ def surprise(model: Any, batch: Batch, slots: Slots | None = None) -> Loss:
     def weighed(logits: Tensor, positions: Tensor) -> Tensor:  # weighed here: what is outside is a plain sum
         return Surprise.apply(logits.float(), targets[positions], weights[positions])
 
-    losses = model(batch.inputs, slots, reduce=weighed).reduced.view(batch.targets.shape)
+    output = model(batch.inputs, slots, reduce=weighed)
+    losses = output.reduced.view(batch.targets.shape)
     each = losses.detach().sum(1) / batch.weights.sum(1).clamp(min=1)
-    return Loss(losses.sum(), batch.weights.sum(), each)
+    return penalised(Loss(losses.sum(), batch.weights.sum(), each), output)
 
 
-def selected(model: Any, batch: Batch) -> tuple[Loss, Tensor, Output]:
+def selected(model: Any, batch: Batch) -> tuple[Loss, Output]:
     """The same where few positions are trained on: only those reach the head. With `accuracy`, the share of the targets that
-    are the model's first choice. Also the sums of each row (B,), differentiable, and what the model gave."""
+    are the model's first choice. Also what the model gave."""
     assert batch.targets is not None
     assert batch.weights is not None
     chosen = batch.weights > 0
@@ -65,4 +67,12 @@ def selected(model: Any, batch: Batch) -> tuple[Loss, Tensor, Output]:
     sums = losses.new_zeros(len(chosen)).index_add(0, rows, losses)
     each = sums.detach() / batch.weights.sum(1).clamp(min=1)
     shares = {"accuracy": (right.sum(), torch.tensor(float(len(right)), device=right.device))}
-    return Loss(sums.sum(), batch.weights.sum(), each, shares), sums, output
+    return penalised(Loss(sums.sum(), batch.weights.sum(), each, shares), output), output
+
+
+def penalised(loss: Loss, output: Output) -> Loss:
+    """With what the model adds to the mean loss (experts used unevenly), shown as a metric of its own."""
+    if output.penalty is None:
+        return loss
+    amount = output.penalty * loss.weight
+    return replace(loss, total=loss.total + amount, metrics={**loss.metrics, "penalty": (amount.detach(), loss.weight)})
