@@ -178,7 +178,7 @@ def show_(
 @app.command(name="tokenizer-report")
 def tokenizer_report(
     tokenizer: Annotated[str, typer.Argument(help="A folder with a tokenizer, tokenizer.json, *.tiktoken, *.model or *.gguf.")],
-    text_path: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="A text, JSON lines or a folder; default: samples.")] = None,
+    text_path: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="A text or a folder; default: samples.")] = None,
     beside: Annotated[list[str] | None, typer.Option(metavar="PATH", help="Another tokenizer to compare with.")] = None,
     as_json: Json = False,
 ) -> None:

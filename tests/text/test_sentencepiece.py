@@ -48,7 +48,7 @@ def pair(request, tmp_path_factory):
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
 def test_the_same_ids(pair, text):
-    processor, ours, kind = pair
+    processor, ours, _ = pair
     if text == TEXTS["combining"] and "Precompiled" in str(ours.inner.normalizer):
         # `tokenizers` looks a letter up together with all its marks, SentencePiece with as many as make a known one:
         # they differ from the second mark on, as T5's own tokenizer.json does from its spiece.model.
@@ -74,7 +74,7 @@ def test_offsets_are_slices_in_order(pair, text):
 
 
 def test_decoding_is_theirs(pair):
-    processor, ours, kind = pair
+    processor, ours, _ = pair
     for line in LINES[:8]:
         ids = ours.encode(line)
         if ours.unk_id in ids:  # written as ⁇ there, left out here as special
@@ -83,7 +83,7 @@ def test_decoding_is_theirs(pair):
 
 
 def test_borders_and_padding(pair):
-    processor, ours, kind = pair
+    processor, ours, _ = pair
     assert ours.eos_id == processor.eos_id()
     assert ours.bos_id == processor.bos_id()
     assert ours.unk_id == processor.unk_id()

@@ -18,7 +18,6 @@ from yanmo.text.special import BERT
 from yanmo.text.tokenizer import Tokenizer
 from yanmo.text.wordpiece import WordPieceTokenizer
 
-
 SAMPLES = Path(__file__).parents[2] / "yanmo" / "samples"
 
 

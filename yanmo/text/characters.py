@@ -37,7 +37,8 @@ class CharacterTokenizer(TokenizerPart):
         most = SMALLEST + len(chosen)
         if self.size is not None:
             if most + len(self.special) < self.size:
-                raise DataError("size", message("a vocabulary of at most {most} tokens for this text", most=most + len(self.special)),
+                raise DataError("size", message("a vocabulary of at most {most} tokens for this text",
+                                                most=most + len(self.special)),
                                 str(self.size), message("ask for fewer, or give more text"))  # fmt: skip
             chosen = chosen[: max(self.size - SMALLEST - len(self.special), 0)]
         names = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *chosen]

@@ -92,7 +92,8 @@ def _roles(metadata: Mapping[str, Any], names: list[str], where: str) -> dict[st
 def _add(inner: tokenizers.Tokenizer, names: list[str], types: list[int]) -> None:
     """Marks control tokens as special and a user's own as found before anything is cut."""
     for kind, special in ((CONTROL, True), (UNKNOWN, True), (USER, False)):
-        inner.add_tokens([AddedToken(name, special=special, normalized=False) for name, each in zip(names, types) if each == kind])
+        chosen = [name for name, each in zip(names, types) if each == kind]
+        inner.add_tokens([AddedToken(name, special=special, normalized=False) for name in chosen])
 
 
 def _around(metadata: Mapping[str, Any], inner: tokenizers.Tokenizer, names: list[str], bos: bool, eos: bool) -> None:
@@ -118,11 +119,13 @@ def _gpt2(metadata: Mapping[str, Any], names: list[str], where: str, notes: list
     for index, merge in enumerate(merges):
         cut = merge.find(" ", 1) if isinstance(merge, str) else -1
         if cut < 0:
-            raise DataError(f"{where}: {KEY}merges[{index}]", message("two pieces with one space between them"), repr(merge)[:80])
+            place = f"{where}: {KEY}merges[{index}]"
+            raise DataError(place, message("two pieces with one space between them"), repr(merge)[:80])
         pairs.append((merge[:cut], merge[cut + 1 :]))
     types = _types(metadata, len(names), where)
     try:
-        model = models.BPE(vocab={name: token for token, name in enumerate(names)}, merges=pairs, ignore_merges=way in WHOLE_FIRST)
+        vocabulary = {name: token for token, name in enumerate(names)}
+        model = models.BPE(vocab=vocabulary, merges=pairs, ignore_merges=way in WHOLE_FIRST)
     except Exception as error:  # the binding raises plain Exception
         raise DataError(f"{where}: {KEY}merges", message("merges of the vocabulary's pieces"), str(error)) from None
     inner = tokenizers.Tokenizer(model)

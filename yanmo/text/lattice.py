@@ -154,7 +154,8 @@ def _expect(words: Words, edges: Edges, score: Reals) -> Reals:
     backward = _accumulate(_sweep(-offset, head), tail, value, nodes, last)
     whole = forward[last]
     weight = np.exp(forward[head] + value + backward[tail] - whole[words.word[edges.start]])
-    return np.bincount(edges.piece, weight * words.times[words.word[edges.start]], minlength=len(score))
+    uses: Reals = np.bincount(edges.piece, weight * words.times[words.word[edges.start]], minlength=len(score)).astype(np.float64)
+    return uses
 
 
 def _sweep(step: Integers, node: Integers) -> Sweep:
@@ -197,7 +198,8 @@ def _second(words: Words, edges: Edges, score: Reals, pieces: int) -> Reals:
     each = below[place + 1] - below[place]
     inner = np.repeat(np.arange(len(owner)), each)
     edge = np.arange(len(inner)) - np.repeat(np.cumsum(each) - each, each) + below[place[inner]]
-    fits = (offset[inner] + length[edge] <= size[owner[inner]]) & ((length[edge] < size[owner[inner]]) | (size[owner[inner]] == 1))
+    room = size[owner[inner]]
+    fits = (offset[inner] + length[edge] <= room) & ((length[edge] < room) | (room == 1))
     inner, edge = inner[fits], edge[fits]
     node = np.cumsum(size + 1) - (size + 1)  # of each piece, its first node
     head = node[owner[inner]] + offset[inner]

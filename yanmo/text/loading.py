@@ -195,13 +195,16 @@ def gpt2(file: Path, settings: Settings) -> tokenizers.Tokenizer:
     """GPT-2's and RoBERTa's vocab.json and merges.txt: byte-level BPE."""
     merges = file.parent / "merges.txt"
     if not merges.is_file():
-        raise DataError(str(file.parent), message("vocab.json with merges.txt beside it"), message("no {name} in it", name="merges.txt"))
+        raise DataError(str(file.parent), message("vocab.json with merges.txt beside it"),
+                        message("no {name} in it", name=merges.name))  # fmt: skip
     vocabulary = _mapping(file)
     lines = [line.rstrip("\r") for line in read_text(merges).split("\n")]
-    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-    for number, pair in enumerate(pairs, 1):
-        if len(pair) != 2:
-            raise DataError(f"{merges}:{number}", message("two pieces with one space between them"), " ".join(pair)[:80])
+    pairs: list[tuple[str, str]] = []
+    for number, line in enumerate((line for line in lines if line and not line.startswith("#version")), 1):
+        left, _, right = line.partition(" ")
+        if not left or not right or " " in right:
+            raise DataError(f"{merges}:{number}", message("two pieces with one space between them"), line[:80])
+        pairs.append((left, right))
     try:
         inner = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     except Exception as error:
@@ -209,7 +212,8 @@ def gpt2(file: Path, settings: Settings) -> tokenizers.Tokenizer:
     prefixed = bool(settings.config.get("add_prefix_space", False))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefixed)
     inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens([name for name in ("<s>", "</s>", "<pad>", "<unk>", "<mask>", "<|endoftext|>") if name in vocabulary])
+    usual = ("<s>", "</s>", "<pad>", "<unk>", "<mask>", "<|endoftext|>")
+    inner.add_special_tokens([name for name in usual if name in vocabulary])
     if {"<s>", "</s>", "<mask>"} <= vocabulary.keys():  # RoBERTa's
         inner.post_processor = processors.RobertaProcessing(("</s>", vocabulary["</s>"]), ("<s>", vocabulary["<s>"]),
                                                             add_prefix_space=prefixed)  # fmt: skip

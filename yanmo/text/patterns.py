@@ -40,7 +40,8 @@ WAYS: dict[str, tuple[str, ...]] = {
     "deepseek_llm": ("[\r\n]", r"\s?[\p{Lu}\p{Ll}\p{Lt}]+", "\\s?[!-/:-~！-／：-～‘-‟\u3000-。]+", r"\s+$", _EAST, r"\p{N}+"),
     "deepseek_coder": ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _EAST, r"\p{N}"),
     "deepseek3": (r"\p{N}{1,3}", "[一-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
-                  r"[!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"),
+                  r"[!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+"
+                  r"|\s+(?!\S)|\s+"),
     "bloom": (r" ?[^(\s|.,!?…。，、।۔،)]+",),
     "viking": (r" ?[^(\s|.,!?…。，、।۔،)]+", r"\p{N}"),
     "chameleon": ("<sentinel:[0-9]+>", "(IMGIMG)([A-I]{1,4})Z", "([\t\n]|    |  )", r"\p{N}", r"[\p{P}!-/:-@\[-`{-~]", _GPT2),

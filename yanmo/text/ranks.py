@@ -46,12 +46,14 @@ _QWEN35 = (
 KNOWN = {
     "r50k_base": Known("gpt2", {BORDER: 50256}, "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"),
     "p50k_base": Known("gpt2", {BORDER: 50256}, "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069"),
-    "cl100k_base": Known("cl100k", {BORDER: 100257, **{name: 100258 + i for i, name in enumerate(_MIDDLE)}, "<|endofprompt|>": 100276},
+    "cl100k_base": Known("cl100k", {BORDER: 100257, _MIDDLE[0]: 100258, _MIDDLE[1]: 100259, _MIDDLE[2]: 100260,
+                                    "<|endofprompt|>": 100276},
                          "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"),
     "o200k_base": Known("o200k", {BORDER: 199999, "<|endofprompt|>": 200018},
                         "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"),
     "qwen": Known("qwen2", _QWEN, "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186"),
-    "qwen3_6": Known("qwen35", {name: 248044 + index for index, name in enumerate(_QWEN35)}, "8dde380a6405e935f5de16a99eb61c824f3f814dd1ed298784c72babb7a03cdd"),
+    "qwen3_6": Known("qwen35", {name: 248044 + index for index, name in enumerate(_QWEN35)},
+                     "8dde380a6405e935f5de16a99eb61c824f3f814dd1ed298784c72babb7a03cdd"),
 }  # fmt: skip
 
 
@@ -97,7 +99,8 @@ def parse(content: bytes, where: str) -> dict[bytes, int]:
         seen.add(place)
     missing = [byte for byte in range(256) if bytes([byte]) not in ranks]
     if missing:
-        raise DataError(where, message("a token for each of the 256 bytes"), message("none for {byte}", byte=f"0x{missing[0]:02X}"))
+        raise DataError(where, message("a token for each of the 256 bytes"),
+                        message("none for {byte}", byte=f"0x{missing[0]:02X}"))  # fmt: skip
     return ranks
 
 
@@ -134,8 +137,10 @@ def _about(file: Path, content: bytes, config: dict[str, Any]) -> tuple[str, dic
             return known.way, known.special
     way = config.get("pattern")
     if way is None:
-        remedy = message("name how its text is cut in tokenizer_config.json beside it: {key}", key='{"pattern": "cl100k", "special": {…}}')
-        raise DataError(str(file), message("one of the published files, or a pattern"), message("sha256 {sha}", sha=found[:12] + "…"), remedy)
+        remedy = message("name how its text is cut in tokenizer_config.json beside it: {key}",
+                         key='{"pattern": "cl100k", "special": {…}}')  # fmt: skip
+        raise DataError(str(file), message("one of the published files, or a pattern"),
+                        message("sha256 {sha}", sha=found[:12] + "…"), remedy)  # fmt: skip
     if way not in WAYS:
         raise DataError(f"{file.parent / 'tokenizer_config.json'}: pattern", message("the name of a way to cut text"), repr(way),
                         nearest(str(way), WAYS))  # fmt: skip

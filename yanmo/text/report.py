@@ -87,27 +87,35 @@ def opened(place: str, metadata: Metadata) -> Tokenizer:
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The figures side by side, a tokenizer a column."""
-    kinds = sorted({kind for row in rows for kind in row["languages"]})
-    lines = [("", [Path(row["tokenizer"]).name for row in rows]), (str(message("tokens in the vocabulary")), [f"{row['size']:,}" for row in rows]),
-             (str(message("loses nothing")), [str(message("yes") if row["lossless"] else message("no")) for row in rows])]  # fmt: skip
-    for kind in ["all", *kinds]:
-        found = [row["all"] if kind == "all" else row["languages"].get(kind, {}) for row in rows]
-        for key, title in (("bytes_per_token", message("bytes per token")), ("tokens_per_word", message("tokens per word")),
-                           ("tokens_per_han", message("tokens per Han character")), ("unknown", message("unknown, of a thousand tokens"))):  # fmt: skip
-            if key in ("tokens_per_word", "tokens_per_han") and (kind == "all" or (kind == "zh") == (key == "tokens_per_word")):
-                continue
-            values = [each.get(key) for each in found]
-            if any(value for value in values):
-                lines.append((f"{title} ({kind})", ["-" if v is None else f"{v * (1000 if key == 'unknown' else 1):.3f}" for v in values]))
+    names = [Path(row["tokenizer"]).name for row in rows]
+    lines: list[tuple[Any, list[str]]] = [
+        ("", names),
+        (message("tokens in the vocabulary"), [f"{row['size']:,}" for row in rows]),
+        (message("loses nothing"), [str(message("yes") if row["lossless"] else message("no")) for row in rows]),
+    ]
+    rates = (
+        ("bytes_per_token", message("bytes per token"), 1),
+        ("tokens_per_word", message("tokens per word"), 1),
+        ("tokens_per_han", message("tokens per Han character"), 1),
+        ("unknown", message("unknown, of a thousand tokens"), 1000),
+    )
+    for kind in ["all", *sorted({kind for row in rows for kind in row["languages"]})]:
+        left_out = {"all": ("tokens_per_word", "tokens_per_han"), "zh": ("tokens_per_word",)}.get(kind, ("tokens_per_han",))
+        for key, title, scale in rates:
+            values = [(row["all"] if kind == "all" else row["languages"].get(kind, {})).get(key) for row in rows]
+            if key not in left_out and any(values):
+                lines.append((f"{title} ({kind})", ["-" if value is None else f"{scale * value:.3f}" for value in values]))
     for key, title in (("unused", message("never used on this text")), ("unreachable", message("unreachable")),
                        ("doubles", message("doubles after normalisation"))):  # fmt: skip
-        lines.append((str(title), [f"{row[key]:,} ({row[key] / row['size']:.1%})" for row in rows]))
-    wide = max(len(title) for title, _ in lines)
+        lines.append((title, [f"{row[key]:,} ({row[key] / row['size']:.1%})" for row in rows]))
+    wide = max(len(str(title)) for title, _ in lines)
     widths = [max(len(values[column]) for _, values in lines) for column in range(len(rows))]
-    made = [f"{title:<{wide}}  " + "  ".join(f"{value:>{width}}" for value, width in zip(values, widths)) for title, values in lines]
-    for row in rows:
-        made.append(f"{message('longest pieces')} ({Path(row['tokenizer']).name}): " + " ".join(map(repr, row["longest_used"])))
-        made += [f"{Path(row['tokenizer']).name}: {note}" for note in row["notes"]]
+    made = []
+    for title, values in lines:
+        made.append(f"{title!s:<{wide}}  " + "  ".join(f"{value:>{width}}" for value, width in zip(values, widths)))
+    for name, row in zip(names, rows):
+        made.append(f"{message('longest pieces')} ({name}): " + " ".join(map(repr, row["longest_used"])))
+        made += [f"{name}: {note}" for note in row["notes"]]
     return made
 
 
@@ -162,9 +170,9 @@ def _words(tokenizer: Tokenizer, said: str) -> list[str]:
 def _texts(path: str | None) -> list[str]:
     """The documents: of the shipped samples, or of a file (JSON lines with `text`, else one text) or a folder of such."""
     if path is None:
-        folder = files("yanmo.samples")
-        found = [_read(str(each), each.read_text(encoding="utf-8")) for name in SAMPLES
-                 for each in sorted((folder / name).iterdir(), key=lambda each: each.name) if each.name.endswith(".jsonl")]  # fmt: skip
+        folders = [files("yanmo.samples") / name for name in SAMPLES]
+        inside = [each for folder in folders for each in sorted(folder.iterdir(), key=lambda each: each.name)]
+        found = [_read(each.name, each.read_text(encoding="utf-8")) for each in inside if each.name.endswith(".jsonl")]
     else:
         place = Path(path)
         if not place.exists():

@@ -140,7 +140,8 @@ def assemble(pieces: Pieces, where: str) -> tokenizers.Tokenizer:
     ends = [decoders.Strip(" ", 1, 0)] if pieces.prefix else []
     inner.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *ends])
     for kind, special in ((CONTROL, True), (UNKNOWN, True), (USER, False)):
-        inner.add_tokens([AddedToken(name, special=special, normalized=False) for name, each in zip(names, pieces.types) if each == kind])
+        chosen = [name for name, each in zip(names, pieces.types) if each == kind]
+        inner.add_tokens([AddedToken(name, special=special, normalized=False) for name in chosen])
     return inner
 
 

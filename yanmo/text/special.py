@@ -28,7 +28,7 @@ OURS = {"bos": BORDER, "eos": BORDER, "pad": PAD}  # the roles in every tokenize
 
 # How each role is usually called, the likelier first: for tokenizers that do not say, and for a recipe's `special`.
 USUAL = {
-    "eos": (BORDER, "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", "[EOS]", "<|end▁of▁sentence|>", "<｜end▁of▁sentence｜>", "[SEP]"),
+    "eos": (BORDER, "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", "[EOS]", "<｜end▁of▁sentence｜>", "[SEP]"),
     "pad": (PAD, "<pad>", "[PAD]", "<PAD>", "<|padding|>", "<|finetune_right_pad_id|>"),
     "bos": ("<s>", "<|begin_of_text|>", "<bos>", "<|bos|>", "[BOS]", "<｜begin▁of▁sentence｜>"),
     "cls": ("[CLS]", "<cls>", "<|cls|>"),
@@ -161,7 +161,9 @@ def find(
     return roles, notes
 
 
-def _padding(inner: tokenizers.Tokenizer, vocabulary: dict[str, int], special: set[str], roles: dict[str, str], whole: bool) -> str:
+def _padding(
+    inner: tokenizers.Tokenizer, vocabulary: dict[str, int], special: set[str], roles: dict[str, str], whole: bool
+) -> str:
     taken = {name for role, name in roles.items() if role != "pad"}
     free = sorted(special - taken, key=lambda name: vocabulary[name])
     for sign in ("pad", "reserved", "unused", "extra"):

@@ -41,9 +41,8 @@ class WordPieceTokenizer(TokenizerPart):
 
     def train(self, texts: Iterable[str], at_most: int | None = None) -> Tokenizer:
         normalizer = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, lowercase=self.lowercase)
-        words = pre_tokenizers.Sequence(
-            [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Split(Regex(rf"\p{{N}}{{1,{LONGEST}}}|.{{1,{LONGEST}}}"), "isolated")]
-        )
+        bound = pre_tokenizers.Split(Regex(rf".{{1,{LONGEST}}}"), "isolated")
+        words = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), bound])
 
         def cut(text: str) -> list[str]:
             return [word for word, _ in words.pre_tokenize_str(normalizer.normalize_str(text))]
