@@ -4,7 +4,7 @@
 
 `config.json`'s `model_type` says which family reads the directory; `yanmo` in it holds what only we know (the context
 it was trained with, say). A path may name a model directory, a stage's folder (its `model/`), a run (its last model), or a
-GGUF file, which is read as the directory that it would be.
+GGUF file (or the folder of a single one), which is read as the directory that it would be.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def candidates(path: Path | str) -> list[Path]:
         if (folder / CONFIG).is_file():
             return [folder]
     if not (place / "recipe.yaml").is_file():
-        return []
+        return only if len(only := sorted(place.glob("*.gguf"))) == 1 else []
     from yanmo.core.manifest import stage_manifests
 
     stages = [place / manifest["stage"] / "model" for manifest in stage_manifests(place)]
