@@ -92,9 +92,9 @@ def count(
     packing = Packing(order, vocabulary)
     suffixes = {k: Sorter(Packing(k, vocabulary), folder, memory // (2 * order)) for k in range(2, order)}
     levels = [_level(k, vocabulary, len(stream), folder) for k in range(1, order + 1)]
-    whole = Sorter(packing, folder, memory // 2)
+    whole = Sorter(packing, folder, memory // 3)
     seen = np.zeros(vocabulary, np.int64)
-    step = BLOCK if folder is None else max(min(BLOCK, memory // 400), 1 << 10)
+    step = BLOCK if folder is None else max(min(BLOCK, memory // 800), 1 << 10)
     for start in range(0, len(stream), step):
         tokens = _stretch(stream, start, step, order, border)
         size = min(step, len(stream) - start)

@@ -51,11 +51,11 @@ class NgramModel(ModelPart):
 
     order: int = Field(5, ge=1, le=32, description="the longest n-gram, in tokens")
     prune: list[int] | None = Field(
-        None,
+        default=None,
         min_length=1,
         description="the least count of an n-gram of length 1, 2, … that is kept, the last for all longer ones: [1, 1, 2]",
     )
-    memory: str = Field("256 MiB", description="what counting may hold; beyond it, the disk is used, up to 60 bytes a token")
+    memory: str = Field(default="256 MiB", description="what counting may hold; beyond it, the disk is used, up to 60 bytes a token")
 
     @field_validator("prune")
     @classmethod
