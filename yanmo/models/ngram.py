@@ -55,7 +55,7 @@ class NgramModel(ModelPart):
         min_length=1,
         description="the least count of an n-gram of length 1, 2, … that is kept, the last for all longer ones: [1, 1, 2]",
     )
-    memory: str = Field(default="256 MiB", description="what counting may hold; beyond it, the disk is used, up to 60 bytes a token")
+    memory: str = Field(default="256 MiB", description="what counting may hold; beyond it, the disk is used")
 
     @field_validator("prune")
     @classmethod
