@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,6 +119,32 @@ def test_a_bert_as_gguf_is_its_encoder(encoder, tmp_path):
     with pytest.raises(DataError, match=r"tensors of bert, got .*cls\."):  # the head has no place there
         export(tmp_path / "bare", "gguf", tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bare"]
+
+
+# ------------------------------------------------------------------------------------------------ real models
+
+MODELS = os.environ.get("YANMO_MODELS")
+real = pytest.mark.skipif(not MODELS, reason="YANMO_MODELS names no folder with SmolLM2-135M-Instruct as GGUF and all-MiniLM-L6-v2")
+
+
+@pytest.mark.slow
+@real
+def test_the_real_smollm2_answers_from_its_file_from_a_folder_and_from_a_file_again(tmp_path):
+    file = next(Path(str(MODELS)).rglob("SmolLM2*.gguf"))
+    assert export(file, "hf", tmp_path / "hf")["largest_difference"] == 0
+    assert export(tmp_path / "hf", "gguf", tmp_path / "again.gguf")["largest_difference"] == 0
+    asked = [{"role": "user", "content": "What is the capital of France?"}]
+    answers = {yanmo.load(path).chat(asked, temperature=0, max_tokens=12) for path in (file, tmp_path / "hf", tmp_path / "again.gguf")}
+    assert answers == {"The capital of France is Paris."}
+
+
+@pytest.mark.slow
+@real
+def test_the_real_minilm_as_onnx_and_as_gguf(tmp_path):
+    pytest.importorskip("onnxruntime")
+    folder = next(path.parent for path in Path(str(MODELS)).rglob("sentence_bert_config.json"))
+    assert export(folder, "onnx", tmp_path / "onnx")["largest_difference"] < 1e-4
+    assert export(folder, "gguf", tmp_path / "model.gguf")["largest_difference"] < 1e-5
 
 
 # ------------------------------------------------------------------------------------------------ refused
