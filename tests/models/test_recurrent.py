@@ -258,3 +258,10 @@ def test_only_a_state_of_fixed_size_is_carried(tokenizer, rng):
     for state in ({}, TransformerModel(depth=1, width=32, heads=2).build(tokenizer, rng, 16).state()):
         with pytest.raises(RequestError, match="carry: expected a recurrent model"):
             Carried(state, 2)
+
+
+def test_pretraining_refuses_what_reads_both_ways():
+    from yanmo.core.registry import create
+
+    with pytest.raises(RequestError, match=r"pretrain\.model\.bidirectional: expected a model that predicts"):
+        create("stage", {"type": "pretrain", "model": {"type": "gru", "bidirectional": True}}).check()

@@ -69,6 +69,9 @@ class PretrainStage(Stage):
         if self.model.kind != "language":
             raise RequestError("pretrain.model", text("a language model"), self.model.type,
                                text("'{name}' labels texts: use it in a 'finetune' stage", name=self.model.type))  # fmt: skip
+        if getattr(self.model, "bidirectional", False):
+            raise RequestError("pretrain.model.bidirectional", text("a model that predicts what it has not read"), "true",
+                               text("'{name}' labels texts: use it in a 'finetune' stage", name=self.model.type))  # fmt: skip
         if not self.model.counted:
             check_settings("pretrain", self.train, self.model, getattr(self.objective, "context", None))
 
