@@ -14,9 +14,13 @@ import pytest
 
 from tests.corpus import functions
 from tests.corpus.corpora import dataset, small_shards, texts, write_jsonl
+from yanmo.core.console import Console
 from yanmo.core.errors import DataError, WorkError
+from yanmo.core.registry import create
 from yanmo.corpus.engines import session as sessions
 from yanmo.corpus.engines import tasks
+from yanmo.corpus.engines.hold import Hold
+from yanmo.corpus.engines.local import LocalEngine
 from yanmo.corpus.engines.pool import Pool
 
 SOURCE = {"type": "jsonl", "path": "a.jsonl"}
@@ -269,3 +273,30 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+LATE = "import pathlib, sys, time; time.sleep(0.6); pathlib.Path(sys.argv[1], '.tmp-late').write_bytes(b'half')"
+
+
+def test_a_session_waits_for_workers_that_a_killed_one_left_behind(folder, capfd):
+    """They may still write; what they leave unfinished is removed, and not taken for anybody's."""
+    first = Hold(folder / "parts", Console())
+    late = subprocess.Popen([sys.executable, "-c", LATE, "parts"], pass_fds=[first.number])
+    first.close()  # as a kill closes it
+    assert capfd.readouterr().err == ""
+    second = Hold(folder / "parts", Console())
+    try:
+        assert late.wait(10) == 0
+        assert [path.name for path in Path("parts").iterdir()] == [".workers"]
+        assert "waiting for the workers of a run that was killed" in capfd.readouterr().err
+    finally:
+        second.close()
+    Hold(folder / "parts", Console()).close()
+    assert capfd.readouterr().err == ""
+
+
+def test_the_folder_is_free_when_a_session_has_ended_with_its_workers(bodies, folder, capfd):
+    for _ in range(2):
+        with LocalEngine(workers=2).session(folder / "parts", Console()) as session:
+            assert len(list(session.read([create("source", SOURCE)]).map(functions.talk).collect())) == len(bodies)
+    assert "waiting" not in capfd.readouterr().err

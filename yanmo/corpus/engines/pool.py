@@ -33,10 +33,11 @@ class Task(Protocol):
 
 
 class Pool:
-    """Up to `workers` processes, started when there is work for them and kept until `close`."""
+    """Up to `workers` processes, started when there is work for them and kept until `close`. `keep`: the numbers of open
+    files that they inherit."""
 
-    def __init__(self, workers: int):
-        self.workers = workers
+    def __init__(self, workers: int, keep: Sequence[int] = ()):
+        self.workers, self.keep = workers, keep
         self.processes: list[subprocess.Popen[bytes]] = []
         self.busy: dict[int, deque[Any]] = {}  # process id → its tasks, in the order of their answers
 
@@ -95,7 +96,7 @@ class Pool:
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         command = [sys.executable, "-c", START, json.dumps([os.path.abspath(entry) for entry in sys.path])]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, pass_fds=self.keep)
 
     def _send(self, process: subprocess.Popen[bytes], task: Any) -> None:
         assert process.stdin is not None

@@ -13,7 +13,7 @@ from yanmo.core.messages import text
 from yanmo.core.package import VERSION
 from yanmo.corpus import dataset
 from yanmo.corpus.dataset import Dataset, Plan, Row
-from yanmo.corpus.engines import parts
+from yanmo.corpus.engines import hold, parts
 from yanmo.corpus.engines.keys import Keys
 from yanmo.corpus.engines.pool import Pool
 from yanmo.corpus.engines.tasks import (
@@ -50,22 +50,24 @@ SHOWN_BYTES = 2 << 20  # a pass over less than this shows no bar
 class LocalSession:
     def __init__(self, folder: Path, console: Console, workers: int):
         self.folder, self.console, self.workers = folder, console, workers
-        self.pool = Pool(workers)
+        self.hold = hold.Hold(folder, console)
+        self.pool = Pool(workers, keep=(self.hold.number,))
         self.numbers = count()
         self.known: dict[int, list[Scan]] = {}
         inputs = folder / "inputs.json"
         self.keys = Keys(files.read_json(inputs) if inputs.is_file() else {})
-        self.used: set[str] = {"version.json", "inputs.json"}
+        self.used: set[str] = {"version.json", "inputs.json", hold.NAME}
         version = {"format": FORMAT, "yanmo": VERSION}
         if (folder / "version.json").is_file() and files.read_json(folder / "version.json") != version:
             for path in folder.iterdir():
-                if path.name != "inputs.json":
+                if path.name not in ("inputs.json", hold.NAME):
                     files.remove(path)
         if not (folder / "version.json").is_file():
             files.write_json(folder / "version.json", version)
 
     def close(self) -> None:
         self.pool.close()
+        self.hold.close()
 
     def sweep(self) -> None:
         """Removes the files of operations that are no longer part of the plan."""

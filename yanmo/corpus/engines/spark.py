@@ -21,7 +21,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -91,7 +91,8 @@ class SparkEngine(Engine):
 
         with ExitStack() as running:  # nothing, until a job is to be done
             start = partial(spark, self.master, self.settings, folder.resolve() / OURS)
-            yield SparkWork(folder, console, lambda: running.enter_context(start()), self.partitions)
+            work = SparkWork(folder, console, lambda: running.enter_context(start()), self.partitions)
+            yield running.enter_context(closing(work))
 
 
 def numbers(version: str) -> tuple[int, int]:
