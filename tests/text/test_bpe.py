@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yanmo.core.registry import create
 from yanmo.text.bpe import BpeTokenizer, chosen_size
 from yanmo.text.tokenizer import byte_characters
 
@@ -121,3 +123,25 @@ def test_an_open_size_takes_what_the_text_supports():
     assert 260 < made.size < 512
     assert BpeTokenizer().train(iter([WORDS * 4]), at_most=512).inner.to_str() == made.inner.to_str()
     assert BpeTokenizer().train([WORDS * 4], at_most=270).size == 270
+
+
+# The bytes of tokenizers that were saved before special tokens could be added and pieces were counted in bounded memory.
+SAVED = {
+    ("bpe", 2000): "c02274439c7d5a814a46016fe0cca5d1d85ebcb99ab28f2ed1ffed2f5735011d",
+    ("characters", 1500): "4dff4dacd811cde6cb36f478ae5b0d97781d09da8543009bda92c13eb9dd951b",
+}
+SETTINGS = "6b383533b1cfb2a9ca63cc347415453385f673c9d6e173ba05d815328e8df98c"
+
+
+@pytest.mark.parametrize(("kind", "size"), SAVED)
+def test_saved_bytes_are_what_they_were(tmp_path, kind, size):
+    paths = [SAMPLES / name / "chapters.jsonl" for name in ("moby_dick", "sanguo")]
+    texts = [json.loads(line)["text"] for path in paths for line in path.read_text(encoding="utf-8").splitlines()[:8]]
+    made = create("tokenizer", {"type": kind, "size": size}).train(texts)
+    made.save(tmp_path)
+    assert hashlib.sha256((tmp_path / "tokenizer.json").read_bytes()).hexdigest() == SAVED[kind, size]
+    assert hashlib.sha256((tmp_path / "tokenizer_config.json").read_bytes()).hexdigest() == SETTINGS
+    more = create("tokenizer", {"type": kind, "size": size + 3, "special": ["<mask>", "<extra_id_0>", "<extra_id_1>"]}).train(texts)
+    assert [more.special[name] for name in ("<mask>", "<extra_id_0>", "<extra_id_1>")] == [size, size + 1, size + 2]
+    assert more.mask_id == size
+    assert more.encode(texts[0]) == made.encode(texts[0])

@@ -217,6 +217,16 @@ def test_the_older_files_of_gpt2_and_roberta(tmp_path):
         Tokenizer.load(tmp_path)
 
 
+def test_an_added_token_that_is_text_is_spelled_as_it_is_written(tmp_path):
+    inner = byte_level("<|endoftext|>")
+    inner.add_tokens([AddedToken("ü", normalized=False)])  # no byte: DeepSeek's vocabularies have such
+    ours = Tokenizer.load(write(tmp_path / "m", inner))
+    assert ours.lossless
+    for text in ("Führer", "ü", "Ă¼"):
+        assert ours.decode(ours.encode(text)) == text
+    assert [ours.offsets("aüb")[at] for at in range(3)] == [(0, 1), (1, 2), (2, 3)]
+
+
 # ------------------------------------------------------------------------------------------ what no tokenizer may do
 
 

@@ -61,10 +61,11 @@ class StreamDecoder:
 
 
 def spell(
-    inner: tokenizers.Tokenizer, vocabulary: dict[str, int], size: int, special: Iterable[str] = ()
+    inner: tokenizers.Tokenizer, vocabulary: dict[str, int], size: int, added: Iterable[str] = ()
 ) -> tuple[list[bytes], dict[int, bytes]]:
-    """The bytes of each id (size,), the special ones' names among them, and of those that differ at the beginning of a
-    text. DataError where the decoder is none that we know."""
+    """The bytes of each id (size,), and of those that differ at the beginning of a text. `added`: tokens that byte-level
+    vocabularies hold as they stand in a text (DeepSeek's `ü`), not in the characters that stand for bytes. DataError where
+    the decoder is none that we know."""
     table = [b""] * size
     steps = state(inner.decoder)
     kinds = [step["type"] for step in steps]
@@ -75,7 +76,7 @@ def spell(
                 table[token] = bytes([values[character] for character in piece])
             except KeyError:
                 table[token] = piece.encode("utf-8", "replace")
-        for name in special:
+        for name in added:
             table[vocabulary[name]] = name.encode("utf-8", "replace")
         return table, {}
     rules = _rules(steps)

@@ -98,7 +98,8 @@ class Tokenizer:
         self.bos = self.names.get("bos", self.eos)
         self.pad_id, self.eos_id, self.bos_id = number["pad"], number["eos"], number.get("bos", number["eos"])
         self.cls_id, self.sep_id, self.mask_id, self.unk_id = map(number.get, ("cls", "sep", "mask", "unk"))
-        self._whole, self._first = spell(inner, vocabulary, self.size, self.special)
+        names_as_written = [token.content for token in added.values()]  # they are found in a text before it is cut
+        self._whole, self._first = spell(inner, vocabulary, self.size, names_as_written)
         self._silent = frozenset(self.special.values()) | {self.pad_id}
         self._bytes = list(self._whole)
         for token in self._silent:
