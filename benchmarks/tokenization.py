@@ -1,6 +1,6 @@
 """Encoding through our data path beside `tokenizers`' own batch, in processor time, and what training takes.
 
-    python -m benchmarks.tokenizers [--json]
+    python -m benchmarks.tokenization [--json]
 
 Ours is `Tokenizer.encode_batch` (long texts in slices, lone surrogates replaced, memory bounded); the peer is
 `encode_batch_fast` of the same tokenizer on the same texts. Processor time of all threads, minima of interleaved repeats.
@@ -51,9 +51,9 @@ def run() -> list[dict[str, Any]]:
             return [encoding.ids for encoding in inner.encode_batch_fast(sample, add_special_tokens=False)]
 
         ours, peer = seconds(lambda made=tokenizer: made.encode_batch(sample), theirs)
-        rows.append({"benchmark": "tokenizers", "case": f"encode {kind}", "kind": "peer", "ours": megabytes / ours,
+        rows.append({"benchmark": "tokenization", "case": f"encode {kind}", "kind": "peer", "ours": megabytes / ours,
                      "peer": "tokenizers", "peer_value": megabytes / peer, "ratio": peer / ours, "unit": "MB/s"})  # fmt: skip
-        rows.append({"benchmark": "tokenizers", "case": f"train {kind}", "kind": "info", "ours": megabytes / trained,
+        rows.append({"benchmark": "tokenization", "case": f"train {kind}", "kind": "info", "ours": megabytes / trained,
                      "peer": None, "peer_value": None, "ratio": None, "unit": "MB/s"})  # fmt: skip
     return rows
 
