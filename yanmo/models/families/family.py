@@ -18,8 +18,9 @@ from yanmo.core.errors import DataError
 from yanmo.core.messages import Text, text
 from yanmo.models.base import LanguageModel
 from yanmo.models.classifier import Classifier
-from yanmo.models.weights.folder import WEIGHTS, read_tensors
+from yanmo.models.weights.folder import read_tensors
 from yanmo.models.weights.plausible import plausible
+from yanmo.models.weights.writing import write_tensors
 
 HEADS = ("head.", "head_bias", "transform.", "pairs.")  # what a classifier leaves behind
 Names = dict[str, tuple[str, ...]]  # our parameter → their tensors
@@ -78,8 +79,6 @@ class Family:
 
     def write(self, model: nn.Module, folder: Path) -> dict[str, Any]:
         """Writes the weights; returns the config."""
-        from safetensors.torch import save_file
-
         classifies = isinstance(model, Classifier)
         given: Any = model
         backbone: Any = given.backbone if classifies else model
@@ -93,7 +92,7 @@ class Family:
         if classifies:
             own = {f"{self.score}.{kind}": value for kind, value in given.score.named_parameters()}
             tensors |= {name: value.detach().cpu().contiguous() for name, value in own.items()}
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        write_tensors(folder, tensors)
         return {"architectures": [self.labels if classifies else self.architecture(backbone)], **self.config(backbone)}
 
     def read(self, folder: Path, config: dict[str, Any]) -> nn.Module:
