@@ -1,8 +1,8 @@
 """May we ship the samples, and are they what SOURCE says? Part of `make check`: python tools/check_licences.py [FOLDER]
 
-Every folder of `yanmo/samples/` must hold a LICENSE and a SOURCE that names the package, its version and hash, the
-author, the licence, the changes, and every data file with its hash; and all of them together stay under 15 MB. Exit
-status 1 and one line a problem otherwise.
+Every folder of `yanmo/samples/` must hold a LICENSE and a SOURCE that names the package, its version and hash (of work of
+our own the tool that makes it), the author, the licence, the changes, and every data file with its hash; and all of them
+together stay under 15 MB. Exit status 1 and one line a problem otherwise.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 import yaml
 
 SAMPLES = Path(__file__).resolve().parent.parent / "yanmo" / "samples"
-KEYS = ["title", "package", "registry", "version", "sha256", "author", "licence", "language", "changes"]
-KEYS += ["rows", "bytes", "files"]
+PACKAGE, OURS = ["package", "registry", "version", "sha256"], ["made_by"]
+KEYS = ["title", "author", "licence", "language", "changes", "rows", "bytes", "files"]
 LICENCES = {"MIT", "Apache-2.0", "PDDL-1.0", "CC0-1.0"}  # those that allow redistribution on terms that we meet
 MOST_BYTES = 15_000_000
 
@@ -41,10 +41,12 @@ def problems_of(folder: Path) -> Iterator[str]:
         yield f"{source}: missing"
         return
     about = yaml.safe_load(source.read_text(encoding="utf-8"))
-    missing = [key for key in KEYS if not about.get(key)]
+    missing = [key for key in [*(OURS if "made_by" in about else PACKAGE), *KEYS] if not about.get(key)]
     if missing:
         yield f"{source}: missing {', '.join(missing)}"
         return
+    if "made_by" in about and not (SAMPLES.parent.parent / about["made_by"]).is_file():
+        yield f"{source}: made_by: no such file: {about['made_by']}"
     unknown = set(about["licence"].split(" AND ")) - LICENCES
     if unknown:
         yield f"{source}: expected a licence out of {', '.join(sorted(LICENCES))}, got {', '.join(sorted(unknown))}"

@@ -391,13 +391,19 @@ def evaluate(
 @app.command()
 def compare(
     first: Annotated[str, typer.Argument(metavar="RUN", help="A run.")],
-    second: Annotated[str, typer.Argument(metavar="RUN", help="Another.")],
+    second: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Another; without it, the models of the one.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Two runs' results side by side."""
+    """Two runs' results side by side, or the models of one run."""
     from yanmo.evaluate.compare import compare as compare_runs
-    from yanmo.evaluate.compare import table
+    from yanmo.evaluate.compare import evaluated, side_by_side, table
 
+    if second is None:
+        if as_json:
+            show({"results": evaluated(first).results})
+        else:
+            print(side_by_side(first))
+        return
     rows = compare_runs(first, second)
     if as_json:
         show({"results": rows})

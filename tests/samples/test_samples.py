@@ -34,7 +34,7 @@ def check(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_names() -> None:
-    assert samples.names() == ["intents", "moby_dick", "sanguo", "state_of_the_union", "tang_poems"]
+    assert samples.names() == ["intents", "minimal_pairs", "moby_dick", "sanguo", "state_of_the_union", "tang_poems"]
     with pytest.raises(DataError, match="moby_dick"):
         samples.path("moby_dik")
 
@@ -107,6 +107,50 @@ def test_chinese_scripts() -> None:
     titles = Counter(poem["title"] for poem in rows("tang_poems", "poems.jsonl"))
     assert titles["靜夜思"]
     assert titles["長恨歌"]
+
+
+# ---- minimal pairs ------------------------------------------------------------------------------------------------
+
+
+def test_minimal_pairs_are_what_their_templates_make(tmp_path) -> None:
+    script = ROOT / "tools" / "minimal_pairs.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True)
+    for file in ("en.jsonl", "zh.jsonl", "SOURCE", "LICENSE"):
+        assert (tmp_path / file).read_bytes() == (samples.path("minimal_pairs") / file).read_bytes(), file
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_minimal_pairs_differ_in_one_place(language: str) -> None:
+    found = rows("minimal_pairs", f"{language}.jsonl")
+    assert len({row["sentence_good"] for row in found}) == len(found) == 500
+    assert set(Counter(row["linguistics_term"] for row in found).values()) == {100}
+    good, bad = ({row[name] for row in found} for name in ("sentence_good", "sentence_bad"))
+    assert not good & bad
+    for row in found:
+        one, other = row["sentence_good"], row["sentence_bad"]
+        assert row["language"] == language
+        assert row["UID"].startswith(row["linguistics_term"])
+        assert bool(re.search(r"[\u4e00-\u9fff]", one)) == (language == "zh"), one
+        assert one[0].isupper() or language == "zh"
+        assert one[-1] in ".?。？"
+        assert other[-1] == one[-1]
+        assert not re.search(r"[{}~\[\]]|  ", one + other), one
+        words = (lambda text: text.split()) if language == "en" else list
+        assert abs(len(words(one)) - len(words(other))) <= 1, one
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_word_alone_tells_the_right_sentence_of_a_mirrored_template(language: str) -> None:
+    """Where a template comes with its mirror image, what is right in one half is wrong in the other."""
+    terms = {"en": ("subject_verb_agreement", "determiner_noun_agreement", "reflexives"), "zh": ()}[language]
+    for term in terms:
+        balance: Counter[str] = Counter()
+        for row in rows("minimal_pairs", f"{language}.jsonl"):
+            if row["linguistics_term"] == term:
+                one, other = (Counter(re.findall(r"\w+", row[name].lower())) for name in ("sentence_good", "sentence_bad"))
+                balance.update(one - other)
+                balance.subtract(other - one)
+        assert max(abs(count) for count in balance.values()) <= 10, (term, balance)
 
 
 # ---- intents ------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from yanmo.evaluate.numbers import bounds, compact, count, duration, figure, gro
 from yanmo.evaluate.record import Record
 
 NAME = "card.md"
-METRICS = ("bits_per_byte", "macro_f1", "accuracy")
+METRICS = ("bits_per_byte", "pseudo_bits_per_byte", "macro_f1", "accuracy")
+MOST = 8  # groups with a column of their own; of more the languages alone
 
 
 def write_card(directory: Path, evaluation: Path) -> None:
@@ -93,7 +94,9 @@ def _results(record: Record) -> str:
     pieces = []
     for task, about in record.tables["tasks"].items():
         pieces.append(f"### {task}")
-        groups = [None, *record.groups(task)]
+        groups: list[str | None] = [None, *record.groups(task)]
+        if len(groups) > MOST:
+            groups = [None, *(group for group in record.groups(task) if group.startswith("language="))]
         for metric in [metric for metric in METRICS if any(r["task"] == task and r["metric"] == metric for r in record.results)]:
             head = [metric_name(metric), *[_on(record, task, metric, group) for group in groups]]
             models = dict.fromkeys(r["model"] for r in record.results if r["task"] == task and r["metric"] == metric)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
@@ -17,7 +18,7 @@ from yanmo.evaluate.figures import Mark, learning_curves, quality_by_time, stand
 from yanmo.evaluate.floors import FLOORS
 from yanmo.evaluate.numbers import figure, metric_name, say
 from yanmo.evaluate.record import Record
-from yanmo.evaluate.sections import likelihood
+from yanmo.evaluate.sections import likelihood, overview
 
 
 def compare(first: str | Path, second: str | Path) -> list[dict[str, Any]]:
@@ -53,8 +54,25 @@ def table(rows: list[dict[str, Any]]) -> str:
                 shown += f" [{change['low']:+.4f}, {change['high']:+.4f}]"
         values = [figure(side["value"], row["metric"]) if (side := row[name]) else "–" for name in ("first", "second")]
         lines.append([row["task"], row["model"], metric_name(row["metric"]), *values, shown])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    return aligned(lines)
+
+
+def side_by_side(run: str | Path) -> str:
+    """The language models of one run in one table, as its report has it."""
+    lines = overview.lines(evaluated(run))
+    if not lines:
+        raise RequestError(str(run), text("a run with results of language models"), text("none"))
+    return aligned(lines)
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """Cells under one another; characters of East Asia are two columns wide."""
+
+    def width(cell: str) -> int:
+        return sum(2 if east_asian_width(character) in "WF" else 1 for character in cell)
+
+    widths = [max(map(width, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(cell + " " * (most - width(cell)) for cell, most in zip(line, widths)).rstrip() for line in lines)
 
 
 def picture(runs: Sequence[str | Path], metric: str = "bits_per_byte", kind: str = "svg") -> bytes:

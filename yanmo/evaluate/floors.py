@@ -30,7 +30,7 @@ def language_floors(task: str, answers: Sequence[Answer]) -> list[dict[str, Any]
 def pair_floors(task: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:
     """chance: one of the two drawn, half of them right, exactly."""
     return [result("chance", task, "accuracy", 0.5, (0.5, 0.5), len(items), group)
-            for group, items in grouped(answers, ("group",)).items()]  # fmt: skip
+            for group, items in grouped(answers, ("language", "group")).items()]  # fmt: skip
 
 
 def classify_floors(task: str, answers: Sequence[Answer], names: Sequence[str], training: Sequence[str]) -> list[dict[str, Any]]:

@@ -130,10 +130,10 @@ def _column(answers: Sequence[Answer], name: str) -> np.ndarray:
 
 
 def pair_results(model: str, task: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """accuracy over all pairs and by group. Answers: label, predicted (null: no decision, which is wrong)."""
+    """accuracy over all pairs, by language and by group. Answers: label, predicted (null: no decision, which is wrong)."""
     whole = accuracy(answers, PAIR)
     rows = []
-    for group, items in grouped(answers, ("group",)).items():
+    for group, items in grouped(answers, ("language", "group")).items():
         part = whole.of(items)
         rows.append(result(model, task, "accuracy", part.value, part.bounds(), len(items), group))
     return rows

@@ -74,6 +74,14 @@ class Record:
         stage = self.tables["models"].get(model, {}).get("stage")
         return next((float(m["seconds"]) for m in self.manifests if m["stage"] == stage), None)
 
+    def objective(self, stage: str) -> str:
+        """What a stage that trains minimised, as the recipe has it."""
+        for item in self.recipe.get("stages", []):
+            kind = next((key for key in item if key != "name"), "")
+            if item.get("name", kind) == stage:
+                return str(((item[kind] or {}).get("objective") or {}).get("type") or "supervised")
+        return "–"
+
     # ------------------------------------------------------------------------------------------------ results
 
     @cached_property

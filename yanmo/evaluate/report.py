@@ -16,7 +16,7 @@ from yanmo.core.package import VERSION
 from yanmo.evaluate.numbers import heard, say
 from yanmo.evaluate.page import Markup, join, listing, tag
 from yanmo.evaluate.record import Record
-from yanmo.evaluate.sections import corpus, findings, labels, likelihood, making, pairs, writing
+from yanmo.evaluate.sections import corpus, findings, labels, likelihood, making, overview, pairs, writing
 
 NAME = "report.html"
 
@@ -36,6 +36,7 @@ def report(record: Record) -> str:
         if body is not None:
             sections.append((key, title, body))
 
+    add("overview", say("Side by side"), lambda: overview.section(record))
     for task, about in record.tables["tasks"].items():
         if about["type"] == "language_modeling":
             add(task, _numbered(say("Predicting held-out text"), task), partial(likelihood.section, record, task))

@@ -210,6 +210,7 @@ def _pairs(model: Model, task: Task, examples: list[Example]) -> list[dict[str, 
         prediction = task.decode((good, bad), example)
         line = {"id": example.id, "where": example.where, "text": example.fields["text"][:EXCERPT],
                 "bad": example.fields["bad"][:EXCERPT], "group": example.fields.get("group") or "",
+                "language": example.fields.get("language") or "",
                 "label": example.fields["label"], "predicted": prediction.label,
                 "score": measure.rounded(good - bad)}  # fmt: skip
         lines.append(line | ({} if by == "likelihood" else {"by": by}))

@@ -64,6 +64,8 @@ def facts(model: Model) -> dict[str, Any]:
     loaded = model.loaded
     return {
         "model_type": loaded.config.get("model_type"),
+        "kind": getattr(loaded.model, "kind", None),
+        "objective": (loaded.config.get("yanmo") or {}).get("objective"),
         "parameters": parameters(loaded.model),
         "bytes": sum(path.stat().st_size for path in files.files(loaded.folder) if path.name != MANIFEST),
         "vocabulary": loaded.tokenizer.size if loaded.tokenizer else None,

@@ -7,8 +7,10 @@
 | `sanguo` | a Chinese novel (simplified), a chapter a document | `id`, `title`, `text` |
 | `tang_poems` | Chinese poems (traditional) | `id`, `title`, `author`, `text` |
 | `intents` | commands to a smart home, English and Chinese | `text`, `label`, `language`, `template` |
+| `minimal_pairs` | pairs of sentences, one ungrammatical, English and Chinese | the fields of BLiMP, `language` |
 
-`SOURCE` is YAML: package, version, hash, author, licence, what was changed, and the hash of each file.
+`SOURCE` is YAML: package, version, hash (of our own work the tool that makes it), author, licence, what was changed, and
+the hash of each file.
 """
 
 from __future__ import annotations

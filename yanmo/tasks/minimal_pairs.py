@@ -1,7 +1,7 @@
 """Minimal pairs: of two sentences that differ in one point of grammar, does a model find the right one more probable?
 
     pairs.jsonl   {"sentence_good": "Who should Derek hug?", "sentence_bad": "Who should Derek hug who?",
-                   "linguistics_term": "argument_structure", "UID": "…"}
+                   "linguistics_term": "argument_structure", "UID": "…", "language": "en"}
 
 The fields' names are those of BLiMP (Warstadt et al. 2020, arXiv:1912.00582), and of its Chinese counterparts after
 renaming (`fields: {good: …, bad: …, group: …}`). A model is right where it gives the good sentence the higher
@@ -37,6 +37,7 @@ class Fields(Settings):
     good: str = "sentence_good"
     bad: str = "sentence_bad"
     group: str = "linguistics_term"  # results are also given for each of its values, where the rows have it
+    language: str = "language"  # and for each of these
 
 
 class MinimalPairs(Task):
@@ -83,14 +84,14 @@ class MinimalPairs(Task):
         good, bad = sentences
         if good == bad:
             raise DataError(record.where, text("two different sentences"), describe(good))
-        kept = {"text": good, "bad": bad, "label": GOOD}
+        kept = {"text": good, "bad": bad, "label": GOOD, "language": str(values.get(fields.language) or "")}
         if fields.group in values:
             kept["group"] = f"{fields.group}={values[fields.group]}"
         return Example(content_id(f"{good}\t{bad}"), kept, record.where)
 
     def encode(self, example: Example, tokenizer: Tokenizer, length: int) -> list[Row]:
         """The good sentence and the bad one, each behind the border and cut to `length` tokens."""
-        return [Row([tokenizer.eos_id, *tokenizer.encode(example.fields[name])][:length], example=example.id)
+        return [Row([tokenizer.bos_id, *tokenizer.encode(example.fields[name])][:length], example=example.id)
                 for name in ("text", "bad")]  # fmt: skip
 
     def decode(self, outputs: Any, example: Example) -> Prediction:

@@ -87,8 +87,15 @@ def _note(record: Record, task: str) -> Markup:
     seeds = say("Intervals are 95% bootstrap intervals over the documents: what other documents of the same kind would show, "
                 "not other seeds. Perplexity is per token of each model's own tokenizer and does not compare across tokenizers. "
                 "Build is the wall clock of the model's stage on this machine. A model that counts has no weights.")  # fmt: skip
-    lines = difference_lines(record.tables["tasks"][task], METRIC)
-    return join([tag("p", seeds, cls="note"),
+    about = record.tables["tasks"][task]
+    lines = difference_lines(about, METRIC)
+    behind = [model for model, entry in about["models"].items() if entry.get("by") == "likelihood behind a gap"]
+    asked = say("{models}: encoder and decoder, asked for the text behind a single gap. That is a probability of the text, but "
+                "far from what they were trained for: fragments of texts that they read.", models=", ".join(behind))  # fmt: skip
+    orders = [model for model in about["models"] if record.tables["models"].get(model, {}).get("kind") == "permuted"]
+    order = say("{models}: trained to predict in any order, asked from left to right.", models=", ".join(orders))
+    return join([tag("p", seeds, cls="note"), tag("p", asked, cls="note") if behind else None,
+                 tag("p", order, cls="note") if orders else None,
                  tag("p", say("Differences on the same documents, which are much surer than the figures themselves:"), " ",
                      "; ".join(lines), ".", cls="note") if lines else None])  # fmt: skip
 
@@ -115,7 +122,7 @@ def difference_line(model: str, best: str, row: dict, metric: str) -> str:
 
 
 def learned(record: Record, task: str) -> tuple[list[Curve], list[Mark]]:
-    """The trained models' curves, and every other model as a mark at its build time.
+    """The trained models' curves, and every model that was not trained step by step as a mark at its build time.
 
     While a model trains it is validated on a sample of the held-out documents. Its curve is scaled so that the weights
     that were kept (the best validated) stand where the evaluation on all documents found them: else curves and the
@@ -134,9 +141,10 @@ def learned(record: Record, task: str) -> tuple[list[Curve], list[Mark]]:
         ratio = record.bytes_per_token(training.name)
         losses = [(s["seconds"], s["step"], bits(s["loss"], ratio)) for s in training.steps] if ratio else []
         found.append(Curve(name, [(s, step, value * scale) for s, step, value in points], losses))
+    trained = {training.name for training in record.trainings if training.steps}  # without a curve: no validation in bits
     for model in models:
         row, seconds = record.figure(model, task, METRIC), record.seconds(model)
-        if model not in {curve.name for curve in found} and row and row["value"] is not None and seconds:
+        if record.tables["models"][model]["stage"] not in trained and row and row["value"] is not None and seconds:
             marks.append(Mark(model, seconds, row["value"], row["low"], row["high"]))
     return found, marks
 

@@ -18,16 +18,19 @@ def training(record: Record) -> Markup | None:
         if item.steps:
             last = item.steps[-1]
             speed = last.get("tokens", 0) / item.seconds if item.seconds else None
-            rows.append([item.name, count(last["step"]), compact(last.get("tokens")), duration(item.seconds), compact(speed),
-                         figure(last["loss"])])  # fmt: skip
+            rows.append([item.name, record.objective(item.name), count(last["step"]), compact(last.get("tokens")),
+                         duration(item.seconds), compact(speed), figure(last["loss"])])  # fmt: skip
         if item.plan and item.steps:
             plans.append(more(say("The plan of {model}", model=item.name), _tree(item.plan)))
     if not rows and not plans:
         return None
-    head = [say("model"), say("steps"), say("tokens"), say("time in the loop"), say("tokens per second"),
+    head = [say("model"), say("objective"), say("steps"), say("tokens"), say("time in the loop"), say("tokens per second"),
             say("last loss (nats per token)")]  # fmt: skip
     note = say("What a plan holds was decided once, partly by measuring this machine, and written down before the first step.")
-    return join([table(head, rows, numbers=range(1, 6)) if rows else None, tag("p", note, cls="note") if plans else None, plans])
+    several = len({row[1] for row in rows}) > 1
+    losses = say("Losses of different objectives are of different things, and do not compare.") if several else None
+    return join([table(head, rows, numbers=range(2, 7)) if rows else None, tag("p", losses, cls="note") if losses else None,
+                 tag("p", note, cls="note") if plans else None, plans])  # fmt: skip
 
 
 def tokenizers(record: Record) -> Markup | None:
