@@ -23,6 +23,7 @@ from yanmo.core.data import Document, Origin, Rejection, content_id
 from yanmo.core.errors import DataError, RecipeError
 from yanmo.core.package import HOME
 from yanmo.core.registry import create
+from yanmo.corpus.pii import gate
 from yanmo.corpus.pii.scanner import scanner
 from yanmo.corpus.pii.span import FOLDED, KINDS, Span, fold, resolve
 
@@ -367,3 +368,62 @@ def test_nothing_outside_the_finds_is_touched(body, action):
 def test_the_gate_lets_every_find_through(body):
     looker = scanner(KINDS, REGIONS)
     assert looker.suspects(body) or looker.look(body) == []
+
+
+# ---------------------------------------------------------------------------------------------- texts asked together
+
+PROSE = "却说曹操引军追赶刘备至江边，见长坂桥上一人横矛立马，厉声大喝。"
+ODD = "0９٣７@＠[【］】at?=＝：:;&#-—–·. 　（）是为令口牌码碼密钥鑰秘\u017f\u212akeytokenpassı\u200b\x00\x01\x02\x03\t\n\ud83d\udc00𝟗😀a"
+odd = st.lists(st.one_of(st.text(alphabet=ODD, max_size=12), st.sampled_from(PIECES), st.just(PROSE)), max_size=6).map("".join)
+
+
+def among(texts: list[str]) -> list[bool]:
+    return scanner(KINDS, REGIONS).among(texts)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(st.lists(odd, max_size=5))
+def test_texts_asked_together_are_answered_as_one_by_one(texts):
+    assert among(texts) == [scanner(KINDS, REGIONS).suspects(text) for text in texts]
+
+
+@pytest.mark.parametrize("marked", cases.POSITIVE)
+@pytest.mark.parametrize("folded", [str, lambda body: "".join(next((chr(p) for p, c in FOLDED.items() if c == sign and p > 0xFF00), sign) for sign in body)])
+def test_what_is_left_of_chinese_prose_gives_every_find_away(marked, folded):
+    """Also written with full-width signs and digits; and of prose that holds nothing nothing is asked again."""
+    body = PROSE * 3 + folded(cases.plain(marked)[0]) + PROSE * 3
+    asked = scanner(KINDS, REGIONS)
+    assert gate.wide(body)
+    before, free, behind = asked._free([PROSE, body, PROSE * 9])
+    assert before
+    assert behind
+    assert not (free and asked.suspects(body))
+    assert asked.among([PROSE, body]) == [False, asked.suspects(body)]
+
+
+def test_every_character_that_a_pattern_knows_is_in_the_table():
+    """Decimal digits of all scripts, what is equal to a letter when case is ignored, and what nobody can know."""
+    points = range(4, 0xFFFF)
+    for point, left in zip(points, gate.shrunk([chr(point) for point in points]).split(b"\0"), strict=True):
+        sign = chr(point)
+        if sign.isascii():
+            assert left == sign.encode()
+        elif unicodedata.decimal(sign, None) is not None or (len(sign.casefold()) == 1 and sign.casefold().isascii()):
+            assert left.decode() in (FOLDED.get(point), sign.casefold())
+    far = [chr(point) for point in (0xD800, 0xDFFF, *range(0xFFFF, 0x110000, 97))]
+    assert set(gate.shrunk(far).split(b"\0")) == {b"\x02"}
+
+
+def test_documents_come_out_in_their_order_whatever_their_length():
+    bodies_ = [PROSE, "a@example.com", PROSE * 2000, "", PROSE + "电话13912345678", "x" * 40_000, PROSE * 9]
+    docs = [Document(content_id(body), body, Origin("a", None, 0, 1), order=i, rejection=Rejection("length", "short", 1) if i == 1 else None) for i, body in enumerate(bodies_)]  # fmt: skip
+    redacted = list(step().rows(iter(docs)))
+    assert [doc.order for doc in redacted] == list(range(len(bodies_)))
+    assert [doc.text for doc in redacted] == [body.replace("13912345678", "<PHONE>") for body in bodies_]
+
+
+def test_memory_stays_with_the_texts_that_are_asked_together():
+    assert not gate.wide(PROSE * 2000)
+    assert not gate.wide("It’s plain “English” with curly quotes, " * 20)
+    assert [len(held) for held in gate.together(document(PROSE * 100) for _ in range(30))] == [10, 10, 10]
+    assert [len(held) for held in gate.together(document(PROSE * 2000) for _ in range(2))] == [1, 1]

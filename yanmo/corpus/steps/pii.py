@@ -19,6 +19,7 @@ from yanmo.core.data import Document, Rejection
 from yanmo.core.errors import DataError, RecipeError, nearest
 from yanmo.core.extras import needed
 from yanmo.core.messages import text
+from yanmo.corpus.pii.gate import together
 from yanmo.corpus.pii.pseudonyms import pseudonyms
 from yanmo.corpus.pii.scanner import Scanner, scanner
 from yanmo.corpus.pii.span import KINDS, Span
@@ -95,11 +96,12 @@ class Pii(Edit):
 
     def rows(self, docs: Iterator[Document]) -> Iterator[Document]:
         found = self._scanner()
-        suspects = found.suspects
-        for doc in docs:
-            if doc.rejection is None and (self.fields or suspects(doc.text)):
-                self._redact(doc, found)
-            yield doc
+        for held in together(docs):
+            asked = [doc for doc in held if doc.rejection is None]
+            for doc, suspect in zip(asked, found.among([doc.text for doc in asked])):
+                if self.fields or suspect:
+                    self._redact(doc, found)
+            yield from held
 
     def edit(self, text: str) -> str:
         """The text without what is to be masked or replaced."""
