@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yanmo.corpus.engines import columns
-from yanmo.corpus.engines.columns import column, numbers
+from yanmo.corpus.engines.columns import column, numbers, values
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]))
 KINDS = [
@@ -29,32 +29,41 @@ KINDS = [
 @settings(deadline=None)  # the first one loads pandas
 @given(st.data(), st.sampled_from(KINDS), st.booleans())
 def test_columns_are_those_of_pyarrow(data, kind, nullable):
-    values = data.draw(st.lists(kind[1] | st.none() if nullable else kind[1]))
-    found, expected = column(values, kind[0]), pa.array([list(v.items()) if isinstance(v, dict) else v for v in values], kind[0])
+    given_ = data.draw(st.lists(kind[1] | st.none() if nullable else kind[1]))
+    found, expected = column(given_, kind[0]), pa.array([list(v.items()) if isinstance(v, dict) else v for v in given_], kind[0])
     found.validate(full=True)
     assert (found.type, found.null_count) == (expected.type, expected.null_count)
     assert found.equals(expected)
+    start = data.draw(st.integers(0, len(given_)))
+    for part in (found, found.slice(start), found.slice(0, start)):
+        assert values(part) == part.to_pylist()
+        assert [type(value) for value in values(part)] == [type(value) for value in part.to_pylist()]
 
 
-@pytest.mark.parametrize("values", [["plain"], ["", None, "混排 mixed", "e\u0301 👩‍👩‍👧‍👦"], ["नमस्ते", "שלום"], [], [None]])
-def test_text_of_every_script(values):
+def test_other_types_come_back_too():
+    for one in (pa.array([True, None]), pa.array([3, -1], pa.int16()), pa.array([[1], []]), pa.array([None, None]), pa.array([], pa.string())):
+        assert values(one) == one.to_pylist()
+
+
+@pytest.mark.parametrize("texts", [["plain"], ["", None, "混排 mixed", "e\u0301 👩‍👩‍👧‍👦"], ["नमस्ते", "שלום"], [], [None]])
+def test_text_of_every_script(texts):
     for kind in (pa.string(), pa.large_string()):
-        assert column(values, kind).to_pylist() == values
-        assert column(tuple(values), kind).to_pylist() == values
+        assert column(texts, kind).to_pylist() == texts == values(column(texts, kind))
+        assert column(tuple(texts), kind).to_pylist() == texts
 
 
 def test_arrays_of_numbers_are_taken_as_they_are():
     assert numbers(np.array([3, -1], np.int16)).equals(pa.array([3, -1], pa.int16()))
 
 
-@pytest.mark.parametrize(("values", "kind"), [
+@pytest.mark.parametrize(("wrong", "kind"), [
     ([1.5], pa.int64()), (["1"], pa.int64()), (["1"], pa.float64()), ([1], pa.string()), ([b"a"], pa.string()), (["a"], pa.binary()),
     ([None, 0], pa.string()),
 ])  # fmt: skip
-def test_values_of_another_type_are_refused(values, kind):
+def test_values_of_another_type_are_refused(wrong, kind):
     """`pa.array` would make 1 of 1.5, and text of bytes."""
     with pytest.raises(TypeError):
-        column(values, kind)
+        column(wrong, kind)
 
 
 def test_half_a_surrogate_pair_is_refused():

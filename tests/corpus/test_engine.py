@@ -15,6 +15,7 @@ import pytest
 from tests.corpus import functions
 from tests.corpus.corpora import dataset, small_shards, texts, write_jsonl
 from yanmo.core.console import Console
+from yanmo.core.data import Document
 from yanmo.core.errors import DataError, WorkError
 from yanmo.core.registry import create
 from yanmo.corpus.engines import session as sessions
@@ -22,6 +23,7 @@ from yanmo.corpus.engines import tasks
 from yanmo.corpus.engines.hold import Hold
 from yanmo.corpus.engines.local import LocalEngine
 from yanmo.corpus.engines.pool import Pool
+from yanmo.corpus.step import apply
 
 SOURCE = {"type": "jsonl", "path": "a.jsonl"}
 
@@ -141,6 +143,36 @@ def plans(docs):
     words = docs.map(functions.words)
     counts = words.group(functions.head, functions.one, functions.add)
     return [counts, docs.join(counts, functions.first_word).map(functions.joined), words.sort(functions.length_of)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_documents_are_stored_once_however_many_steps_compare_them(bodies, folder, workers, monkeypatch):
+    """What a step found is brought to the stored documents whenever they are read; a step that edits them stores them again."""
+    write_jsonl(folder / "a.jsonl", [{"text": body} for body in [*bodies, *bodies[::3], *(body + " 尾 end" for body in bodies[::4])]])
+    steps = [create("step", {"type": name}) for name in ("exact_dedup", "minhash_dedup")]
+
+    def made(name: str, stored: int, steps=steps) -> list:
+        with dataset(folder / name, SOURCE, workers) as docs:
+            found = apply(steps, docs).persist()
+            rows = list(found.collect())
+            assert list(found.collect()) == rows
+        first = [next(path.glob("*.arrow")) for path in (folder / name).glob("*-persist")]
+        assert sum(isinstance(next(tasks.parts.read(path)), Document) for path in first) == stored
+        return rows
+
+    rows = made("once", 1)
+    assert {doc.rejection.step for doc in rows if doc.rejection} == {"exact_dedup", "minhash_dedup"}
+    edited = [steps[0], create("step", {"type": "normalize"}), steps[1]]
+    assert [doc.order for doc in made("edited", 2, edited)] == [doc.order for doc in rows]
+    monkeypatch.setattr(sessions, "light", lambda plan: False)
+    assert made("always", 3) == rows
+
+
+def test_a_partition_opens_the_files_that_speak_of_it_and_no_other(folder):
+    for number, of in enumerate(([0, 1, 1], [], [1, 300])):
+        tasks.parts.write_spill(folder / f"{number}.arrow", ((index, (index, 7, "x")) for index in of))
+    paths = [folder / f"{number}.arrow" for number in range(3)]
+    assert sessions.by_partition(paths) == {0: [paths[0]], 1: [paths[0], paths[2]], 300: [paths[2]]}
 
 
 # ---------------------------------------------------------------------------------------------- interrupted work

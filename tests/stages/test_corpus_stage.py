@@ -199,9 +199,9 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(source, monkeypatch,
     whole = outputs(corpus(source, "whole"))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", KILLED, json.dumps(source), "killed"]
-    rng, kills = random.Random(attempts), 0
+    rng, kills, most = random.Random(attempts), 0, max(parts("whole") // (attempts + 1), 1)
     for attempt in range(attempts):
-        wanted = parts("killed") + rng.randint(1, 30 if attempts == 2 else 6)
+        wanted = parts("killed") + rng.randint(1, most)
         with subprocess.Popen([*command, str(1 + attempt % 2)], env=environment, stderr=subprocess.DEVNULL) as process:
             while process.poll() is None and parts("killed") < wanted:
                 time.sleep(0.005)

@@ -49,7 +49,8 @@ class Account:
         self.lengths[1 << (len(doc.text).bit_length() - 1)] += 1
         for name, score in scores.items():
             self.scores.setdefault(name, Counter())[floor(10 * score) / 10] += 1
-        self.pii.update(doc.meta.get("pii") or {})
+        if found := doc.meta.get("pii"):
+            self.pii.update(found)
         self._show(("kept", doc.source), doc, language, split)
 
     def reject(self, doc: Document, language: str | None) -> None:

@@ -59,10 +59,10 @@ def write(
             language = doc.meta.pop("language", None) or about[doc.source]["language"] or _detected(doc)
             scores = doc.meta.pop("scores", None)
             common = (doc.source, language, scores or {}, doc.origin.file, doc.origin.member, doc.origin.start, doc.origin.end)
-            size = len(doc.text.encode("utf-8"))
+            size = len(doc.text) if doc.text.isascii() else len(doc.text.encode("utf-8"))
             if doc.rejection is None:
                 where = split.of(doc)
-                outputs["documents"].add((doc.id, doc.text, where, *common, compact(doc.meta)), size)
+                outputs["documents"].add((doc.id, doc.text, where, *common, _json(doc.meta)), size)
                 counts.keep(doc, where, size, language, scores or {})
                 continue
             value = doc.rejection.value
@@ -72,7 +72,7 @@ def write(
                 outputs["quarantined"].add((doc.rejection.reason, shown, doc.text, *where_read), size)
             else:
                 why = (doc.rejection.step, doc.rejection.reason, shown)
-                outputs["dropped"].add((doc.id, doc.text, *common, compact(doc.meta), *why), size)
+                outputs["dropped"].add((doc.id, doc.text, *common, _json(doc.meta), *why), size)
             counts.reject(doc, language)
         for table in outputs.values():
             table.close()
@@ -83,6 +83,10 @@ def write(
         path.replace(folder / path.name)
     (folder / "corpus").rmdir()
     return stats
+
+
+def _json(meta: dict[str, Any]) -> str:
+    return compact(meta) if meta else "{}"
 
 
 def _detected(doc: Document) -> str | None:

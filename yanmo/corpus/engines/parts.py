@@ -23,7 +23,7 @@ from pyarrow import ipc
 from yanmo.core.data import Document, Origin, Rejection
 from yanmo.core.files import atomic
 from yanmo.corpus.dataset import Row
-from yanmo.corpus.engines.columns import column, numbers
+from yanmo.corpus.engines.columns import column, numbers, values
 
 BATCH_ROWS, BATCH_BYTES = 1000, 4 << 20
 DOCUMENT = pa.schema([
@@ -73,7 +73,7 @@ def _type(value: Any) -> pa.DataType:
 
 
 def decode(batch: pa.RecordBatch) -> Iterator[Row]:
-    columns = [column.to_pylist() for column in batch.columns]
+    columns = [values(column) for column in batch.columns]
     names = batch.schema.names
     if "order" in names:
         for order, id_, text, source, file, member, start, end, meta, step, reason, value in zip(*columns):
@@ -82,14 +82,14 @@ def decode(batch: pa.RecordBatch) -> Iterator[Row]:
             yield Document(id_, text, Origin(file, member, start, end), source, found, rejection, order)
         return
     outer: dict[str, Any] = {}  # elements in order; those that are tuples themselves put together again
-    for name, values in zip(names, columns):
+    for name, held in zip(names, columns):
         head, inner, _ = name.partition(".")
         if inner:
-            outer.setdefault(head, []).append(values)
+            outer.setdefault(head, []).append(held)
         else:
-            outer[head] = values
+            outer[head] = held
     nested = {name.partition(".")[0] for name in names if "." in name}
-    yield from zip(*(zip(*values) if head in nested else values for head, values in outer.items()))
+    yield from zip(*(zip(*held) if head in nested else held for head, held in outer.items()))
 
 
 def _documents(rows: list[Document]) -> pa.RecordBatch:

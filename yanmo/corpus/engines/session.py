@@ -102,11 +102,13 @@ class LocalSession:
             case dataset.Map():
                 return [MapScan(scan, plan.fn) for scan in self._scans(plan.child)]
             case dataset.Join():
-                matches = self._made(plan, self._join)
+                matches = by_partition(self._made(plan, self._join))
                 scans = self._scans(plan.child)
-                return [JoinScan(scan, tuple(matches), index, plan.how) for index, scan in enumerate(scans)]
+                return [JoinScan(scan, tuple(matches.get(index, ())), index, plan.how) for index, scan in enumerate(scans)]
             case dataset.Given():
                 return [FileScan(path) for path in self._made(plan, self._given)]
+            case dataset.Persist() if light(plan.child):
+                return self._scans(plan.child)
             case dataset.Persist():
                 return [FileScan(path, path.stat().st_size) for path in self._made(plan, self._persist)]
             case dataset.Group():
@@ -192,6 +194,22 @@ class LocalSession:
         if self.workers == 1 or len(pending) < 2:
             return ((task, task.run()) for task in pending)
         return self.pool.run(pending)
+
+
+def light(plan: Plan) -> bool:
+    """Whether rows cost hardly more to work out than to read again: stored ones, and what a step brings to them. Documents
+    are then not stored again with every step that compares them."""
+    join = plan.child if isinstance(plan, dataset.Map) else None
+    return isinstance(join, dataset.Join) and isinstance(join.child, dataset.Persist)
+
+
+def by_partition(matches: Sequence[Path]) -> dict[int, list[Path]]:
+    """The files that say something of a partition: each is looked at once, and no partition opens the others."""
+    found: dict[int, list[Path]] = {}
+    for path in matches:
+        for index in parts.sections(path):
+            found.setdefault(index, []).append(path)
+    return found
 
 
 def partitions(shards: list[tuple[Source, Shard]]) -> Iterator[ReadScan]:
