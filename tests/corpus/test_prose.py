@@ -135,6 +135,9 @@ def test_what_is_remembered_of_tags_is_bounded(monkeypatch):
     for number in range(500):
         assert held(f"<div class='sidebar' id='a{number}'".encode(), DIVISION) == AROUND
         assert len(regions.known) <= 100
+    regions.known.clear()
+    assert held(b"<div class='sidebar' style='background:url(data:" + b"A" * 1_000_000 + b")'", DIVISION) == AROUND
+    assert not regions.known, "a megabyte each"
 
 
 def test_ends_of_elements():

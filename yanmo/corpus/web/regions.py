@@ -12,7 +12,7 @@ from yanmo.corpus.web.tags import ARTICLE, ASIDE, BUTTON, CLOSING, FOOTER, FORM,
 NOTHING, AROUND, NAMED, HIDDEN, HEAD = 0, -1, -2, -3, -4  # around the text by its class, its tag; hidden; a header
 LOOSE, ITEM_OF, BODY = 1, 2, 3  # the text, more and more surely
 TRIES = 4  # elements of a kind that are looked at in vain for their ends, on one page
-KNOWN = 50_000  # tags remembered
+KNOWN, LONGEST = 50_000, 500  # tags remembered, and bytes of one
 
 ATTRIBUTE = re.compile(
     rb"""[\s"'/](class|id|role|itemprop|style|hidden|data-testid|data-component)"""
@@ -63,9 +63,11 @@ known: dict[bytes, int] = {}  # what tags hold, as found before
 
 def held(tag: bytes, kind: int) -> int:
     """What an element holds, by its opening tag: one of the numbers above, below zero for what stands around the text."""
-    if len(known) >= KNOWN:
-        known.clear()
-    found = known[tag] = _held(tag, kind)
+    found = _held(tag, kind)
+    if len(tag) <= LONGEST:  # not a picture in an attribute
+        if len(known) >= KNOWN:
+            known.clear()
+        known[tag] = found
     return found
 
 
