@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import random
 import tarfile
 from itertools import pairwise
@@ -194,6 +195,12 @@ def test_an_empty_folder_or_no_such_path(kind, folder):
         create("source", {"type": kind, "path": "empty"}).files()
     with pytest.raises(DataError, match="no such path: emptz - did you mean 'empty'"):
         create("source", {"type": kind, "path": "emptz"}).files()
+    (folder / "link").symlink_to("nowhere")
+    with pytest.raises(DataError, match="link, a link to nothing"):
+        create("source", {"type": kind, "path": "link"}).files()
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(DataError, match="a file, a folder or a glob, got pipe, which is neither"):
+        create("source", {"type": kind, "path": "pipe"}).files()
 
 
 def test_settings_are_checked(kind):

@@ -10,6 +10,8 @@ from yanmo.core.errors import DataError, nearest
 from yanmo.core.messages import text
 from yanmo.core.package import HOME
 
+NAMED = 6  # endings that an error names
+
 
 def expand(path: str, endings: Iterable[str] = (), where: str | None = None) -> list[Path]:
     """The files that `path` names, sorted; `endings` (such as '.txt') choose within a folder. Never empty: DataError.
@@ -24,12 +26,15 @@ def expand(path: str, endings: Iterable[str] = (), where: str | None = None) -> 
         found = [p for p in place.rglob("*") if p.is_file() and not any(q.startswith(".") for q in p.relative_to(place).parts)]
         found = [p for p in found if not chosen or p.name.lower().endswith(chosen)]
         if not found:
-            kinds = ", ".join(chosen) or "*"
+            kinds = ", ".join(chosen[:NAMED]) + ", …" * (len(chosen) > NAMED) or "*"
             raise DataError(where or path, text("files ({kinds}) in the folder {path}", kinds=kinds, path=path), text("none"))
     elif any(c in path for c in "*?["):
         found = [p for p in map(Path, glob.glob(str(place), recursive=True)) if p.is_file()]
         if not found:
             raise DataError(where or path, text("files that match {path}", path=path), text("none"))
+    elif place.exists() or place.is_symlink():
+        given = text("{path}, which is neither", path=path) if place.exists() else text("{path}, a link to nothing", path=path)
+        raise DataError(where or path, text("a file, a folder or a glob"), given)
     else:
         siblings = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
         remedy = nearest(place.name, siblings) if siblings and place.name else None
