@@ -111,9 +111,10 @@ class Yanmo:
             pass
         return {"seconds": used() - started, "count": len(docs)}
 
-    def clusters(self) -> Answer:
-        """Bands, neighbours and components of signatures that are there, on one worker."""
+    def clusters(self, write: bool = False) -> Answer:
+        """From signatures to what becomes of each document, on the disk; `write`: to deduplicated documents in Parquet."""
         from yanmo.core.console import Console
+        from yanmo.corpus import split, writer
         from yanmo.corpus.engines.local import LocalEngine
 
         step, bodies = self.create("step", {"type": "minhash_dedup"}), many(MANY, language=self.language)
@@ -123,15 +124,16 @@ class Yanmo:
         ):
             path = Path(name) / "many.jsonl"
             path.write_text("".join(json.dumps({"text": body}) + "\n" for body in bodies), encoding="utf-8")
-            docs = session.read([self.create("source", {"type": "jsonl", "path": str(path)})]).persist()
+            source = self.create("source", {"type": "jsonl", "path": str(path), "language": self.language})
+            docs = session.read([source]).persist()
             for _ in docs.map(step.sign).persist().collect():  # the step finds these signatures again
                 pass
             started = used()
             rows = step.apply(docs).collect()
-            first = next(rows)  # all of them are on the disk
-            seconds = used() - started
-            dropped = sum(doc.rejection is not None for doc in chain([first], rows))
-            return {"seconds": seconds, "count": len(bodies), "dropped": dropped}
+            first = next(rows)  # what was found is stored; the documents are where they were
+            if write:
+                writer.write(Path(name) / "corpus", chain([first], rows), [source], split.Split(0.05))
+            return {"seconds": used() - started, "count": len(bodies)}
 
     def warc(self, extract: str) -> Answer:
         source = self.create("source", {"type": "warc", "path": str(self.folder / "warc" / "pages.warc.gz"), "extract": extract})
@@ -171,6 +173,7 @@ class Yanmo:
         found: dict[str, Callable[[], Answer]] = {name: lambda name=name: self.step(name) for name in ORDER}
         found |= {"minhash": self.minhash, "clusters": self.clusters, "text_side": self.text_side}
         found |= {
+            "deduplicated": lambda: self.clusters(write=True),
             "warc": lambda: self.warc("raw"),
             "extract_quality": lambda: self.warc("quality"),
             "extract_fast": lambda: self.warc("fast"),
@@ -257,8 +260,8 @@ class Datatrove:
             block.run(iter(docs))
             return {"seconds": used() - started, "count": len(docs)}
 
-    def clusters(self) -> Answer:
-        """From signatures to deduplicated documents on the disk."""
+    def clusters(self, write: bool = False) -> Answer:
+        """From signatures to the list of those that go; `write`: to deduplicated documents in Parquet."""
         from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter
         from datatrove.pipeline.readers import JsonlReader
         from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
@@ -271,9 +274,10 @@ class Datatrove:
             started = used()
             self.run("buckets", folder, [MinhashDedupBuckets(f"{self.signed.name}/signatures", f"{folder}/buckets")], 14)
             self.run("clusters", folder, [MinhashDedupCluster(f"{folder}/buckets", f"{folder}/remove")])
-            self.run("filter", folder, [JsonlReader(f"{self.signed.name}/docs"), MinhashDedupFilter(f"{folder}/remove"),
-                                        ParquetWriter(f"{folder}/out")])  # fmt: skip
-            return {"seconds": used() - started, "count": MANY, "dropped": MANY - kept_in(folder)}
+            if write:
+                self.run("filter", folder, [JsonlReader(f"{self.signed.name}/docs"), MinhashDedupFilter(f"{folder}/remove"),
+                                            ParquetWriter(f"{folder}/out")])  # fmt: skip
+            return {"seconds": used() - started, "count": MANY}
 
     def run(self, name: str, folder: str, pipeline: list[Any], tasks: int = 1) -> None:
         from datatrove.executor import LocalPipelineExecutor
@@ -342,7 +346,8 @@ class Datatrove:
     def cases(self) -> dict[str, Callable[[], Answer]]:
         found: dict[str, Callable[[], Answer]] = {name: lambda name=name: self.step(name) for name in ORDER}
         return found | {"minhash": self.minhash, "clusters": self.clusters, "text_side": self.text_side, "warc": self.warc,
-                        "extract_quality": self.extract, "whole_quality_1": self.whole}  # fmt: skip
+                        "deduplicated": lambda: self.clusters(write=True), "extract_quality": self.extract,
+                        "whole_quality_1": self.whole}  # fmt: skip
 
 
 def main() -> None:
