@@ -219,7 +219,8 @@ def test_it_overfits_two_examples_and_still_knows_them_when_opened(name, texts, 
         row[: len(ids)] = torch.tensor(ids)
     mask = torch.arange(tokens.shape[1] - 1) < torch.tensor([[len(ids) - 1] for ids in encoded])
     targets = tokens[:, 1:][mask]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
+    rate = 2e-3 if name == "t5" else 5e-3  # its scores are not divided by √D, so that they move the faster
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     for _ in range(150):
         losses = model(
             given(model, tokens[:, :-1], mask=mask), select=mask,

@@ -27,10 +27,11 @@ from yanmo.core.errors import RequestError, WorkError, YanmoError
 from yanmo.core.messages import text
 from yanmo.inference.likelihood import device_of
 from yanmo.inference.sampling import Draws, Sampling, choose, top_logprobs
+from yanmo.inference.streaming import endless as endless_slots
 from yanmo.inference.transcript import Transcript
 from yanmo.models.base import Inputs, LanguageModel
 from yanmo.nn.state import DenseSlots
-from yanmo.text.tokenizer import TURN_END, Tokenizer
+from yanmo.text.tokenizer import Tokenizer
 
 UNBOUNDED = 1024  # new tokens for a request without max_tokens to a model without a context limit
 LOGITS = 16_000_000  # numbers that a pass may hold where every position of a prompt needs its logits
@@ -100,28 +101,39 @@ class Completion:
 
 
 class Engine:
-    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, slots: int = 8, capacity: int | None = None, chunk: int = 512):
+    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, slots: int = 8, capacity: int | None = None, chunk: int = 512,
+                 endless: bool = False):  # fmt: skip
         """`capacity`: tokens for which a slot has room, by default the model's context as far as memory allows;
-        `chunk`: prompt tokens that one step reads, so that a long prompt does not hold up the others."""
+        `chunk`: prompt tokens that one step reads, so that a long prompt does not hold up the others; `endless`: prompts and
+        answers of any length in constant memory, by a model that can (`streaming.endless`)."""
         if model.kind == "masked":
             raise RequestError("engine", text("a model that generates from left to right"), model.kind)
         if slots < 1:
             raise RequestError("slots", text("at least one"), str(slots))
         self.model, self.tokenizer, self.chunk = model.eval(), tokenizer, chunk
         self.device = device_of(model)
-        spec = model.state()
+        self.rows = slots
+        self.context: int | None = None  # tokens of prompt and answer together
+        if endless:
+            assert capacity is None, "endless slots have their own capacity"
+            self.slots = endless_slots(model, slots, chunk)
+        else:
+            self.slots, self.context = self._allocate(slots, capacity)
+        self.ends = set(tokenizer.ends)  # the tokens that end an answer
+        self.waiting: deque[Ticket] = deque()
+        self.running: list[Ticket] = []  # running[i] is in slot i
+        self._views: dict[tuple[int, ...], DenseSlots] = {}
+
+    def _allocate(self, slots: int, capacity: int | None) -> tuple[DenseSlots, int | None]:
+        """Slots that hold whole texts, and how long those may be."""
+        model, spec = self.model, self.model.state()
         per_token = sum(s.dtype.itemsize * torch.Size(s.shape).numel() for s in spec.values() if s.per_token)
         if capacity is None and per_token:
             capacity = max(1, STORAGE // (per_token * slots))
         bounds = [bound for bound in (model.context, capacity) if bound]
-        self.context: int | None = min(bounds) if bounds else None  # tokens of prompt and answer together
-        room = (self.context or 0) if per_token else 2**62  # state of one size holds any number of tokens
-        self.slots = DenseSlots(spec, slots, room, self.device)
-        self.rows = slots
-        self.ends = {tokenizer.eos_id, tokenizer.special.get(TURN_END, tokenizer.eos_id)}  # the tokens that end an answer
-        self.waiting: deque[Ticket] = deque()
-        self.running: list[Ticket] = []  # running[i] is in slot i
-        self._views: dict[tuple[int, ...], DenseSlots] = {}
+        context = min(bounds) if bounds else None
+        room = (context or 0) if per_token else 2**62  # state of one size holds any number of tokens
+        return DenseSlots(spec, slots, room, self.device), context
 
     # ------------------------------------------------------------------------------------------------ requests
 

@@ -57,7 +57,7 @@ def score_documents(
     advance: Callable[[int], Any] | None = None,
 ) -> Likelihood:
     """Each text as a document of its own: border token, then its tokens; every byte counted once."""
-    border = tokenizer.eos_id
+    border = tokenizer.bos_id
     tokens = [np.array([border, *ids], dtype=np.int64) for ids in tokenizer.encode_batch(documents)]
     sizes = np.array([len(text.encode("utf-8", "surrogatepass")) for text in documents], dtype=np.int64)
     nats = score_tokens(model, tokens, batch_tokens=batch_tokens, advance=advance)

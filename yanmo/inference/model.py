@@ -120,8 +120,11 @@ class Model:
         if loaded.model.kind == "encoder-decoder":  # the prompt is what it reads, the answer what it writes
             source = tokenizer_of(loaded).encode(prompt) if isinstance(prompt, str) else ids
             source, ids = tokenizer_of(loaded).add_special(source).ids, [start_of(loaded)]
-        return self._pieces(Engine(loaded.model, tokenizer_of(loaded), slots=1, capacity=_room(loaded, ids, max_tokens)),
-                            Request(ids, settings, source))  # fmt: skip
+        # beyond its context goes a model that forgets what lies behind its window
+        endless = bool(getattr(loaded.model, "rolls", None)) and len(ids) + (max_tokens or 0) > (loaded.model.context or 0)
+        engine = Engine(loaded.model, tokenizer_of(loaded), slots=1, endless=endless,
+                        capacity=None if endless else _room(loaded, ids, max_tokens))  # fmt: skip
+        return self._pieces(engine, Request(ids, settings, source))
 
     def _pieces(self, engine: Engine, request: Request) -> Iterator[Piece]:
         ticket = engine.submit(request)
@@ -250,7 +253,7 @@ def describe(loaded: Loaded) -> Text:
 def prompt_ids(prompt: str | Messages, tokenizer: Tokenizer) -> list[int]:
     """What the model reads before it generates: border and text, or the rendered conversation."""
     if isinstance(prompt, str):
-        return [tokenizer.eos_id, *tokenizer.encode(prompt)]
+        return [tokenizer.bos_id, *tokenizer.encode(prompt)]
     return render(prompt, tokenizer)
 
 

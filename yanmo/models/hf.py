@@ -267,6 +267,8 @@ class HuggingFaceFamily:
         cls = transformers.AutoModelForCausalLM if config.get("auto_map") else getattr(transformers, name, None)
         if cls is None:
             raise DataError(f"{place}: architectures", text("a model that transformers knows"), name)
+        if "For" in name and not name.endswith((*dict(ENDINGS), LABELS)):
+            raise DataError(f"{place}: architectures", text("a language model, or one for sequence classification"), name)
         _register(transformers)
         transformers.logging.disable_progress_bar()
         options = {"trust_remote_code": True} if config.get("auto_map") else {}
@@ -278,11 +280,12 @@ class HuggingFaceFamily:
         wrong = [f"{what}: {', '.join(sorted(map(str, report[key]))[:5])}" for key, what in REPORT.items() if report.get(key)]
         if wrong:
             raise DataError(str(folder), text("the tensors that config.json describes"), "; ".join(wrong))
-        if name.endswith("ForSequenceClassification"):
+        if name.endswith(LABELS):
             return HuggingFaceClassifier(inner.eval())
         return HuggingFaceModel(inner.eval(), kind_of(name, inner))
 
 
+LABELS = "ForSequenceClassification"
 REPORT: dict[str, str] = {"missing_keys": "missing", "mismatched_keys": "of another shape", "unexpected_keys": "unexpected"}
 ENDINGS: tuple[tuple[str, str], ...] = (("ForMaskedLM", "masked"), ("ForPreTraining", "masked"), ("ForCausalLM", "causal"),
                                         ("LMHeadModel", "causal"), ("ForConditionalGeneration", "encoder-decoder"))  # fmt: skip

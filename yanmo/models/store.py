@@ -47,7 +47,10 @@ def save(
         config = lookup("family", model.family)().write(model, temporary)
         ids: dict[str, Any] = {}
         if tokenizer is not None:
-            ids = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
+            ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
+            if getattr(model, "kind", "") == "encoder-decoder":  # BART begins an answer with the end of a text, T5 with padding
+                ends = model.family == "bart" or (extra or {}).get("objective") == "denoise"
+                ids["decoder_start_token_id"] = tokenizer.eos_id if ends else tokenizer.pad_id
             tokenizer.save(temporary)
         config |= ids
         if labels:
@@ -57,8 +60,7 @@ def save(
             config["yanmo"] = {**config.get("yanmo", {}), **(extra or {})}
         files.write_json(temporary / CONFIG, config)
         if ids and not labels:
-            ends = [tokenizer.special[name] for name in (tokenizer.eos, "<|im_end|>") if name in tokenizer.special]  # type: ignore[union-attr]
-            files.write_json(temporary / "generation_config.json", {**ids, "eos_token_id": ends})
+            files.write_json(temporary / "generation_config.json", {**ids, "eos_token_id": tokenizer.ends})  # type: ignore[union-attr]
 
 
 def load(path: Path | str, device: torch.device | str = "cpu", trust_code: bool = False) -> Loaded:

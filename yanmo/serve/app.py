@@ -88,7 +88,7 @@ def build_app(models: dict[str, Model], *, limits: Limits | None = None, slots: 
     async def completions(request: Request) -> Response:
         asked = await accept(CompletionRequest, request)
         name, model = house.find(asked.model, "generate")
-        tokenizer, border = model.tokenizer, model.tokenizer.eos_id
+        tokenizer, border = model.tokenizer, model.tokenizer.bos_id
         prompts = []
         for prompt in asked.prompt:
             ids = prompt if isinstance(prompt, list) else [border, *tokenizer.encode(prompt)]
@@ -134,7 +134,7 @@ def build_app(models: dict[str, Model], *, limits: Limits | None = None, slots: 
     @app.get("/tokenizer_info")
     async def tokenizer_info(model: str | None = None) -> dict[str, Any]:
         tokenizer = house.find(model, "tokenize")[1].tokenizer
-        return {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": tokenizer.eos, "eos_token": tokenizer.eos,
+        return {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": tokenizer.bos, "eos_token": tokenizer.eos,
                 "pad_token": tokenizer.pad, "chat_template": tokenizer.chat_template}  # fmt: skip
 
     @app.post("/tokenize", openapi_extra=_body(TokenizeRequest))
@@ -143,7 +143,7 @@ def build_app(models: dict[str, Model], *, limits: Limits | None = None, slots: 
         _, model = house.find(asked.model, "tokenize")
         ids = model.tokenizer.encode(asked.prompt)
         if asked.add_special_tokens:
-            ids = [model.tokenizer.eos_id, *ids]
+            ids = [model.tokenizer.bos_id, *ids]
         return {"tokens": ids, "count": len(ids), "max_model_len": model.context}
 
     @app.post("/detokenize", openapi_extra=_body(DetokenizeRequest))

@@ -65,6 +65,8 @@ class TokenizerStage(Stage):
             where = f"{run.stage}.{error.where}" if str(error.where) in type(self.tokenizer).model_fields else error.where
             raise DataError(where, error.expected, error.given, error.remedy) from None
         made.save(folder)
+        for note in made.notes:
+            run.console.log(note)
         run.console.log(text("tokenizer: {size} tokens from {bytes} bytes of text", size=made.size, bytes=int(bar.done)))
         return {"tokenizer": "tokenizer.json", "config": "tokenizer_config.json"}
 

@@ -272,7 +272,7 @@ def row_tokens(content: str, tokenizer: Tokenizer, length: int) -> tuple[list[in
     tokens = tokenizer.encode(content)
     around = len(tokenizer.add_special([]).ids)
     if not around:
-        return [tokenizer.eos_id, *tokens[: length - 1]], max(len(tokens) + 1 - length, 0)
+        return [tokenizer.bos_id, *tokens[: length - 1]], max(len(tokens) + 1 - length, 0)
     room = max(length - around, 0)
     return tokenizer.add_special(tokens[:room]).ids, max(len(tokens) - room, 0)
 

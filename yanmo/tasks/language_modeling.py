@@ -81,7 +81,7 @@ class LanguageModeling(Task):
 
     def encode(self, example: Example, tokenizer: Tokenizer, length: int) -> list[Row]:
         """Rows of at most `length` tokens; `trained` marks those that are scored in this row."""
-        tokens = [tokenizer.eos_id, *tokenizer.encode(example.fields["text"])]
+        tokens = [tokenizer.bos_id, *tokenizer.encode(example.fields["text"])]
         rows = []
         for start, first, end in windows(len(tokens), length - 1):
             rows.append(Row(tokens[start : end + 1], [i > first for i in range(start, end + 1)], example=example.id))

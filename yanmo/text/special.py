@@ -21,6 +21,7 @@ from yanmo.core.messages import text as message
 from yanmo.text.pieces import byte_characters, state
 
 PAD, BORDER, TURN, TURN_END = "<|pad|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+TURN_ENDS = (TURN_END, "<|eot_id|>", "<end_of_turn>", "<|end|>", "<turn|>")  # what ends an answer in published chat models
 SPECIAL = (PAD, BORDER, TURN, TURN_END)  # in the order of their ids, 0 to 3, in the tokenizers that we train
 BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # in the order of theirs, 0 to 4, in WordPiece
 ROLES = ("bos", "eos", "pad", "cls", "sep", "mask", "unk")

@@ -27,7 +27,19 @@ from yanmo.core.errors import DataError
 from yanmo.core.messages import Text
 from yanmo.core.messages import text as message
 from yanmo.text.pieces import StreamDecoder, byte_characters, spell, state
-from yanmo.text.special import BORDER, OURS, PAD, SPECIAL, TURN, TURN_END, Frame, Framed, checked, special_tokens
+from yanmo.text.special import (
+    BORDER,
+    OURS,
+    PAD,
+    SPECIAL,
+    TURN,
+    TURN_END,
+    TURN_ENDS,
+    Frame,
+    Framed,
+    checked,
+    special_tokens,
+)
 
 __all__ = [
     "BORDER", "PAD", "SPECIAL", "TURN", "TURN_END", "StreamDecoder", "Tokenizer", "TokenizerPart", "byte_characters",
@@ -97,6 +109,7 @@ class Tokenizer:
         self.pad, self.eos = self.names["pad"], self.names["eos"]
         self.bos = self.names.get("bos", self.eos)
         self.pad_id, self.eos_id, self.bos_id = number["pad"], number["eos"], number.get("bos", number["eos"])
+        self.ends = sorted({self.eos_id, *(self.special[name] for name in TURN_ENDS if name in self.special)})
         self.cls_id, self.sep_id, self.mask_id, self.unk_id = map(number.get, ("cls", "sep", "mask", "unk"))
         names_as_written = [token.content for token in added.values()]  # they are found in a text before it is cut
         self._whole, self._first = spell(inner, vocabulary, self.size, names_as_written)
