@@ -34,6 +34,10 @@ class Column:
     def title(self) -> str:
         return self.name if self.group is None else f"{self.name}, {group_name(self.group)}"
 
+    @property
+    def heading(self) -> Markup:
+        return join([self.name, tag("br") if self.group else None, self.group and group_name(self.group)])
+
     def row(self, record: Record, model: str) -> Json:
         """The line of results.json, empty where there is none."""
         return record.figure(model, self.task, self.metric, self.group) or {}
@@ -78,8 +82,7 @@ def section(record: Record) -> Markup | None:
     for model in names:
         cells = [_cell(column, row, model == best[column]) if (row := column.row(record, model)) else None for column in shown]
         rows.append([*_about(record, model), *cells])
-    titles = [column.name if (group := column.group) is None else join([column.name, tag("br"), group_name(group)]) for column in shown]
-    head = [say("model"), say("reads"), say("parameters"), say("build"), *titles]
+    head = [say("model"), say("reads"), say("parameters"), say("build"), *[column.heading for column in shown]]
     intro = say("Every model on the same held-out text and the same pairs of sentences. Bits per byte are probabilities of the "
                 "text; fewer is better. Pseudo bits per byte, of models that see both sides of a token, are none, and are not to "
                 "be held against them. Of two sentences that differ in one point of grammar every model says which is the more "
