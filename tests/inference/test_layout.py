@@ -43,6 +43,12 @@ def test_the_engine_says_the_same(laid):
     assert [c.ids for c in Engine(laid, tokenizer(), slots=4).complete(requests)] == [c.ids for c in expected]
 
 
+def test_a_tied_head_is_laid_out_with_the_rest(laid):
+    tied = laid.head is None
+    assert laid.embedding.weight.is_contiguous() == (not tied)
+    assert not laid.stack.blocks[0].mlp.down.weight.is_contiguous()
+
+
 def test_what_is_not_float32_stays_as_it_is():
     made = copy.deepcopy(model("transformer")).to(torch.bfloat16)
     for_decoding(made, 8)

@@ -42,6 +42,23 @@ def test_values_and_gradients_are_those_of_the_plain_head(each):
     torch.testing.assert_close(got, want)
 
 
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("each", ["alike", "mean", "unlike"])
+def test_a_bias_has_its_gradient(each, softcap):
+    hidden, weight, targets = material()
+    bias = torch.randn(V, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    plain = (hidden @ weight.T + bias).view(-1, V)
+    plain = plain if softcap is None else softcap * torch.tanh(plain / softcap)
+    losses = F.cross_entropy(plain, targets.view(-1), reduction="none")
+    want = torch.autograd.grad(weigh(each)(losses), (hidden, weight, bias), retain_graph=True)
+    _, reduced = language_head(hidden, weight, None, surprise(targets), bias, softcap)
+    torch.testing.assert_close(torch.autograd.grad(weigh(each)(reduced), (hidden, weight, bias)), want)
+    logits, _ = language_head(hidden, weight, bias=bias, softcap=softcap)
+    torch.testing.assert_close(logits.view(-1, V), plain)
+    _, reduced = language_head(hidden.detach(), weight.detach(), None, surprise(targets), bias, softcap)
+    torch.testing.assert_close(torch.autograd.grad(weigh(each)(reduced), bias)[0], want[2])
+
+
 @pytest.mark.parametrize("each", ["alike", "unlike"])
 def test_selected_positions_only(each):
     hidden, weight, targets = material()

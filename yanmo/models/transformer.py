@@ -230,7 +230,7 @@ class Transformer(LanguageModel):
                 nn.init.zeros_(parameter)
             elif parameter.ndim == 1:  # the norms
                 nn.init.constant_(parameter, 0.0 if getattr(self.part.norm, "offset", False) else 1.0)
-            elif name.endswith(("attention.out.weight", "cross.out.weight", "mlp.down.weight")):
+            elif name.endswith(("attention.out.weight", "cross.out.weight", ".down.weight")):
                 fill(parameter, 0.02 / math.sqrt(deep), rng)
             else:
                 fill(parameter, 0.02, rng)
@@ -301,8 +301,7 @@ class Transformer(LanguageModel):
         positions = stack.positions(inputs, x.shape[1], slots, x.device)
         x = stack.position.embed(x, positions)
         if self.types is not None:
-            kinds = torch.zeros_like(inputs.tokens) if inputs.types is None else inputs.types
-            x = x + self.types(kinds)
+            x = x + (self.types.weight[0] if inputs.types is None else self.types(inputs.types))
         elif inputs.types is not None:
             raise RequestError("types", text("a model with 'embedding.types'"), text("one without"))
         x = x if norm is None else norm(x)

@@ -55,12 +55,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, seen: Pass, layer: int | None, slots: Slots | None) -> Tensor:
         B, T, _ = x.shape
-        q, k, v = self.qkv(x).view(B, T, -1, self.size).split((self.heads, self.kv_heads, self.kv_heads), dim=2)
+        both, v = self.qkv(x).view(B, T, -1, self.size).split((self.heads + self.kv_heads, self.kv_heads), dim=2)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+            q, k = both.split((self.heads, self.kv_heads), dim=2)
+            both = torch.cat([self.q_norm(q), self.k_norm(k)], dim=2)
         tables = seen.tables if self.window is None else seen.near
         if tables is not None:
-            q, k = rotate(q, *tables), rotate(k, *tables)
+            both = rotate(both, *tables)
+        q, k = both.split((self.heads, self.kv_heads), dim=2)
         if seen.streams == 2:  # keys and values are of the content stream alone
             k, v = k[: B // 2], v[: B // 2]
         if seen.streams == 2 and seen.order is None:

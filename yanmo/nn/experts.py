@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from yanmo.core.messages import text
 from yanmo.nn.init import linear
-from yanmo.nn.mlp import MlpPart
+from yanmo.nn.mlp import GatedMlp, MlpPart
 
 
 class ExpertsPart(MlpPart):
@@ -50,15 +50,13 @@ class ExpertsPart(MlpPart):
 
 
 class Experts(nn.Module):
-    """(B, T, D) → (B, T, D). The experts' matrices lie one below the other: `gate_up` (2 E I, D), gate and up of the first
-    expert, of the second …; `down` (E D, I). `penalty`: of the last pass in training, a scalar."""
+    """(B, T, D) → (B, T, D). `penalty`: of the last pass in training, a scalar."""
 
     def __init__(self, part: ExpertsPart, width: int, inner: int):
         super().__init__()
-        self.part, self.inner = part, inner
+        self.part = part
         self.router = linear(width, part.experts)
-        self.gate_up = linear(width, *(inner,) * (2 * part.experts))
-        self.down = linear(inner, *(width,) * part.experts)
+        self.experts = nn.ModuleList(GatedMlp(width, inner, type(part).activation) for _ in range(part.experts))
         self.penalty: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,11 +68,9 @@ class Experts(nn.Module):
             self.penalty = self.part.balance * self.part.experts * (share * odds.mean(0)).sum()
         if self.part.normalise:
             weights = weights / weights.sum(-1, keepdim=True)
-        out = torch.zeros_like(flat)
-        ups, downs = self.gate_up.weight.chunk(self.part.experts), self.down.weight.chunk(self.part.experts)
-        for expert in range(self.part.experts):  # tokens of one expert side by side: one product for each
-            token, slot = (chosen == expert).nonzero(as_tuple=True)
-            gate, up = F.linear(flat[token], ups[expert]).chunk(2, dim=-1)
-            made = F.linear(F.silu(gate) * up, downs[expert])
-            out = out.index_add(0, token, (made * weights[token, slot, None]).to(out.dtype))
-        return out.view_as(x)
+        order = chosen.flatten().argsort(stable=True)  # tokens of one expert side by side
+        token, counts = order // self.part.active, chosen.flatten().bincount(minlength=self.part.experts).tolist()
+        shares = zip(self.experts, flat[token].split(counts), strict=True)
+        made = [expert(share) for expert, share in shares if len(share) or self.training]  # each has a gradient, if of zeros
+        weighed = torch.cat(made) * weights.flatten()[order, None]
+        return torch.zeros_like(flat).index_add(0, token, weighed.to(flat.dtype)).view_as(x)

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from yanmo.nn.product import product
+
 ELEMENTS = 1 << 22  # logits held at a time: 16 MB in float32, near the size of a last-level cache
 Reduce = Callable[[Tensor, Tensor], Any]
 
@@ -30,14 +32,11 @@ def language_head(
     Logits are float32: (B, T, V), or (N, V) for the N positions that `select` (B, T) bool picks; `bias` (V,) is added to
     them, and with a `softcap` c they become c · tanh(logits / c)."""
     chosen = hidden if select is None else hidden[select]
-    if bias is not None:  # as one more column, so that its gradient comes with the weight's
-        chosen = torch.cat([chosen, chosen.new_ones(*chosen.shape[:-1], 1)], dim=-1)
-        weight = torch.cat([weight, bias[:, None].to(weight.dtype)], dim=1)
     if reduce is None:
-        logits = project(chosen, weight)
+        logits = project(chosen, weight, bias)
         return (logits if softcap is None else cap(logits, softcap)), None
     capped = reduce if softcap is None else lambda logits, positions: reduce(cap(logits, softcap), positions)
-    return None, reduced(chosen.reshape(-1, chosen.shape[-1]), weight, capped)
+    return None, reduced(chosen.reshape(-1, chosen.shape[-1]), weight, capped, bias)
 
 
 def cap(logits: Tensor, bound: float) -> Tensor:
@@ -45,25 +44,25 @@ def cap(logits: Tensor, bound: float) -> Tensor:
     return bound * torch.tanh(logits / bound)
 
 
-def project(hidden: Tensor, weight: Tensor) -> Tensor:
-    """hidden · weightᵀ in float32; the product itself in autocast's precision where that is on."""
-    return torch.nn.functional.linear(hidden, weight).float()
+def project(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """hidden · weightᵀ + bias in float32; the product itself in autocast's precision where that is on."""
+    return product(hidden, weight, None if bias is None else bias.to(weight.dtype)).float()
 
 
 @torch.compiler.disable
-def reduced(hidden: Tensor, weight: Tensor, reduce: Reduce) -> Any:
+def reduced(hidden: Tensor, weight: Tensor, reduce: Reduce, bias: Tensor | None = None) -> Any:
     """`reduce(logits (n, V) float32, positions (n,))` over chunks of hidden (N, D), its tensors concatenated along
     dimension 0. `reduce` gives a tensor, or a tuple, list or dict of tensors, each with a first dimension. Gradients
-    flow to `hidden` and `weight` alone: a `reduce` that reaches another parameter fails with an assertion."""
+    flow to `hidden`, `weight` and `bias` alone: a `reduce` that reaches another parameter fails with an assertion."""
     rows = max(1, ELEMENTS // weight.shape[0])
-    if torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad):
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias)):
         shape: list[Any] = []
-        flat = _Reduced.apply(hidden, weight, reduce, rows, shape)
+        flat = _Reduced.apply(hidden, weight, bias, reduce, rows, shape)
         return _unflatten(shape[0], iter(flat))
     chunks = []
     for start in range(0, max(hidden.shape[0], 1), rows):
         part = hidden[start : start + rows]
-        chunks.append(reduce(project(part, weight), _positions(start, part)))
+        chunks.append(reduce(project(part, weight, bias), _positions(start, part)))
     shape = _shape(chunks[0])
     columns = zip(*(_flatten(chunk) for chunk in chunks), strict=True)
     return _unflatten(shape, iter([torch.cat(column) for column in columns]))
@@ -72,17 +71,16 @@ def reduced(hidden: Tensor, weight: Tensor, reduce: Reduce) -> Any:
 class _Reduced(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, reduce: Reduce, rows: int, shape: list[Any]
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, reduce: Reduce, rows: int, shape: list[Any]
     ) -> tuple[Tensor, ...]:
-        hidden_grad = torch.empty_like(hidden, dtype=torch.float32)
-        weight_grad = torch.zeros_like(weight, dtype=torch.float32)
+        made = _empty(hidden, weight, bias)
         dtype = _dtype(hidden)
         cast = weight.to(dtype)
         chunks: list[list[Tensor]] = []
         ready = False
         for start in range(0, max(hidden.shape[0], 1), rows):
             part = hidden[start : start + rows].to(dtype)
-            logits, result = _chunk(part, cast, reduce, start)
+            logits, result = _chunk(part, cast, bias, reduce, start)
             tensors = _flatten(result)
             trained = [index for index, tensor in enumerate(tensors) if tensor.requires_grad]
             if start == 0:
@@ -92,37 +90,37 @@ class _Reduced(torch.autograd.Function):
                 _check_reach(tensors, logits)
             if ready:
                 value = tensors[trained[0]]
-                _gradients(part, cast, logits, [value], [torch.ones_like(value)], start, hidden_grad, weight_grad)
+                _gradients(part, cast, logits, [value], [torch.ones_like(value)], start, made)
             chunks.append([tensor.detach() for tensor in tensors])
         flat = [torch.cat(column) for column in zip(*chunks, strict=True)]
         ctx.reduce, ctx.rows, ctx.ready, ctx.dtype = reduce, rows, ready, dtype
         ctx.sizes = [[tensor.shape[0] for tensor in chunk] for chunk in chunks]
-        ctx.save_for_backward(hidden, weight, *([hidden_grad, weight_grad] if ready else []))
+        ctx.save_for_backward(hidden, weight, bias, *(made if ready else []))
         ctx.mark_non_differentiable(*(tensor for index, tensor in enumerate(flat) if index not in ctx.trained))
         return tuple(flat)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, *made = ctx.saved_tensors
+        hidden, weight, bias, *made = ctx.saved_tensors
+        inputs = (hidden, weight, bias)
         if ctx.ready:
             given = grads[ctx.trained[0]]
             if given.numel() and (not any(given.stride()) or bool((given == given.flatten()[0]).all())):
                 factor = given.flatten()[0]
-                return (made[0] * factor).to(hidden.dtype), (made[1] * factor).to(weight.dtype), None, None, None
-        hidden_grad = torch.empty_like(hidden, dtype=torch.float32)
-        weight_grad = torch.zeros_like(weight, dtype=torch.float32)
+                return *(None if x is None else (x * factor).to(of.dtype) for x, of in zip(made, inputs)), None, None, None
+        made = _empty(*inputs)
         cast = weight.to(ctx.dtype)
         begins = [0] * len(grads)
         for index, sizes in enumerate(ctx.sizes):
             start = index * ctx.rows
             part = hidden[start : start + ctx.rows].to(ctx.dtype)
-            logits, result = _chunk(part, cast, ctx.reduce, start)
+            logits, result = _chunk(part, cast, bias, ctx.reduce, start)
             tensors = _flatten(result)
             upstream = [grads[i][begins[i] : begins[i] + sizes[i]] for i in ctx.trained]
-            _gradients(part, cast, logits, [tensors[i] for i in ctx.trained], upstream, start, hidden_grad, weight_grad)
+            _gradients(part, cast, logits, [tensors[i] for i in ctx.trained], upstream, start, made)
             begins = [begin + size for begin, size in zip(begins, sizes)]
-        return hidden_grad.to(hidden.dtype), weight_grad.to(weight.dtype), None, None, None
+        return *(None if x is None else x.to(of.dtype) for x, of in zip(made, inputs)), None, None, None
 
 
 def _dtype(hidden: Tensor) -> torch.dtype:
@@ -134,18 +132,27 @@ def _positions(start: int, part: Tensor) -> Tensor:
     return torch.arange(start, start + part.shape[0], device=part.device)
 
 
-def _chunk(part: Tensor, weight: Tensor, reduce: Reduce, start: int) -> tuple[Tensor, Any]:
+def _empty(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> list[Tensor | None]:
+    """Room for the gradients of the three, in float32; those of weight and bias are sums over the chunks."""
+    return [torch.empty_like(hidden, dtype=torch.float32),
+            *(None if x is None else torch.zeros_like(x, dtype=torch.float32) for x in (weight, bias))]  # fmt: skip
+
+
+def _chunk(part: Tensor, weight: Tensor, bias: Tensor | None, reduce: Reduce, start: int) -> tuple[Tensor, Any]:
     """One chunk's logits as a leaf of a graph of its own, and what `reduce` makes of them."""
     with torch.no_grad():
-        logits = project(part, weight)
+        logits = project(part, weight, bias)
     logits.requires_grad_()
     with torch.enable_grad():
         return logits, reduce(logits, _positions(start, part))
 
 
 def _gradients(part: Tensor, weight: Tensor, logits: Tensor, values: list[Tensor], given: list[Tensor], start: int,
-               hidden_grad: Tensor, weight_grad: Tensor) -> None:  # fmt: skip
+               made: list[Any]) -> None:  # fmt: skip
+    hidden_grad, weight_grad, bias_grad = made
     (slope,) = torch.autograd.grad(values, logits, given)
+    if bias_grad is not None:
+        bias_grad += slope.sum(0)
     slope = slope.to(part.dtype)
     hidden_grad[start : start + part.shape[0]] = slope @ weight
     if slope.dtype == weight_grad.dtype:

@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from yanmo.core.config import Part
@@ -55,5 +58,34 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.offset:
-            return (F.rms_norm(x.float(), self.weight.shape, eps=self.eps) * (1.0 + self.weight.float())).to(x.dtype)
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)  # of one type: else torch takes its slow path
+            return rms_norm(x.float(), 1.0 + self.weight.float(), self.eps).to(x.dtype)
+        return rms_norm(x, self.weight.to(x.dtype), self.eps)  # of one type: else torch takes its slow path
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """torch's, with a gradient of our own where its is a dozen passes over the tensor: float32 on a CPU, not compiled."""
+    own = torch.is_grad_enabled() and x.dtype == torch.float32 and x.device.type == "cpu"
+    if own and not torch.compiler.is_compiling():
+        return _Rms.apply(x, weight, eps)
+    return F.rms_norm(x, weight.shape, weight, eps)
+
+
+class _Rms(torch.autograd.Function):
+    """The gradient by torch's kernel for layer normalisation, in which a mean of 0 and this scale stand: it subtracts the mean
+    of gradient · weight, which is added again. A sixth of the time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        scale = (torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.shape[-1] + eps).rsqrt()
+        ctx.save_for_backward(x, weight, scale)
+        return F.rms_norm(x, weight.shape, weight, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, scale = ctx.saved_tensors
+        slope = slopes[0].contiguous()
+        taken, of_weight, _ = torch.ops.aten.native_layer_norm_backward(
+            slope, x.contiguous(), weight.shape, torch.zeros_like(scale), scale, weight, None, [True, True, False]
+        )
+        return torch.addcmul(taken, scale, (slope @ weight / len(weight)).unsqueeze(-1)), of_weight, None

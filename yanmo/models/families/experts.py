@@ -15,13 +15,11 @@ class ExpertsFamily(LlamaFamily):
 
     def blocks(self, model: Transformer) -> dict[str, tuple[str, ...]]:
         gate, up, down = self.expert
-        numbers = range(model.part.mlp.experts)
-        return {
-            **self.block,
-            "mlp.router.weight": (self.router,),
-            "mlp.gate_up.weight": tuple(name.format(number) for number in numbers for name in (gate, up)),
-            "mlp.down.weight": tuple(down.format(number) for number in numbers),
-        }
+        table = {**self.block, "mlp.router.weight": (self.router,)}
+        for number in range(model.part.mlp.experts):
+            table[f"mlp.experts.{number}.gate_up.weight"] = (gate.format(number), up.format(number))
+            table[f"mlp.experts.{number}.down.weight"] = (down.format(number),)
+        return table
 
 
 class MixtralFamily(ExpertsFamily):
