@@ -27,21 +27,26 @@ Answer = dict[str, Any]
 MANY = 4000  # documents of the case `clusters`, whose cost is in the passes over all of them
 
 
-def used() -> float:
-    """Processor seconds of this process, of its children that have ended, and of every descendant that is alive."""
-    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    total = sum(usage.ru_utime + usage.ru_stime for usage in found)
+def used(over: bool = False) -> float:
+    """Processor seconds of this process, of its children that have ended, and of every descendant that is alive. What it takes
+    to look at these is left out between a call and a later one with `over`."""
+    own = _own()
     about: dict[int, tuple[int, float]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has just ended
             fields = path.read_text().rpartition(")")[2].split()
             ticks = sum(map(int, fields[11:15]))  # its own, and its ended children's
             about[int(path.parent.name)] = (int(fields[1]), ticks / os.sysconf("SC_CLK_TCK"))
-    known = {os.getpid()}
+    known, total = {os.getpid()}, 0.0
     while fresh := {pid for pid, (parent, _) in about.items() if parent in known} - known:
         total += sum(about[pid][1] for pid in fresh)
         known |= fresh
-    return total
+    return total + (own if over else _own())
+
+
+def _own() -> float:
+    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in found)
 
 
 def bodies(folder: Path) -> list[str]:
@@ -91,7 +96,7 @@ class Yanmo:
         started = used()
         for _ in self.steps[name].rows(iter(docs)):
             pass
-        return {"seconds": used() - started, "count": len(docs), "kept": [doc.rejection is None for doc in docs]}
+        return {"seconds": used(over=True) - started, "count": len(docs), "kept": [doc.rejection is None for doc in docs]}
 
     def text_side(self) -> Answer:
         docs = self.documents()
@@ -102,14 +107,14 @@ class Yanmo:
             rows = self.steps[name].rows(rows)
         for _ in minhash.sign(rows):
             pass
-        return {"seconds": used() - started, "count": len(docs)}
+        return {"seconds": used(over=True) - started, "count": len(docs)}
 
     def minhash(self) -> Answer:
         docs, step = self.documents(), self.create("step", {"type": "minhash_dedup"})
         started = used()
         for _ in step.sign(iter(docs)):
             pass
-        return {"seconds": used() - started, "count": len(docs)}
+        return {"seconds": used(over=True) - started, "count": len(docs)}
 
     def clusters(self, write: bool = False) -> Answer:
         """From signatures to what becomes of each document, on the disk; `write`: to deduplicated documents in Parquet."""
@@ -133,7 +138,7 @@ class Yanmo:
             first = next(rows)  # what was found is stored; the documents are where they were
             if write:
                 writer.write(Path(name) / "corpus", chain([first], rows), [source], split.Split(0.05))
-            return {"seconds": used() - started, "count": len(bodies)}
+            return {"seconds": used(over=True) - started, "count": len(bodies)}
 
     def warc(self, extract: str) -> Answer:
         source = self.create("source", {"type": "warc", "path": str(self.folder / "warc" / "pages.warc.gz"), "extract": extract})
@@ -141,7 +146,7 @@ class Yanmo:
         for shard in source.shards():
             for doc in source.read(shard):
                 count += doc.rejection is None
-        return {"seconds": used() - started, "count": count}
+        return {"seconds": used(over=True) - started, "count": count}
 
     def scaled(self, extract: str, engine: dict[str, Any]) -> Answer:
         path = self.folder / "many.warc.gz"
@@ -165,7 +170,7 @@ class Yanmo:
             execute(
                 parse({"name": "x", "stages": [{"corpus": stage}]}, Place()), Path(folder) / "run", console=Console(quiet=True)
             )
-            seconds, wall = used() - started, time.perf_counter() - wall
+            seconds, wall = used(over=True) - started, time.perf_counter() - wall
             stats = json.loads((Path(folder) / "run" / "corpus" / "stats.json").read_text())
         return {"seconds": seconds, "wall": wall, "count": stats["in"], "kept_count": stats["kept"]}
 
@@ -244,7 +249,7 @@ class Datatrove:
             else:
                 doc.text = block.format(doc.text)
                 kept.append(True)
-        return {"seconds": used() - started, "count": len(docs), "kept": kept}
+        return {"seconds": used(over=True) - started, "count": len(docs), "kept": kept}
 
     def signature(self, folder: str) -> Any:
         from datatrove.pipeline.dedup import MinhashDedupSignature
@@ -258,7 +263,7 @@ class Datatrove:
             docs = self.documents()
             started = used()
             block.run(iter(docs))
-            return {"seconds": used() - started, "count": len(docs)}
+            return {"seconds": used(over=True) - started, "count": len(docs)}
 
     def clusters(self, write: bool = False) -> Answer:
         """From signatures to the list of those that go; `write`: to deduplicated documents in Parquet."""
@@ -277,7 +282,7 @@ class Datatrove:
             if write:
                 self.run("filter", folder, [JsonlReader(f"{self.signed.name}/docs"), MinhashDedupFilter(f"{folder}/remove"),
                                             ParquetWriter(f"{folder}/out")])  # fmt: skip
-            return {"seconds": used() - started, "count": MANY}
+            return {"seconds": used(over=True) - started, "count": MANY}
 
     def run(self, name: str, folder: str, pipeline: list[Any], tasks: int = 1) -> None:
         from datatrove.executor import LocalPipelineExecutor
@@ -293,7 +298,7 @@ class Datatrove:
             for name in ORDER:
                 rows = self.filters[name].run(rows)
             last.run(rows)
-            return {"seconds": used() - started, "count": len(docs)}
+            return {"seconds": used(over=True) - started, "count": len(docs)}
 
     def reader(self) -> Any:
         from datatrove.pipeline.readers import WarcReader
@@ -303,7 +308,7 @@ class Datatrove:
     def warc(self) -> Answer:
         started = used()
         count = sum(1 for _ in self.reader().run())
-        return {"seconds": used() - started, "count": count}
+        return {"seconds": used(over=True) - started, "count": count}
 
     def extract(self) -> Answer:
         from datatrove.pipeline.extractors import Trafilatura
@@ -311,7 +316,7 @@ class Datatrove:
         docs = list(self.reader().run())
         started = used()
         count = sum(1 for _ in Trafilatura(timeout=10).run(iter(docs)))
-        return {"seconds": used() - started, "count": count}
+        return {"seconds": used(over=True) - started, "count": count}
 
     def whole(self) -> Answer:
         import time
@@ -337,7 +342,7 @@ class Datatrove:
                 [JsonlReader(f"{folder}/base"), MinhashDedupFilter(f"{folder}/remove"), ParquetWriter(f"{folder}/out")],
             )
             return {
-                "seconds": used() - started,
+                "seconds": used(over=True) - started,
                 "wall": time.perf_counter() - wall,
                 "count": len(self.bodies),
                 "kept_count": kept_in(folder),
