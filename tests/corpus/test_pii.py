@@ -111,8 +111,8 @@ def test_samples_of_real_prose_hold_none(capsys):
     texts = 0
     for path in sorted((HOME / "samples").glob("*/*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
-            body = json.loads(line)["text"]
-            texts += 1
+            body = json.loads(line).get("text", "")  # a set for evaluation has none
+            texts += bool(body)
             hits += [(path.parent.name, span.kind, body[span.start : span.end]) for span in find(body)]
     assert texts > 10_000
     assert hits == []
