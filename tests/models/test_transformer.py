@@ -1,5 +1,7 @@
 """The Transformer: its dial, its limits, packed documents, state, the chunked loss, torch.compile."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -241,3 +243,28 @@ def test_dropout_is_for_training_only(tokenizer):
         assert torch.equal(model(Inputs(tokens)).logits, model(Inputs(tokens)).logits)
         model.train()
         assert not torch.equal(model(Inputs(tokens)).logits, model(Inputs(tokens)).logits)
+
+
+# ------------------------------------------------------------------------------------------------ what is in effect
+
+
+def test_a_model_says_how_far_it_sees_and_how_it_tells_positions():
+    plain = TransformerModel(**SMALL, context=64).describe()
+    assert plain == {"context": 64, "position": "rotary", "layers": {"full": 2, "window": 0}, "theta": 10_000.0}
+    scaling = {"type": "yarn", "factor": 8.0, "trained": 128}
+    told = TransformerModel(depth=6, context=1024, attention={"window": 100, "sinks": 4, "full_every": 3},
+                            position={"type": "rotary", "theta": 500.0, "scaling": scaling}).describe()  # fmt: skip
+    assert told["layers"] == {"full": 2, "window": 4}
+    assert (told["window"], told["sinks"], told["context"]) == (100, 4, 1024)
+    wavelength = 8 * 2 * math.pi * 500 ** (62 / 64)  # the slowest pair turns 8 times slower than trained
+    assert told["scaling"] == {**scaling, "slowest_wavelength": round(wavelength), "attention_factor": 1.2079}
+    dynamic = TransformerModel(depth=1, context=64, position={"type": "rotary", "scaling": {"type": "dynamic", "factor": 2.0}})
+    assert dynamic.describe()["scaling"]["trained"] == 64  # its own context, where none is given: no effect below it
+    assert TransformerModel(position="alibi", context=64).describe()["position"] == "alibi"
+
+
+def test_a_dynamic_scaling_from_a_shorter_length_has_no_published_form(tokenizer):
+    """transformers stretches from `max_position_embeddings` on and knows no other length."""
+    for trained, family in ((None, "qwen3"), (32, "qwen3"), (16, "yanmo_transformer")):
+        position = {"type": "rotary", "scaling": {"type": "dynamic", "factor": 2.0, "trained": trained}}
+        assert build(tokenizer, context=32, position=position).family == family

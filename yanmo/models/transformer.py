@@ -35,7 +35,9 @@ from yanmo.nn.heads import Reduce, language_head
 from yanmo.nn.init import embedding, fill, linear
 from yanmo.nn.mlp import MlpPart, Swiglu
 from yanmo.nn.norm import NormPart, Rms
-from yanmo.nn.position import LearnedPosition, PositionPart, RotaryPosition
+from yanmo.nn.position import LearnedPosition, PositionPart, RelativePosition, RotaryPosition
+from yanmo.nn.rolling import RollingSlots
+from yanmo.nn.rope import Rotary
 
 Mlp = Annotated[MlpPart, PartOf("mlp")]
 Norm = Annotated[NormPart, PartOf("norm")]
@@ -166,6 +168,27 @@ class TransformerModel(ModelPart):
         part = self if self.depth or depth is None else self.model_copy(update={"depth": depth})
         return part.model_copy(update={**part._filled(), "context": self.context or context or CONTEXT})
 
+    def describe(self) -> dict[str, Any]:
+        """How far such a model sees and how it tells positions, as it is in effect: what a person should see before they trust
+        a longer text to it. Sizes in tokens; `layers`: of how many each kind of attention is."""
+        p = self.complete()
+        every, window = p.attention.full_every, p.attention.window
+        full = p.depth if window is None else p.depth // every if every else 0
+        layers = {"full": full, "window": p.depth - full}
+        told: dict[str, Any] = {"context": p.context, "position": p.position.type, "layers": layers}
+        if window is not None:
+            told |= {"window": window, "sinks": p.attention.sinks}
+        if isinstance(p.position, RotaryPosition):
+            told["theta"] = p.position.theta
+            scaling = p.position.scaling
+            if scaling is not None:
+                turned = Rotary(2 * int(p.head_size * p.position.share / 2), p.position.theta, scaling, p.context)
+                slowest, sharper = turned.frequencies(p.context)
+                told["scaling"] = {"type": scaling.type, "factor": scaling.factor, "trained": turned.trained,
+                                   "slowest_wavelength": round(2 * math.pi / float(slowest[-1])),
+                                   "attention_factor": round(sharper, 4)}  # fmt: skip
+        return told
+
     def parameters(self, vocabulary: int) -> int:
         """How many numbers the model has; a tied head counts once."""
         with torch.device("meta"):
@@ -219,6 +242,9 @@ class Transformer(LanguageModel):
     @property
     def family(self) -> str:  # type: ignore[override]
         """The published family that these settings are, else our own."""
+        scaling = getattr(self.part.position, "scaling", None)
+        if scaling is not None and scaling.type == "dynamic" and scaling.trained not in (None, self.context):
+            return "yanmo_transformer"  # elsewhere it would stretch from the context on, not from what was trained
         known = (name for name in PUBLISHED if lookup("family", name)().fits(self.part))
         return self.published_as or next(known, "yanmo_transformer")
 
@@ -232,6 +258,8 @@ class Transformer(LanguageModel):
                 nn.init.constant_(parameter, 0.0 if getattr(self.part.norm, "offset", False) else 1.0)
             elif name.endswith(("attention.out.weight", "cross.out.weight", ".down.weight")):
                 fill(parameter, 0.02 / math.sqrt(deep), rng)
+            elif name.endswith("position.table.weight") and isinstance(self.part.position, RelativePosition):
+                fill(parameter, self.width**-0.5, rng)  # type: ignore[operator]  # as published: all that tells order
             else:
                 fill(parameter, 0.02, rng)
 
@@ -247,6 +275,16 @@ class Transformer(LanguageModel):
             spec |= {f"memory.{name}.{layer}": memory for layer in layers for name in ("keys", "values")}
             spec["memory.length"] = StateSpec((1,), torch.int64, per_token=False)
         return spec
+
+    @property
+    def rolls(self) -> tuple[int, int] | None:
+        """(window, sinks) of a decoder that reads texts of any length in `RollingSlots`; None where a layer sees all of a text,
+        or where positions are learned one by one."""
+        p: Any = self.part
+        settings, relative = p.attention, not isinstance(p.position, LearnedPosition)
+        if self.kind != "causal" or settings.window is None or settings.full_every or not relative:
+            return None
+        return (settings.window, settings.sinks) if settings.window + settings.sinks <= p.context else None
 
     def regions(self) -> list[nn.Module]:
         if isinstance(self.part.mlp, ExpertsPart):
@@ -345,7 +383,7 @@ class Transformer(LanguageModel):
 
     def _check(self, inputs: Inputs, slots: Slots | None) -> None:
         """RequestError for a row longer than the context."""
-        mask, limit = inputs.mask, self.context
+        mask, limit = inputs.mask, None if isinstance(slots, RollingSlots) else self.context
         steps = inputs.tokens.shape[1] if inputs.embeddings is None else inputs.embeddings.shape[1]
         if inputs.order is not None and self.query is None:
             raise RequestError("order", text("a model with 'embedding.query'"), text("one without"))

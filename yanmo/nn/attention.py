@@ -7,16 +7,17 @@ but with a softcap, which that does not know. Who sees whom is written in visibi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from yanmo.nn import visibility
+from yanmo.nn import packed, visibility
 
 if TYPE_CHECKING:
     from yanmo.models.base import Slots
+    from yanmo.nn.rolling import Rolling
 
 
 def attend(
@@ -34,14 +35,17 @@ def attend(
     bias: Tensor | None = None,
     window: int | None = None,
     sinks: int = 0,
+    rolling: Rolling | None = None,
+    blocks: Any = None,
     softcap: float | None = None,
     scale: float | None = None,
 ) -> Tensor:
     """softmax(q kᵀ · scale + bias) v over what each position may see: q (B, T, H, D), k and v (B, S, K, D) → (B, T, H, D).
 
     S is T, or another length where q looks into another text (`causal` False, `mask` (B, S): which positions there are).
-    `layer` names the slots' tensors (`keys.LAYER`, `values.LAYER`). `mask` (B, S), `documents` (B, T), `prefix` (B,),
-    `order` (B, T), `window` and `sinks`: see `visibility`; with `order` there are two rows of q for each of k. `bias`
+    `layer` names the slots' tensors (`keys.LAYER`, `values.LAYER`); `rolling` turns what stands in rolling ones. `mask`
+    (B, S), `documents` (B, T), `prefix` (B,), `order` (B, T), `window` and `sinks`: see `visibility`; with `order` there are
+    two rows of q for each of k. `blocks`: what `documents`, `window` and `sinks` say, ready for a GPU (packed.py). `bias`
     (1 or B, H, T, S) is added to the scores; with `softcap` c they become c · tanh(scores / c) first (Gemma 2). `scale`
     None is 1/√D.
     """
@@ -51,14 +55,25 @@ def attend(
         assert layer is not None, "slots need to know the layer"
         slots.write(f"keys.{layer}", k)
         slots.write(f"values.{layer}", v)
-        if slots.longest > 0:
+        if slots.longest > 0 or rolling is not None:
             k, v = slots.read(f"keys.{layer}").to(q.dtype), slots.read(f"values.{layer}").to(q.dtype)
             visible = visibility.continued(slots, q.shape[1], k.shape[1], window, sinks)
             bias = None if bias is None else bias[..., : k.shape[1]]  # what padding would write past the end is not read
+            if rolling is not None:
+                scale = q.shape[-1] ** -0.5 if scale is None else scale
+                q, k = rolling.turn(q, k)
             return _attend(q, k, v, visible, False, bias, softcap, scale)
-    plain = causal and documents is None and prefix is None and order is None and (window is None or q.shape[1] <= window)
+    if blocks is not None:
+        return packed.by_blocks(q, k, v, blocks, scale)
+    plain = causal and prefix is None and order is None and (window is None or q.shape[1] <= window)
     if plain and bias is None and softcap is None:
-        return _attend(q, k, v, None, True, None, None, scale)
+        if documents is None:
+            return _attend(q, k, v, None, True, None, None, scale)
+        if lengths := packed.lengths(documents, q.shape[2] * q.shape[3]):
+            queries, keys, values = (x.reshape(1, -1, *x.shape[2:]).split(lengths, 1) for x in (q, k, v))
+            each = [_attend(*piece, visible=None, causal=True, bias=None, softcap=None, scale=scale)
+                    for piece in zip(queries, keys, values)]  # fmt: skip
+            return torch.cat(each, 1).view(*q.shape[:3], v.shape[3])
     if order is not None:
         k, v = torch.cat([k, k]), torch.cat([v, v])
         visible = visibility.ordered(order, documents, mask)

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from yanmo.nn import packed
 from yanmo.nn.attention import attend
 from yanmo.nn.init import linear
 from yanmo.nn.position import Tables
+from yanmo.nn.rolling import Rolling, RollingSlots, rolling_bias
 from yanmo.nn.rope import rotate
 from yanmo.nn.visibility import positions_within
 
@@ -35,6 +37,9 @@ class Pass(NamedTuple):
     streams: int = 1  # 2: x is two streams of B rows each, and without an order both read from left to right
     memory: Tensor | None = None  # (B, S, D) what the encoder has read; None: it stands in the slots
     memory_mask: Tensor | None = None  # (B, S)
+    rolling: Rolling | None = None  # how queries and keys are turned where the slots forget
+    blocks: Any = None  # of packed rows on a GPU: of the layers that see all, and of those with a window
+    near_blocks: Any = None
 
 
 class Attention(nn.Module):
@@ -60,7 +65,7 @@ class Attention(nn.Module):
             q, k = both.split((self.heads, self.kv_heads), dim=2)
             both = torch.cat([self.q_norm(q), self.k_norm(k)], dim=2)
         tables = seen.tables if self.window is None else seen.near
-        if tables is not None:
+        if tables is not None and seen.rolling is None:
             both = rotate(both, *tables)
         q, k = both.split((self.heads, self.kv_heads), dim=2)
         if seen.streams == 2:  # keys and values are of the content stream alone
@@ -75,6 +80,7 @@ class Attention(nn.Module):
                 causal: bool) -> Tensor:  # fmt: skip
         return attend(q, k, v, layer=layer, slots=slots, causal=causal, mask=seen.mask, documents=seen.documents,
                       prefix=seen.prefix, order=seen.order, bias=bias, window=self.window, sinks=self.sinks,
+                      rolling=seen.rolling, blocks=seen.blocks if self.window is None else seen.near_blocks,
                       softcap=self.softcap, scale=self.scale)  # fmt: skip
 
 
@@ -153,7 +159,8 @@ class Stack(nn.Module):
 
     def __init__(self, part: Any, depth: int, causal: bool, crosses: bool = False):
         super().__init__()
-        self.context = part.context
+        self.context, self.causal = part.context, causal
+        self.attention = part.attention
         every = part.attention.full_every
         local = [part.attention.window is not None and not (every and (layer + 1) % every == 0) for layer in range(depth)]
         self.position = part.position.build(part, causal)
@@ -174,15 +181,32 @@ class Stack(nn.Module):
     def forward(self, x: Tensor, positions: Tensor, inputs: Inputs, slots: Slots | None = None,
                 memory: Tensor | None = None, memory_mask: Tensor | None = None, streams: int = 1) -> Tensor:  # fmt: skip
         """x (B, T, D) with its positions → (B, T, D); of two `streams`, (2B, T, D)."""
+        if isinstance(slots, RollingSlots):
+            seen = Pass(bias=rolling_bias(slots, self.position, positions), mask=inputs.mask,
+                        rolling=Rolling.over(slots, self.position, positions))  # fmt: skip
+            return self._through(x, seen, slots)
         remembered = slots.longest if slots is not None else 0
         size = remembered + x.shape[1]
         longest = size if inputs.positions is None else int(inputs.positions.max()) + 1
         longest = (min(longest, self.context) if self.context else longest) + streams - 1
         tables = self.position.tables(positions, longest)
+        bias = self.position.bias(positions, size)
+        blocks, near_blocks = (None, None) if bias is not None or streams == 2 else self._blocks(inputs)
         seen = Pass(
-            tables, self.position.tables(positions, longest, local=True) if self.windowed else None,
-            self.position.bias(positions, size), inputs.documents, inputs.mask, inputs.prefix, inputs.order, streams, memory, memory_mask,
+            tables, self.position.tables(positions, longest, local=True) if self.windowed else None, bias, inputs.documents,
+            inputs.mask, inputs.prefix, inputs.order, streams, memory, memory_mask, None, blocks, near_blocks,
         )  # fmt: skip
+        return self._through(x, seen, slots)
+
+    def _blocks(self, inputs: Inputs) -> tuple[Any, Any]:
+        """Of packed rows that FlexAttention takes, the blocks of the layers that see all and of those with a window."""
+        documents, plain = inputs.documents, inputs.prefix is None and inputs.order is None
+        if documents is None or not (self.causal and plain and self.attention.softcap is None and packed.on_blocks(documents)):
+            return None, None
+        near = packed.blocks(documents, self.attention.window, self.attention.sinks) if self.windowed else None
+        return packed.blocks(documents), near
+
+    def _through(self, x: Tensor, seen: Pass, slots: Slots | None) -> Tensor:
         for layer, block in enumerate(self.blocks):
             x = block(x, seen) if slots is None else block(x, seen, layer, slots)
         return x if self.norm is None else self.norm(x)

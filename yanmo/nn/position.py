@@ -34,8 +34,9 @@ class Position(nn.Module):
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         return x
 
-    def tables(self, positions: Tensor, longest: int, local: bool = False) -> Tables | None:
-        """Cosines and sines for positions below `longest`; `local`: of the layers with a window."""
+    def tables(self, positions: Tensor, longest: int, local: bool = False, furthest: int = 0) -> Tables | None:
+        """Cosines and sines for positions of a text of length `longest`; `local`: of the layers with a window; `furthest`:
+        see `Rotary`."""
         return None
 
     def bias(self, positions: Tensor, size: int) -> Tensor | None:
@@ -111,8 +112,8 @@ class RotaryTables(Position):
         self.full = Rotary(size, part.theta, part.scaling, context)
         self.near = Rotary(size, part.local_theta) if part.local_theta is not None else self.full
 
-    def tables(self, positions: Tensor, longest: int, local: bool = False) -> Tables:
-        return (self.near if local else self.full)(positions, longest)
+    def tables(self, positions: Tensor, longest: int, local: bool = False, furthest: int = 0) -> Tables:
+        return (self.near if local else self.full)(positions, longest, furthest)
 
 
 class Learned(Position):

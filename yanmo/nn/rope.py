@@ -18,10 +18,18 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from yanmo.core.config import Settings
+from yanmo.core.messages import text
+
+OWN = {  # the settings that a kind has beside `factor`
+    "linear": (),
+    "dynamic": ("trained",),
+    "yarn": ("trained", "beta_fast", "beta_slow", "attention_factor", "truncate"),
+    "llama3": ("trained", "low_freq_factor", "high_freq_factor"),
+}
 
 
 class Scaling(Settings):
@@ -37,6 +45,14 @@ class Scaling(Settings):
     low_freq_factor: float = 1.0  # llama3: wavelengths above trained / this are divided
     high_freq_factor: float = 4.0  # and below trained / this kept
 
+    @model_validator(mode="after")
+    def _needed(self) -> Scaling:
+        for name, field in type(self).model_fields.items():
+            if name not in ("type", "factor", *OWN[self.type]) and getattr(self, name) != field.default:
+                kinds = " / ".join(kind for kind, own in OWN.items() if name in own)
+                raise ValueError(str(text("'type: {name}', without which '{option}' has no effect", name=kinds, option=name)))
+        return self
+
 
 class Rotary(nn.Module):
     """The cosines and sines of positions; tables that grow with the longest text seen, so that a step only looks them up."""
@@ -48,11 +64,11 @@ class Rotary(nn.Module):
         self._tables: tuple[Tensor, Tensor] | None = None
         self._reach = (0, 0)  # positions that the tables hold; the length that their frequencies are for
 
-    def forward(self, positions: Tensor, longest: int | None = None) -> tuple[Tensor, Tensor]:
-        """For positions (B, T) the tables (B, T, 1, D/2). `longest` is above every position that matters; beyond it the
-        last entry stands."""
+    def forward(self, positions: Tensor, longest: int | None = None, furthest: int = 0) -> tuple[Tensor, Tensor]:
+        """For positions (B, T) the tables (B, T, 1, D/2). `longest`: the length of the text, above every position that
+        matters (beyond it the last entry stands), or of what it is seen as where positions go further, up to `furthest`."""
         longest = int(positions.max()) + 1 if longest is None else longest
-        cos, sin = self._up_to(longest, positions.device)
+        cos, sin = self._up_to(max(longest, furthest), longest, positions.device)
         chosen = positions.clamp(max=len(cos) - 1)
         return cos[chosen].unsqueeze(2), sin[chosen].unsqueeze(2)
 
@@ -83,11 +99,13 @@ class Rotary(nn.Module):
             low, high = math.floor(low), math.ceil(high)
         low, high = max(low, 0), min(high, self.size - 1)
         ramp = ((torch.arange(self.size // 2, dtype=torch.float32) - low) / max(high - low, 1e-3)).clamp(0, 1)
-        sharper = scaling.attention_factor or (0.1 * math.log(scaling.factor) + 1 if scaling.factor > 1 else 1.0)
+        sharper = scaling.attention_factor
+        if sharper is None:
+            sharper = 0.1 * math.log(scaling.factor) + 1 if scaling.factor > 1 else 1.0
         return plain / scaling.factor * ramp + plain * (1 - ramp), sharper
 
-    def _up_to(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        stretched = max(length, self.trained) if self.scaling is not None and self.scaling.type == "dynamic" else 0
+    def _up_to(self, length: int, longest: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        stretched = max(longest, self.trained) if self.scaling is not None and self.scaling.type == "dynamic" else 0
         if self._tables is None or length > self._reach[0] or stretched != self._reach[1] or self._tables[0].device != device:
             self._grow(max(length, self._reach[0]), stretched, device)
         assert self._tables is not None

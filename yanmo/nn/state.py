@@ -13,8 +13,9 @@ where the attention mask hides it and the next pass overwrites it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
@@ -118,11 +119,10 @@ class DenseSlots:
 
     # ------------------------------------------------------------------------------------------------ between passes
 
-    def at(self, rows: Sequence[int]) -> DenseSlots:
+    def at(self, rows: Sequence[int]) -> Self:
         """The same storage seen through other rows (numbers in the whole storage), in the order given, none twice."""
         assert len(set(rows)) == len(rows), "a row cannot be in a batch twice"
-        view = object.__new__(DenseSlots)
-        view._storage = self._storage
+        view = copy(self)
         view._choose(rows)
         return view
 

@@ -12,7 +12,7 @@ from yanmo.nn.rope import Scaling
 
 KEYS = {  # theirs → ours, by kind
     "linear": {"factor": "factor"},
-    "dynamic": {"factor": "factor", "original_max_position_embeddings": "trained"},
+    "dynamic": {"factor": "factor"},  # from max_position_embeddings on, whatever else the config says
     "yarn": {"factor": "factor", "original_max_position_embeddings": "trained", "beta_fast": "beta_fast",
              "beta_slow": "beta_slow", "attention_factor": "attention_factor", "truncate": "truncate"},
     "llama3": {"factor": "factor", "original_max_position_embeddings": "trained", "low_freq_factor": "low_freq_factor",
