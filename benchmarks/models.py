@@ -47,8 +47,8 @@ from yanmo.train.loop import compile_regions
 
 VOCABULARY, CONTEXT, REMEMBERED = 16384, 512, 64
 CASES = {"forward 1 x 16": (1, 16), "forward 8 x 256": (8, 256), "decode 1 x 1": (1, 1), "step 4 x 256": (4, 256)}
-PLAIN = {"vocab_size": VOCABULARY, "hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "intermediate_size": 1408,
-         "max_position_embeddings": CONTEXT, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+PLAIN = {"vocab_size": VOCABULARY, "hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8,
+         "intermediate_size": 1408, "max_position_embeddings": CONTEXT, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
 GROUPED = {**PLAIN, "num_key_value_heads": 4, "head_dim": 64}
 FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gpt2": ("GPT2LMHeadModel", "GPT2Config",
@@ -63,8 +63,8 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bert": ("BertForMaskedLM", "BertConfig",
              {**PLAIN, "intermediate_size": 2048, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}),
     "t5": ("T5ForConditionalGeneration", "T5Config",
-           {"vocab_size": VOCABULARY, "d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 5, "num_heads": 8, "dropout_rate": 0.0,
-            "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "scale_decoder_outputs": False,
+           {"vocab_size": VOCABULARY, "d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 5, "num_heads": 8,
+            "dropout_rate": 0.0, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "scale_decoder_outputs": False,
             "decoder_start_token_id": 0}),
     "bart": ("BartForConditionalGeneration", "BartConfig",
              {"vocab_size": VOCABULARY, "d_model": 512, "encoder_layers": 5, "decoder_layers": 5, "encoder_attention_heads": 8,
@@ -138,7 +138,8 @@ def _remembering(model: Any, running: Any, rows: Rows, static: bool) -> Run:
     given: dict[str, Any] = {}
     with torch.inference_mode():
         if rows.of_decoder:
-            cache = StaticCache(config=model.config, max_cache_len=REMEMBERED + 2) if static else DynamicCache(config=model.config)
+            room = {"max_cache_len": REMEMBERED + 2} if static else {}
+            cache = (StaticCache if static else DynamicCache)(config=model.config, **room)
             model(rows.before, past_key_values=cache)
         else:
             cache = EncoderDecoderCache(DynamicCache(config=model.config), DynamicCache(config=model.config))

@@ -361,7 +361,8 @@ def export(
     else:
         print(text("wrote {path}", path=report["path"]))
         print(text("same token ids; logits differ by {difference} of their size at {count} positions (limit {tolerance})",
-                   difference=f"{report['difference']:.2g}", count=report["positions"], tolerance=report["tolerance"]))  # fmt: skip
+                   difference=f"{report['difference']:.2g}", count=report["positions"],
+                   tolerance=report["tolerance"]))  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------- evaluation, serving
