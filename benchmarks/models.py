@@ -48,7 +48,8 @@ from yanmo.train.loop import compile_regions
 VOCABULARY, CONTEXT, REMEMBERED = 16384, 512, 64
 CASES = {"forward 1 x 16": (1, 16), "forward 8 x 256": (8, 256), "decode 1 x 1": (1, 1), "step 4 x 256": (4, 256)}
 PLAIN = {"vocab_size": VOCABULARY, "hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8,
-         "intermediate_size": 1408, "max_position_embeddings": CONTEXT, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+         "intermediate_size": 1408, "max_position_embeddings": CONTEXT,
+         "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
 GROUPED = {**PLAIN, "num_key_value_heads": 4, "head_dim": 64}
 FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gpt2": ("GPT2LMHeadModel", "GPT2Config",
