@@ -49,7 +49,8 @@ def samples() -> list[str]:
     found = []
     for path in sorted((HOME / "samples").rglob("*.jsonl")):
         with open(path, encoding="utf-8") as lines:
-            found += [json.loads(line)["text"] for line in lines]
+            rows = [json.loads(line) for line in lines]
+            found += [content for row in rows for content in (row.get("text"), row.get("sentence_good")) if content]
     return found
 
 
