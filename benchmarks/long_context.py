@@ -322,7 +322,6 @@ def picture(found: dict[str, Any], folder: Path) -> Path:
         panel.set_xticks([LENGTH * times for times in (0.25, 0.5, *TIMES)], [str(int(LENGTH * t)) for t in (0.25, 0.5, *TIMES)])
         panel.set_xlabel("position in the text (tokens; trained up to the dashed line)")
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_yscale("log")
     panels[0].set_ylabel("perplexity")
     panels[0].legend(frameon=False)
     folder.mkdir(parents=True, exist_ok=True)
