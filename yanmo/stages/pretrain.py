@@ -135,9 +135,9 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, shards: T
     run.console.log(text("{stage}: {model}, {parameters} parameters, {steps} steps of {tokens} tokens, {precision}",
                          stage=run.stage, model=describe(plan["model"]), parameters=sum(p.numel() for p in model.parameters()),
                          steps=plan["steps"], tokens=plan["batch_tokens"], precision=plan["precision"]))  # fmt: skip
-    part: Any = getattr(model, "part", None)
-    if hasattr(part, "describe"):  # what is in effect, where settings follow from others
-        effective = ", ".join(f"{key} {value}" for key, value in part.describe().items())
+    made: Any = getattr(model, "part", None)
+    if hasattr(made, "describe"):  # what is in effect, where settings follow from others
+        effective = ", ".join(f"{key} {value}" for key, value in made.describe().items())
         run.console.log(text("{stage}: {settings}", stage=run.stage, settings=effective))
     batches = batches_of(run, stage, split, objective, plan)
     if not len(held_out):
