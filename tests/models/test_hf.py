@@ -176,3 +176,11 @@ def test_a_folder_that_does_not_fit_is_said(change, said, hf, tmp_path):
     with pytest.raises(DataError) as caught:
         load(tmp_path / "m")
     assert said in caught.value.render("en")
+
+
+def test_what_a_foreign_model_cannot_be_told_is_refused(hf, tmp_path):
+    made(hf, "Olmo2ForCausalLM", ATTENDING["Olmo2ForCausalLM"], tmp_path / "m")
+    model, tokens = load(tmp_path / "m").model, torch.ones(1, 4, dtype=torch.int64)
+    for told in ({"prefix": torch.tensor([2])}, {"order": torch.arange(4)[None]}):
+        with pytest.raises(RequestError, match=next(iter(told))):
+            model(Inputs(tokens, **told))

@@ -116,6 +116,9 @@ class HuggingFaceModel(LanguageModel):
     # ------------------------------------------------------------------------------------------------ the two ways
 
     def _logits(self, inputs: Inputs, slots: Slots | None) -> Tensor:
+        for name in ("prefix", "order"):
+            if getattr(inputs, name) is not None:
+                raise RequestError(text("attention"), None, text("'{name}' is needed and is not supported", name=name))
         if inputs.documents is not None and not self.attends:
             raise RequestError("documents", text("a model with our attention"), str(self.inner.config.model_type),
                                text("give each row one document"))  # fmt: skip

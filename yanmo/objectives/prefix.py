@@ -13,7 +13,9 @@ import torch
 from pydantic import Field, model_validator
 
 from yanmo.core.data import Row
+from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
+from yanmo.models.transformer import Transformer
 from yanmo.objectives.base import Batch, Loss
 from yanmo.objectives.causal import Causal
 from yanmo.objectives.packing import generators
@@ -35,6 +37,13 @@ class Prefix(Causal):
         if self.carry:
             raise ValueError(str(text("'carry' left out: a prefix that is read both ways has no state to go on from")))
         return self
+
+    def check(self, model: Any) -> None:
+        """Also for one that reads token by token, whatever it is told of a prefix."""
+        super().check(model)
+        if not isinstance(model, Transformer):
+            raise RequestError(f"objective '{self.type}'", text("a model of the kind {kinds}", kinds="transformer"),
+                               type(model).__name__)  # fmt: skip
 
     def collate(self, rows: list[Row], rng: torch.Generator) -> Batch:
         batch = super().collate(rows, rng)
