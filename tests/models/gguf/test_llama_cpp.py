@@ -33,7 +33,7 @@ print("ANSWER" + json.dumps(found))
 def ask(file: Path, prompts: list[list[int]]) -> list[dict[int, float]]:
     """For each prompt the five likeliest next tokens with their log probabilities; none where llama.cpp holds the first one
     back, as it does with a token that only begins a character."""
-    run = subprocess.run([sys.executable, "-c", ASK, str(file), json.dumps(prompts)], capture_output=True, text=True, timeout=120)
+    run = subprocess.run([sys.executable, "-c", ASK, str(file), json.dumps(prompts)], capture_output=True, text=True, timeout=400)
     assert "ANSWER" in run.stdout, run.stderr[-2000:]
     answers = json.loads(run.stdout.split("ANSWER")[1])
     steps = [(answer["choices"][0]["logprobs"] or {"content": []})["content"] for answer in answers]
@@ -100,3 +100,53 @@ def test_the_real_smollm2_is_read_as_the_gguf_package_reads_it():
     for tensor in theirs.tensors:
         assert np.array_equal(ours.numbers(tensor.name), gguf.dequantize(tensor.data, tensor.tensor_type)), tensor.name
     assert ours.metadata == {key: field.contents() for key, field in theirs.fields.items() if not key.startswith("GGUF.")}
+
+
+PROMPTS = (
+    "What is the capital of France?", "Name three primary colors.", "What is 12 plus 30?", "Write a haiku about ink.",
+    "Who wrote Moby-Dick?", "Translate 'good morning' into French.", "What is the boiling point of water in Celsius?",
+    "List the days of the week.", "Explain gravity to a child in one sentence.", "What is the opposite of hot?",
+    "Give me a synonym for happy.", "How many legs does a spider have?", "What language is spoken in Brazil?",
+    "Write one sentence about a whale.", "What is the largest planet?", "Spell the word 'necessary'.",
+    "What comes after Wednesday?", "你好", "Complete: Roses are red,", "What does the emoji 🐋 show?",
+)  # fmt: skip
+
+
+@pytest.mark.skipif(not os.environ.get("YANMO_MODELS"), reason="YANMO_MODELS names no folder with SmolLM2-135M-Instruct as GGUF")
+def test_the_real_smollm2_answers_twenty_prompts_as_llama_cpp_does():
+    """Greedy tokens, each step asked behind our own tokens so far. Ours are float32 of the file's numbers; llama.cpp multiplies
+    4-bit numbers by 8-bit activations, so that only choices which are close may fall otherwise."""
+    pytest.importorskip("xllamacpp")
+    import torch
+
+    import yanmo
+    from yanmo.models.base import Inputs
+    from yanmo.text.chat import render
+
+    file = next(Path(os.environ["YANMO_MODELS"]).rglob("SmolLM2*.gguf"))
+    model = yanmo.load(file)
+    module, tokenizer = model.loaded.model, model.tokenizer
+    steps, same, close = 12, 0, []
+    rows = []
+    with torch.inference_mode():
+        for prompt in PROMPTS:
+            ids = render([{"role": "user", "content": prompt}], tokenizer)
+            for _ in range(steps):
+                logs = module(Inputs(torch.tensor([ids]))).logits[0, -1].log_softmax(-1)
+                rows.append((list(ids), logs))
+                ids.append(int(logs.argmax()))
+                if ids[-1] in tokenizer.ends:
+                    break
+    answers = ask(file, [ids for ids, _ in rows])
+    for (_, logs), answer in zip(rows, answers):
+        if not answer:
+            continue
+        best = logs.topk(2)
+        if max(answer, key=answer.get) == int(best.indices[0]):
+            same += 1
+        else:
+            close.append(float(best.values[0] - best.values[1]))
+    told = f"{same} of {same + len(close)} tokens are the same; the others' margins are {[round(gap, 3) for gap in sorted(close)]} nats"
+    print(told)
+    assert same >= 0.95 * (same + len(close)), told
+    assert max(close, default=0.0) < 0.5, told
