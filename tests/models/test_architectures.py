@@ -180,6 +180,8 @@ def test_a_permuted_model_reads_from_left_to_right_where_no_order_is_given(token
         ({"attention": {"full_every": 2}}, "a 'window', without which 'full_every' has no effect"),
         ({"decoder_depth": 2}, "'architecture: encoder-decoder', without which 'decoder_depth' has no effect"),
         ({"embedding": {"query": True}}, "'architecture: encoder', without which 'embedding.query' has no effect"),
+        ({**PERMUTED, "attention": {"window": 3}}, "'attention.window' left out with 'embedding.query'"),
+        ({"position": "alibi", "attention": {"softcap": 20.0}}, "'attention.softcap' left out with 'position' relative or alibi"),
         ({"head": {"pairs": True}}, "a 'pooler', from which 'pairs' are judged"),
         ({"architecture": "encoder-decoder", "norm_at": "parallel"}, "'norm_at' pre or post"),
         ({"position": {"type": "rotari"}}, "did you mean 'rotary'?"),

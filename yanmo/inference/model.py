@@ -27,6 +27,7 @@ from yanmo.inference.likelihood import device_of, score_documents
 from yanmo.inference.sampling import sampling
 from yanmo.models.base import Inputs, LanguageModel, Loaded, TextClassifier
 from yanmo.models.store import candidates, load, resolve
+from yanmo.nn import pooling
 from yanmo.tasks.classify import decide, row_tokens
 from yanmo.text.chat import render
 
@@ -160,17 +161,16 @@ class Model:
         loaded = self._able(embeds, text("embed texts"))
         model: LanguageModel = getattr(loaded.model, "backbone", loaded.model)
 
-        def mean(inputs: Inputs) -> Tensor:
+        def vector(inputs: Inputs) -> Tensor:
             if model.kind in ("permuted", "encoder-decoder"):
-                return model.pool(inputs).float()  # type: ignore[operator]
-            hidden = model.encode(inputs).float()
+                return model.pool(inputs).float()
             assert inputs.mask is not None
             counted = inputs.mask.clone()
             if model.kind == "causal":
                 counted[:, 0] = counted.sum(1) == 1
-            return (hidden * counted.unsqueeze(-1)).sum(1) / counted.sum(1, keepdim=True)
+            return pooling.mean(model.encode(inputs).float(), counted)
 
-        return np.asarray(self._over(loaded, _checked(texts), mean), dtype=np.float32).reshape(len(texts), model.width or 0)
+        return np.asarray(self._over(loaded, _checked(texts), vector), dtype=np.float32).reshape(len(texts), model.width or 0)
 
     def score(self, content: str) -> dict[str, float]:
         """How probable the model finds a text, as one document: {bits_per_byte, perplexity, tokens, bytes}."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from yanmo.core.config import Part
 from yanmo.nn.heads import Reduce, language_head
+from yanmo.nn.pooling import last
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
@@ -115,6 +116,11 @@ class LanguageModel(nn.Module):
     def encode(self, inputs: Inputs, slots: Slots | None = None) -> Tensor:
         """The hidden states (B, T, D) alone, without logits: for classifiers, embeddings and explanations."""
         raise NotImplementedError
+
+    def pool(self, inputs: Inputs) -> Tensor:
+        """(B, D), what stands for a row when it is labelled: the hidden state of its last token, which has read all of it,
+        unless a model knows better."""
+        return last(self.encode(inputs), inputs.mask)
 
     def regions(self) -> list[nn.Module]:
         """The submodules that torch.compile pays for, each called with tensors of one shape; compiled alone, layers

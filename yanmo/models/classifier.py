@@ -54,12 +54,5 @@ class Classifier(nn.Module):
         return self.score(self.pool(inputs)).float()
 
     def pool(self, inputs: Inputs) -> Tensor:
-        """(B, D): the hidden state at each row's last token, unless the backbone knows better what stands for a row."""
-        own = getattr(self.backbone, "pool", None)
-        if own is not None:
-            return own(inputs)
-        hidden = self.backbone.encode(inputs)
-        if inputs.mask is None:
-            return hidden[:, -1]
-        last = inputs.mask.sum(1).clamp(min=1) - 1
-        return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
+        """(B, D): what the backbone has for each row."""
+        return self.backbone.pool(inputs)

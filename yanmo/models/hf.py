@@ -26,8 +26,10 @@ from yanmo.core.errors import DataError, RequestError
 from yanmo.core.extras import needed
 from yanmo.core.messages import text
 from yanmo.models.base import Inputs, LanguageModel, Output, Slots, StateSpec
+from yanmo.models.families.family import Family
 from yanmo.nn.attention import attend
 from yanmo.nn.heads import Reduce
+from yanmo.nn.pooling import last, mean
 from yanmo.nn.state import DenseSlots
 
 NAME = "yanmo"  # of our attention in transformers' table
@@ -107,11 +109,7 @@ class HuggingFaceModel(LanguageModel):
 
     def pool(self, inputs: Inputs) -> Tensor:
         """(B, D): of a causal model the last token's hidden state, else the mean."""
-        hidden = self.encode(inputs)
-        mask = torch.ones_like(inputs.tokens, dtype=torch.bool) if inputs.mask is None else inputs.mask
-        if self.kind == "causal":
-            return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1).clamp(min=1) - 1]
-        return (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+        return (last if self.kind == "causal" else mean)(self.encode(inputs), inputs.mask)
 
     # ------------------------------------------------------------------------------------------------ the two ways
 
@@ -244,7 +242,7 @@ class HuggingFaceClassifier(nn.Module):
         return self.inner(input_ids=inputs.tokens, attention_mask=mask, **given).logits.float()
 
 
-class HuggingFaceFamily:
+class HuggingFaceFamily(Family):
     """Whatever transformers reads; written by it, as safetensors."""
 
     def __init__(self, trust_code: bool = False):

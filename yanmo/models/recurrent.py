@@ -35,6 +35,7 @@ from yanmo.models.base import Inputs, LanguageModel, ModelPart, Output, Slots, S
 from yanmo.nn.heads import Reduce
 from yanmo.nn.init import embedding, fill, linear
 from yanmo.nn.norm import RMSNorm
+from yanmo.nn.pooling import last
 
 DIAL, LAYERS, EPS = 6, 2, 1e-6
 
@@ -159,8 +160,7 @@ class Recurrent(LanguageModel):
         out, hidden = self._read(inputs, None)
         if self.part.bidirectional:
             return self.norm(hidden[-2:].transpose(0, 1).flatten(1))
-        last = [-1] * len(out) if inputs.mask is None else inputs.mask.sum(1).clamp(min=1) - 1
-        return out[torch.arange(len(out), device=out.device), last]
+        return last(out, inputs.mask)
 
     def _read(self, inputs: Inputs, slots: Slots | None) -> tuple[Tensor, Tensor]:
         """The hidden states (B, T, D), and h (layers · directions, B, size) after each row."""

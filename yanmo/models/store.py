@@ -91,8 +91,7 @@ def family_of(config: dict[str, Any], folder: Path) -> Any:
     name = str((config.get("architectures") or [""])[0])
     if kind in known:
         family = lookup("family", kind)
-        own = {getattr(family, "causal", ""), getattr(family, "labels", ""), *getattr(family, "others", ())}
-        if not name or name in own or not hasattr(family, "causal") or kind.startswith("yanmo_"):
+        if not name or kind.startswith("yanmo_") or name in family.architectures():
             return family
     if find_spec("transformers") is not None:
         from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from yanmo.core.config import PartOf, Settings
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import Text, text
-from yanmo.core.registry import create, lookup
+from yanmo.core.registry import create, lookup, names
 from yanmo.models.base import Inputs, LanguageModel, ModelPart, Output, Slots, StateSpec
 from yanmo.nn.block import Stack
 from yanmo.nn.experts import Experts, ExpertsPart
@@ -35,6 +35,7 @@ from yanmo.nn.heads import Reduce, language_head
 from yanmo.nn.init import embedding, fill, linear
 from yanmo.nn.mlp import MlpPart, Swiglu
 from yanmo.nn.norm import NormPart, Rms
+from yanmo.nn.pooling import last, mean
 from yanmo.nn.position import LearnedPosition, PositionPart, RelativePosition, RotaryPosition
 from yanmo.nn.rolling import RollingSlots
 from yanmo.nn.rope import Rotary
@@ -45,8 +46,6 @@ Position = Annotated[PositionPart, PartOf("position")]
 Bias = Literal["none", "qkv", "all"]
 NormAt = Literal["pre", "post", "sandwich", "parallel"]
 DEPTH, CONTEXT = 6, 512  # where neither the recipe nor the stage says
-PUBLISHED = ("qwen3", "llama", "qwen2", "mistral", "mixtral", "qwen3_moe", "gemma3_text", "gemma2", "gpt2", "gpt_neox",
-             "bert", "roberta", "t5", "bart")  # fmt: skip
 KIND = {"decoder": "causal", "encoder": "masked", "encoder-decoder": "encoder-decoder"}
 
 
@@ -145,6 +144,10 @@ class TransformerModel(ModelPart):
             raise ValueError(str(needless("encoder", "embedding.query")))
         if self.embedding.query and isinstance(self.position, LearnedPosition):
             raise ValueError(str(text("'position' of another kind than learned with 'embedding.query'")))
+        if self.embedding.query and self.attention.window is not None:
+            raise ValueError(str(text("'attention.window' left out with 'embedding.query', whose orders know no distance")))
+        if self.attention.softcap is not None and self.position.type in ("relative", "alibi"):
+            raise ValueError(str(text("'attention.softcap' left out with 'position' relative or alibi, which add to the scores")))
         if self.bias == "all" and isinstance(self.mlp, ExpertsPart):
             raise ValueError(str(text("'bias' none or qkv with experts")))
         if self.norm_at in ("sandwich", "parallel") and self.architecture == "encoder-decoder":
@@ -245,7 +248,8 @@ class Transformer(LanguageModel):
         scaling = getattr(self.part.position, "scaling", None)
         if scaling is not None and scaling.type == "dynamic" and scaling.trained not in (None, self.context):
             return "yanmo_transformer"  # elsewhere it would stretch from the context on, not from what was trained
-        known = (name for name in PUBLISHED if lookup("family", name)().fits(self.part))
+        others = (name for name in names("family") if not name.startswith("yanmo_"))
+        known = (name for name in others if lookup("family", name)().fits(self.part))
         return self.published_as or next(known, "yanmo_transformer")
 
     def initialise(self, rng: torch.Generator) -> None:
@@ -310,17 +314,14 @@ class Transformer(LanguageModel):
     def pool(self, inputs: Inputs) -> Tensor:
         """(B, D) for a classifier: of a decoder, the last token's hidden state; of an encoder, what the pooler makes of the
         first, else the mean; of an encoder-decoder, the mean of what the encoder reads."""
+        self._check(inputs, None)
         if self.encoder is not None:
             hidden = self._run(self.encoder, self.encoder_embedding_norm, inputs)
         else:
-            self._check(inputs, None)
             hidden = self._run(self.stack, self.embedding_norm, inputs, content=True)
         if self.pooler is not None:
             return torch.tanh(self.pooler(hidden[:, 0]))
-        mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device) if inputs.mask is None else inputs.mask
-        if self.kind == "causal":
-            return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1).clamp(min=1) - 1]
-        return (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+        return (last if self.kind == "causal" else mean)(hidden, inputs.mask)
 
     def pair_logits(self, hidden: Tensor) -> Tensor:
         """(B, 2): that the second sentence follows the first (class 0), and that it does not, from hidden (B, T, D)."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from yanmo.models.families.family import Names, refuse
-from yanmo.models.families.published import PLAIN, PublishedFamily, besides, dropout
+from yanmo.models.families.published import PLAIN, PublishedFamily, besides, dropout, weighted
 from yanmo.models.transformer import (
     Bias,
     EmbeddingSettings,
@@ -24,16 +24,14 @@ from yanmo.nn.mlp import Gelu
 from yanmo.nn.norm import Layer
 from yanmo.nn.position import LearnedPosition
 
-BLOCK = {
-    f"{ours}.{kind}": tuple(f"{name}.{kind}" for name in theirs)
-    for ours, theirs in {
+BLOCK = weighted(
+    {
         "attention.qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), "attention.out": ("self_attn.out_proj",),
         "attention_norm": ("self_attn_layer_norm",), "mlp.up": ("fc1",), "mlp.down": ("fc2",), "mlp_norm": ("final_layer_norm",),
         "cross.q": ("encoder_attn.q_proj",), "cross.kv": ("encoder_attn.k_proj", "encoder_attn.v_proj"),
         "cross.out": ("encoder_attn.out_proj",), "cross_norm": ("encoder_attn_layer_norm",),
-    }.items()
-    for kind in ("weight", "bias")
-}  # fmt: skip
+    }
+)  # fmt: skip
 
 
 class BartModel(TransformerModel):
@@ -56,6 +54,7 @@ class BartFamily(PublishedFamily):
 
     causal, labels = "BartForConditionalGeneration", ""
     model_type = "bart"
+    whole_heads = True
     fixed: ClassVar[dict[str, Any] | None] = besides(
         PLAIN, "embedding.scale", architecture="encoder-decoder", norm__type="layer", norm__bias=True, norm_at="post", bias="all",
         mlp__type="gelu", position__type="learned", position__offset=2, embedding__norm=True, head__bias=True, tie=True,
@@ -76,9 +75,6 @@ class BartFamily(PublishedFamily):
     layers, encoder_layers = "model.decoder.layers.{}.", "model.encoder.layers.{}."
     block: ClassVar[dict[str, tuple[str, ...]]] = BLOCK
     encoder_block: ClassVar[dict[str, tuple[str, ...]]] = BLOCK
-
-    def fits(self, part: Any) -> bool:
-        return super().fits(part) and part.kv_heads == part.heads and part.width == part.heads * part.head_size
 
     def config(self, model: Transformer) -> dict[str, Any]:
         p: Any = model.part

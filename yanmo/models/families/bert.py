@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from yanmo.models.families.family import Names
-from yanmo.models.families.published import PLAIN, PublishedFamily, besides, dropout
+from yanmo.models.families.published import PLAIN, PublishedFamily, besides, dropout, weighted
 from yanmo.models.transformer import (
     Bias,
     EmbeddingSettings,
@@ -50,6 +50,7 @@ class BertFamily(PublishedFamily):
     causal, labels = "BertForPreTraining", "BertForSequenceClassification"
     others: ClassVar[tuple[str, ...]] = ("BertForMaskedLM", "BertModel")
     model_type = "bert"
+    whole_heads = True
     prefix = "bert."
     score = "classifier"
     fixed: ClassVar[dict[str, Any] | None] = ENCODER
@@ -76,15 +77,13 @@ class BertFamily(PublishedFamily):
         "pairs.bias": ("cls.seq_relationship.bias",),
     }
     layers = "bert.encoder.layer.{}."
-    block: ClassVar[dict[str, tuple[str, ...]]] = {
-        f"{ours}.{kind}": tuple(f"{name}.{kind}" for name in theirs)
-        for ours, theirs in {
+    block: ClassVar[dict[str, tuple[str, ...]]] = weighted(
+        {
             "attention.qkv": ("attention.self.query", "attention.self.key", "attention.self.value"),
             "attention.out": ("attention.output.dense",), "attention_norm": ("attention.output.LayerNorm",),
             "mlp.up": ("intermediate.dense",), "mlp.down": ("output.dense",), "mlp_norm": ("output.LayerNorm",),
-        }.items()
-        for kind in ("weight", "bias")
-    }  # fmt: skip
+        }
+    )  # fmt: skip
     copies: ClassVar[frozenset[str]] = frozenset(
         {"bert.embeddings.position_ids", "embeddings.position_ids", "cls.predictions.decoder.weight",
          "cls.predictions.decoder.bias"}
@@ -94,9 +93,8 @@ class BertFamily(PublishedFamily):
     )
 
     def fits(self, part: Any) -> bool:
-        whole = part.kv_heads == part.heads and part.width == part.heads * part.head_size
         head = (part.head.transform, part.head.bias, part.head.pooler, part.head.pairs)
-        return super().fits(part) and whole and head in self.heads
+        return super().fits(part) and head in self.heads
 
     def labelled(self, part: Any) -> bool:
         return part.head.pooler

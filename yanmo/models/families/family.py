@@ -37,6 +37,11 @@ class Family:
     prefix: ClassVar[str] = ""  # what all tensors' names but the head's begin with, unless the backbone was saved alone
     fixed: ClassVar[dict[str, Any] | None] = None  # settings (dotted keys) that a Transformer must have to be of the family
 
+    @classmethod
+    def architectures(cls) -> tuple[str, ...]:
+        """All that config.json may call a model of the family."""
+        return tuple(dict.fromkeys(name for name in (cls.causal, *cls.others, cls.labels) if name))
+
     def fits(self, part: Any) -> bool:
         """Whether a complete Transformer's settings can be saved as this family."""
         if self.fixed is None:
@@ -100,9 +105,8 @@ class Family:
         shape than config.json says."""
         place = str(folder / "config.json" if folder.is_dir() else folder)
         architecture = (config.get("architectures") or [self.causal])[0]
-        choices = [name for name in (self.causal, *self.others, self.labels) if name]
-        if architecture not in choices:
-            raise DataError(place, text("one of {choices}", choices=", ".join(dict.fromkeys(choices))), architecture)
+        if architecture not in self.architectures():
+            raise DataError(place, text("one of {choices}", choices=", ".join(self.architectures())), architecture)
         classifies = architecture == self.labels
         found = read_tensors(folder)
         plausible(config, found, place)

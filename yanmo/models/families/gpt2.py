@@ -10,7 +10,7 @@ from torch import Tensor
 
 from yanmo.models.families import rotary
 from yanmo.models.families.family import Names
-from yanmo.models.families.published import PLAIN, PublishedFamily, besides, dropout
+from yanmo.models.families.published import PLAIN, PublishedFamily, besides, dropout, weighted
 from yanmo.models.transformer import Transformer
 
 
@@ -19,6 +19,7 @@ class Gpt2Family(PublishedFamily):
 
     causal, labels = "GPT2LMHeadModel", "GPT2ForSequenceClassification"
     model_type = "gpt2"
+    whole_heads = True
     prefix = "transformer."
     fixed: ClassVar[dict[str, Any] | None] = besides(
         PLAIN, norm__type="layer", norm__bias=True, bias="all", mlp__type="gelu_tanh", position__type="learned",
@@ -37,15 +38,12 @@ class Gpt2Family(PublishedFamily):
         "head.weight": ("lm_head.weight",),
     }
     layers = "transformer.h.{}."
-    block: ClassVar[dict[str, tuple[str, ...]]] = {
-        f"{ours}.{kind}": (f"{theirs}.{kind}",)
-        for ours, theirs in {"attention_norm": "ln_1", "attention.qkv": "attn.c_attn", "attention.out": "attn.c_proj",
-                             "mlp_norm": "ln_2", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}.items()
-        for kind in ("weight", "bias")
-    }  # fmt: skip
-
-    def fits(self, part: Any) -> bool:
-        return super().fits(part) and part.kv_heads == part.heads and part.width == part.heads * part.head_size
+    block: ClassVar[dict[str, tuple[str, ...]]] = weighted(
+        {
+            "attention_norm": ("ln_1",), "attention.qkv": ("attn.c_attn",), "attention.out": ("attn.c_proj",),
+            "mlp_norm": ("ln_2",), "mlp.up": ("mlp.c_fc",), "mlp.down": ("mlp.c_proj",),
+        }
+    )  # fmt: skip
 
     def config(self, model: Transformer) -> dict[str, Any]:
         p = model.part
@@ -80,6 +78,7 @@ class GptNeoxFamily(PublishedFamily):
 
     causal, labels = "GPTNeoXForCausalLM", "GPTNeoXForSequenceClassification"
     model_type = "gpt_neox"
+    whole_heads = True
     prefix = "gpt_neox."
     fixed: ClassVar[dict[str, Any] | None] = besides(
         PLAIN, norm__type="layer", norm__bias=True, norm_at="parallel", bias="all", mlp__type="gelu", position__type="rotary",
@@ -96,16 +95,13 @@ class GptNeoxFamily(PublishedFamily):
         "head.weight": ("embed_out.weight",),
     }
     layers = "gpt_neox.layers.{}."
-    block: ClassVar[dict[str, tuple[str, ...]]] = {
-        f"{ours}.{kind}": (f"{theirs}.{kind}",)
-        for ours, theirs in {"attention_norm": "input_layernorm", "attention.qkv": "attention.query_key_value",
-                             "attention.out": "attention.dense", "mlp_norm": "post_attention_layernorm",
-                             "mlp.up": "mlp.dense_h_to_4h", "mlp.down": "mlp.dense_4h_to_h"}.items()
-        for kind in ("weight", "bias")
-    }  # fmt: skip
-
-    def fits(self, part: Any) -> bool:
-        return super().fits(part) and part.kv_heads == part.heads and part.width == part.heads * part.head_size
+    block: ClassVar[dict[str, tuple[str, ...]]] = weighted(
+        {
+            "attention_norm": ("input_layernorm",), "attention.qkv": ("attention.query_key_value",),
+            "attention.out": ("attention.dense",), "mlp_norm": ("post_attention_layernorm",),
+            "mlp.up": ("mlp.dense_h_to_4h",), "mlp.down": ("mlp.dense_4h_to_h",),
+        }
+    )  # fmt: skip
 
     def config(self, model: Transformer) -> dict[str, Any]:
         p = model.part

@@ -29,7 +29,15 @@ def besides(fixed: dict[str, Any], *open_keys: str, **changed: Any) -> dict[str,
     return {key: value for key, value in {**fixed, **changes}.items() if key not in open_keys}
 
 
+def weighted(table: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The table of layers as that of their weights and biases."""
+    return {f"{ours}.{kind}": tuple(f"{name}.{kind}" for name in theirs)
+            for ours, theirs in table.items() for kind in ("weight", "bias")}  # fmt: skip
+
+
 class PublishedFamily(Family):
+    """A family that is described by tables."""
+
     needed: ClassVar[tuple[str, ...]]  # keys without which config.json describes nothing
     known: ClassVar[dict[str, tuple[Any, ...]]] = {}  # key → values that we compute, the first what its absence means
     whole: ClassVar[dict[str, tuple[str, ...]]]
@@ -37,6 +45,11 @@ class PublishedFamily(Family):
     layers: ClassVar[str]
     encoder_block: ClassVar[dict[str, tuple[str, ...]]] = {}
     encoder_layers: ClassVar[str] = ""
+    whole_heads: ClassVar[bool] = False  # whether each head has keys of its own, and all heads together the model's width
+
+    def fits(self, part: Any) -> bool:
+        whole = part.kv_heads == part.heads and part.width == part.heads * part.head_size
+        return super().fits(part) and (whole or not self.whole_heads)
 
     def settings(self, config: dict[str, Any], place: str, head: bool) -> dict[str, Any]:
         """The settings of our Transformer that config.json describes."""
