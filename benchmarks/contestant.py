@@ -87,7 +87,8 @@ def yanmo(compiled: bool) -> tuple[Step, int]:
     from yanmo.core.registry import create
     from yanmo.models.base import Inputs
     from yanmo.objectives.base import Batch
-    from yanmo.train.loop import Job, forward_of, update
+    from yanmo.train.job import Job
+    from yanmo.train.step import forward_of, update
 
     part = create("model", {"type": "transformer", "depth": LAYERS, "width": WIDTH, "heads": HEADS,
                             "mlp_width": HIDDEN, "qk_norm": False, "tie": False})  # fmt: skip
@@ -101,7 +102,7 @@ def yanmo(compiled: bool) -> tuple[Step, int]:
 
     def step(inputs: Any, targets: Any) -> float:
         batch = Batch(Inputs(inputs), targets, torch.ones(targets.shape))
-        return update(job, forward, [batch], rng)[0]
+        return update(job, forward, [batch], rng).loss
 
     return step, parameters(model)
 

@@ -44,7 +44,8 @@ from yanmo.models.transformer import Transformer, TransformerModel
 from yanmo.objectives.base import Batch
 from yanmo.text.bpe import BpeTokenizer
 from yanmo.text.tokenizer import Tokenizer
-from yanmo.train.loop import Job, train
+from yanmo.train.job import Job
+from yanmo.train.loop import train
 
 LENGTH, TIMES, SINKS = 128, (1, 2, 4, 8), 4
 LONGEST = LENGTH * TIMES[-1]

@@ -43,7 +43,7 @@ from yanmo.nn.product import product
 from yanmo.nn.state import DenseSlots
 from yanmo.objectives.base import Batch
 from yanmo.objectives.surprise import surprise
-from yanmo.train.loop import compile_regions
+from yanmo.train.step import compile_regions
 
 VOCABULARY, CONTEXT, REMEMBERED = 16384, 512, 64
 CASES = {"forward 1 x 16": (1, 16), "forward 8 x 256": (8, 256), "decode 1 x 1": (1, 1), "step 4 x 256": (4, 256)}

@@ -13,7 +13,7 @@ from yanmo.corpus.tokens import TokenShards
 from yanmo.objectives.base import Context
 from yanmo.text.characters import CharacterTokenizer
 from yanmo.train.batches import TokenBatches
-from yanmo.train.loop import Job
+from yanmo.train.job import Job
 
 TEXTS = [
     "Call me Ishmael. Some years ago, never mind how long precisely, having little or no money in my purse.",

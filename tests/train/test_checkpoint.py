@@ -11,7 +11,8 @@ from yanmo.core.errors import StorageError
 from yanmo.core.registry import names
 from yanmo.train import checkpoint
 from yanmo.train.checkpoint import State, broken, newest, prune, restore, save
-from yanmo.train.loop import forward_of, seeded, update
+from yanmo.train.randomness import seeded
+from yanmo.train.step import forward_of, update
 
 
 def steps(job, count, first=0):

@@ -21,7 +21,8 @@ from yanmo.core.registry import create, names
 from yanmo.objectives.base import Context
 from yanmo.text.characters import CharacterTokenizer
 from yanmo.train.batches import TokenBatches
-from yanmo.train.loop import Job, train
+from yanmo.train.job import Job
+from yanmo.train.loop import train
 from yanmo.train.metrics import read
 
 FILE = Path(__file__).parent.parent / "golden" / "causal_20_steps.json"

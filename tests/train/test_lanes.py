@@ -10,7 +10,10 @@ from yanmo.models.base import Inputs
 from yanmo.objectives.base import Context
 from yanmo.train import checkpoint
 from yanmo.train.batches import LaneBatches
-from yanmo.train.loop import Aside, Job, forward_of, seeded, train, update
+from yanmo.train.job import Job
+from yanmo.train.loop import train
+from yanmo.train.randomness import seeded
+from yanmo.train.step import Aside, forward_of, update
 
 from .conftest import CONTEXT
 from .test_loop import Interrupted, same, stop_after
@@ -109,7 +112,7 @@ def test_micro_batches_carry_what_the_whole_batch_does(lane_job):
         for step in range(3):
             made, cursor = job.batches.take(cursor, RNG)
             aside = Aside(carried)
-            loss, _ = update(job, forward, made, seeded(0, step), aside)
+            loss = update(job, forward, made, seeded(0, step), aside).loss
             carried = aside.carried()
         found.append((loss, carried))
     for loss, carried in found[1:]:

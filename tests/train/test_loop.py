@@ -12,8 +12,12 @@ from yanmo.core.console import Console
 from yanmo.core.data import Row
 from yanmo.core.errors import TrainingError
 from yanmo.core.registry import names
-from yanmo.train.loop import Stopped, Verdict, forward_of, seeded, train, update
+from yanmo.train.job import Verdict
+from yanmo.train.loop import train
 from yanmo.train.metrics import read
+from yanmo.train.randomness import seeded
+from yanmo.train.step import forward_of, update
+from yanmo.train.stop import Stopped
 
 MODELS = ["transformer", "lstm"]
 
@@ -36,7 +40,8 @@ def test_one_batch_of_32_is_4_of_8_and_32_of_1(model, optimizer, job, shards):
         kept = []
         made.optimizer.register_step_pre_hook(lambda *_, made=made, kept=kept: kept.extend(p.grad.clone() for p in made.model.parameters()))
         made.clip = 1e9
-        found.append((*update(made, forward_of(made), micro, seeded(0, 0)), kept))
+        outcome = update(made, forward_of(made), micro, seeded(0, 0))
+        found.append((outcome.loss, outcome.norm, kept))
     for loss, norm, kept in found[1:]:
         assert loss == pytest.approx(found[0][0], rel=1e-5)
         assert norm == pytest.approx(found[0][1], rel=1e-4)
@@ -48,7 +53,7 @@ def test_the_gradient_is_clipped_to_its_norm(job):
     made = job(clip=0.01)
     kept = []
     made.optimizer.register_step_pre_hook(lambda *_: kept.extend(p.grad.clone() for p in made.model.parameters()))
-    _, norm = update(made, forward_of(made), made.batches.take((0, 0), seeded(0, 0))[0], seeded(0, 0))
+    norm = update(made, forward_of(made), made.batches.take((0, 0), seeded(0, 0))[0], seeded(0, 0)).norm
     assert norm > 0.1
     assert float(torch.nn.utils.get_total_norm(kept)) == pytest.approx(0.01, rel=1e-4)
 
@@ -216,7 +221,7 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(job, weights):
     with torch.no_grad():
         next(iter(made.model.parameters())).fill_(float("inf"))
         before = weights(made.model)
-    _, norm = update(made, forward_of(made), made.batches.take((0, 0), seeded(0, 0))[0], seeded(0, 0))
+    norm = update(made, forward_of(made), made.batches.take((0, 0), seeded(0, 0))[0], seeded(0, 0)).norm
     assert not norm < float("inf")
     assert same(weights(made.model), before)
 

@@ -40,14 +40,15 @@ def test_an_untied_head_has_a_group_of_its_own(tokenizer):
 def test_every_optimizer_overfits_two_rows(name, model, job, tokenizer):
     """As the loop would: loss falls to nearly nothing on two examples."""
     from yanmo.core.data import Row
-    from yanmo.train.loop import forward_of, seeded, update
+    from yanmo.train.randomness import seeded
+    from yanmo.train.step import forward_of, update
 
     made = job(model=model, optimizer=name)
     rows = [Row([1, *tokenizer.encode(text)][:25]) for text in ("Call me Ishmael.", "床前明月光，疑是地上霜。")]
     batch = made.objective.collate(rows, torch.Generator())
     forward = forward_of(made)
     made.model.train()
-    losses = [update(made, forward, [batch], seeded(0, step))[0] for step in range(150 if model == "transformer" else 500)]
+    losses = [update(made, forward, [batch], seeded(0, step)).loss for step in range(150 if model == "transformer" else 500)]
     assert losses[0] > 3.5
     assert losses[-1] < 0.1
 

@@ -9,9 +9,9 @@ from yanmo.core.config import Place, build
 from yanmo.core.errors import RecipeError, RequestError
 from yanmo.core.registry import create
 from yanmo.train import plan as planning
-from yanmo.train.loop import Speed
 from yanmo.train.plan import Case, decide, weights
 from yanmo.train.settings import Train
+from yanmo.train.speed import Speed
 
 VOCABULARY = 4096
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from yanmo.models.classifier import Classifier
     from yanmo.objectives.base import Objective
     from yanmo.text.tokenizer import Tokenizer
-    from yanmo.train.loop import Speed
+    from yanmo.train.speed import Speed
 
 LONGEST = 512  # tokens of a text, for models that take any
 LR = 1e-3  # at width 256
@@ -166,9 +166,9 @@ def _plan(run: Run, stage: FinetuneStage, model: Classifier, objective: Objectiv
           started: float) -> dict[str, Any]:  # fmt: skip
     from yanmo.train import plan as planning
     from yanmo.train.batches import LabelledBatches
-    from yanmo.train.loop import measure
     from yanmo.train.optim import width_of
     from yanmo.train.precision import rule
+    from yanmo.train.speed import measure
 
     optimizer: Any = stage.train.optim or create("optimizer", {"type": "adamw", "lr": LR})
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from yanmo.objectives.base import Objective
     from yanmo.text.tokenizer import Tokenizer
     from yanmo.train.batches import TokenBatches
-    from yanmo.train.loop import Job
+    from yanmo.train.job import Job
     from yanmo.train.plan import Speed
 
 WEIGHTS = {"transformer": 6.0, "lstm": 2.0}  # shares of a budget
@@ -177,7 +177,7 @@ def job_of(run: Run, folder: Path, settings: Train, plan: dict[str, Any], model:
     """The plan put to work; pretraining and fine-tuning alike."""
     import torch
 
-    from yanmo.train.loop import Job
+    from yanmo.train.job import Job
 
     return Job(
         model=model, objective=objective, batches=batches, optimizer=create("optimizer", plan["optimizer"]).make(model),
@@ -195,8 +195,8 @@ def prober(stage: PretrainStage, objective: Objective, split: Split, tokenizer: 
         import torch
 
         from yanmo.train.batches import TokenBatches
-        from yanmo.train.loop import measure
         from yanmo.train.plan import DEFAULT_OPTIMIZER, device_of
+        from yanmo.train.speed import measure
 
         shown = describe(part.model_dump()) + (", torch.compile" if compiled else "")
         run.console.log(text("{stage}: measuring {model}, {precision} …", stage=run.stage, model=shown, precision=form))

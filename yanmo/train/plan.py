@@ -22,10 +22,10 @@ from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.core.registry import create
 from yanmo.train import precision
-from yanmo.train.loop import Speed
 from yanmo.train.optim import WIDTH
 from yanmo.train.precision import compiler
 from yanmo.train.settings import Train
+from yanmo.train.speed import Speed
 
 TOKENS_A_WEIGHT = 20  # trained tokens for each weight of a matrix product, where nothing says how long: Hoffmann et al. 2022
 DEEPER = 1.5  # tokens for each weight from which a deeper model is chosen, where a length is given: short runs are limited

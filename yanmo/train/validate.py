@@ -22,7 +22,7 @@ from yanmo.models.base import LanguageModel
 from yanmo.objectives.base import Objective
 from yanmo.tasks.base import Task
 from yanmo.tasks.language_modeling import bits_per_byte, perplexity
-from yanmo.train.loop import Verdict
+from yanmo.train.job import Verdict
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
