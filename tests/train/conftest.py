@@ -42,10 +42,25 @@ def shards(tokenizer, tmp_path_factory):
     return TokenShards.build(folder, tokenizer, folder / "tokens", Console(quiet=True))
 
 
+@pytest.fixture(scope="session")
+def masked():
+    """A tokenizer with a mask."""
+    return create("tokenizer", {"type": "characters", "min_count": 1, "special": ["<mask>"]}).train(TEXTS)
+
+
 @pytest.fixture
 def job(shards, tokenizer, tmp_path):
     """Makes a Job: the same one for the same settings, in a folder of its own."""
+    return maker(shards, tokenizer, tmp_path)
 
+
+@pytest.fixture(scope="session")
+def job_of_session(shards, tokenizer, tmp_path_factory):
+    """The same for tests that make many, and none that is trained."""
+    return maker(shards, tokenizer, tmp_path_factory.mktemp("jobs"))
+
+
+def maker(shards, tokenizer, folder):
     def make(name="a", model="transformer", optimizer=None, steps=8, rows=8, micro=4, **settings):
         part = create("model", {"type": model, **SMALL[model]})
         built = part.build(tokenizer, torch.Generator().manual_seed(1), CONTEXT)
@@ -53,7 +68,7 @@ def job(shards, tokenizer, tmp_path):
         chosen = create("optimizer", optimizer or {"type": "adamw", "lr": 3e-3})
         return Job(
             model=built, objective=objective, batches=TokenBatches(shards.split("train"), objective, CONTEXT, rows, micro, 3),
-            optimizer=chosen.make(built), schedule=create("schedule", "wsd"), steps=steps, folder=tmp_path / name, seed=5,
+            optimizer=chosen.make(built), schedule=create("schedule", "wsd"), steps=steps, folder=folder / name, seed=5,
             console=Console(quiet=True), **settings,
         )  # fmt: skip
 

@@ -6,8 +6,9 @@ import signal
 import pytest
 import torch
 
+from yanmo.core import files
 from yanmo.core.console import Console
-from yanmo.core.errors import StorageError
+from yanmo.core.errors import CorruptError, StorageError
 from yanmo.core.registry import names
 from yanmo.train import checkpoint
 from yanmo.train.checkpoint import State, broken, newest, prune, restore, save
@@ -114,3 +115,73 @@ def test_a_tied_head_is_saved_once(job, tmp_path):
         stored = set(file.keys())
     assert stored == {name for name, _ in made.model.named_parameters()}
     checkpoint.load_weights(path, made.model)
+
+
+MADE_FOR = {"seed": 5, "optimizer": "AdamW (embedding 1, matrices 8, vectors 9)", "objective": "causal", "precision": "fp32"}
+
+
+@pytest.mark.parametrize("key", list(MADE_FOR))
+def test_a_checkpoint_of_another_training_is_refused(key, job, tmp_path, weights):
+    made = job()
+    path = save(tmp_path, State(seed=5, step=1), made.model, made.optimizer, made_for=MADE_FOR)
+    other = job("b")
+    steps(other, 1)
+    before = weights(other.model)
+    with pytest.raises(CorruptError, match=f"step-00000001: expected a checkpoint for {key} other, got for .* - use another run"):
+        restore(path, other.model, other.optimizer, {**MADE_FOR, key: "other"})
+    assert all(torch.equal(value, other.model.state_dict()[name]) for name, value in before.items()), "nothing is touched"
+    assert restore(path, other.model, other.optimizer, MADE_FOR).step == 1
+
+
+def test_a_checkpoint_of_another_model_is_refused(job, tmp_path):
+    made, other = job(), job("b", model="lstm")
+    path = save(tmp_path, State(seed=5, step=1), made.model, made.optimizer)
+    with pytest.raises(CorruptError, match=r"expected a checkpoint of this model, whose \S+ is \S+, got one of another model, where"):
+        restore(path, other.model, other.optimizer)
+
+
+def test_the_loop_refuses_it_with_one_clear_line_and_leaves_it(job):
+    from yanmo.train.loop import train
+
+    made = job("a", steps=2)
+    train(made)
+    before = {p: p.read_bytes() for p in files.files(made.folder / "checkpoints")}
+    for other in (job("a", model="lstm", steps=4), job("a", optimizer="muon", steps=4), job("a", steps=4, precision="bf16")):
+        with pytest.raises(CorruptError, match="expected a checkpoint (of this model|for)") as raised:
+            train(other)
+        assert "\n" not in str(raised.value)
+        assert raised.value.exit_status == 1
+    assert {p: p.read_bytes() for p in files.files(made.folder / "checkpoints")} == before
+
+
+def test_one_that_is_newer_than_the_code_is_refused(job, tmp_path):
+    """Not skipped for an older one, whose training would overwrite it."""
+    made = job()
+    for step in (1, 2):
+        path = save(tmp_path, State(seed=0, step=step), made.model, made.optimizer)
+    record = files.read_json(path / "manifest.json")
+    files.write_json(path / "manifest.json", {**record, "format": 3, "files": "in some other form"})
+    found = newest(tmp_path, Console())
+    assert found == path
+    with pytest.raises(CorruptError, match=r"expected a checkpoint of format 2 at most, got format 3, of a newer Yanmo - install"):
+        restore(found, made.model, made.optimizer)
+
+
+def test_one_of_the_first_format_is_read(job, tmp_path):
+    made = job()
+    path = save(tmp_path, State(seed=0, step=3), made.model, made.optimizer)
+    files.write_json(path / "manifest.json", files.read_json(path / "manifest.json")["files"])
+    assert newest(tmp_path) == path
+    other = job("d")
+    assert restore(path, other.model, other.optimizer, MADE_FOR).step == 3
+
+
+def test_truncated_ones_to_the_last_begin_anew_and_say_so(job, tmp_path, capsys):
+    made = job()
+    for step in (1, 2):
+        path = save(tmp_path, State(seed=0, step=step), made.model, made.optimizer)
+        (path / "model.safetensors").write_bytes((path / "model.safetensors").read_bytes()[:100])
+    assert newest(tmp_path, Console()) is None
+    said = capsys.readouterr().err.splitlines()
+    assert "an older checkpoint is used" in said[0]
+    assert "there is no older checkpoint, training begins anew" in said[1]

@@ -52,6 +52,21 @@ def stats(corpus: Path) -> dict[str, Any]:
     return {"sources": [], "splits": {}}
 
 
+def origins(corpus: Path, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Where these documents were read: {id, file, member, start, end}, in the order of the corpus; all that have the text, where
+    several do. Of a corpus without those columns, nothing."""
+    columns = ("id", "file", "member", "start", "end")
+    wanted = set(ids)
+    found = []
+    for path in files(corpus):
+        with parquet.ParquetFile(path, pre_buffer=False) as file:
+            if not set(columns) <= set(file.schema_arrow.names):
+                return []
+            for batch in file.iter_batches(10_000, columns=list(columns), use_threads=False):
+                found += [row for row in batch.to_pylist() if row["id"] in wanted]
+    return found
+
+
 def original(row: dict[str, Any]) -> bytes:
     """The bytes that a document was read from: its file's, or its member's, [start, end), decompressed.
 

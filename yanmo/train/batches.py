@@ -65,6 +65,9 @@ class TokenBatches:
         return Row(self.split.tokens[start:stop], example=str(index))  # type: ignore[arg-type]
 
     def describe(self, items: list[Any]) -> str:
+        return ", ".join(self.documents(items))
+
+    def documents(self, items: list[Any]) -> list[str]:
         """The ids of the documents in these rows, in the order of the corpus."""
         found: list[str] = []
         firsts = self.split.documents["first"]
@@ -74,7 +77,7 @@ class TokenBatches:
             low = int(np.searchsorted(firsts, start, side="right")) - 1
             high = int(np.searchsorted(firsts, last, side="right"))
             found += [str(name) for name in self.split.documents["id"][max(low, 0) : high]]
-        return ", ".join(dict.fromkeys(found))
+        return list(dict.fromkeys(found))
 
 
 class LaneBatches(TokenBatches):
@@ -102,15 +105,19 @@ class LaneBatches(TokenBatches):
 
 class LabelledBatches:
     """`rows` encoded examples a step, of similar length (shuffled, cut into pools, each pool sorted), so that little of a
-    batch is padding; which rows come together and in which order differs from epoch to epoch."""
+    batch is padding; which rows come together and in which order differs from epoch to epoch.
+
+    A micro-batch has at most `micro` rows, and fewer of long ones: `budget` is the most tokens of one, padding included. The
+    very first step is the one whose micro-batches are the largest: what does not fit into memory fails there, and not hours
+    later."""
 
     POOL = 32  # batches that are sorted together
 
-    def __init__(self, examples: list[Row], objective: Objective, rows: int, micro: int, seed: int):
+    def __init__(self, examples: list[Row], objective: Objective, rows: int, micro: int, seed: int, budget: int | None = None):
         if not examples:
             raise DataError("train", text("at least one example to train on"), text("none"))
         self.examples, self.objective = examples, objective
-        self.rows, self.micro, self.seed = min(rows, len(examples)), micro, seed
+        self.rows, self.micro, self.seed, self.budget = min(rows, len(examples)), micro, seed, budget
         self.count = -(-len(examples) // self.rows)  # batches an epoch
         self._epoch, self._batches = -1, [[0]]
 
@@ -118,10 +125,23 @@ class LabelledBatches:
         epoch, index = cursor
         if index == self.count:
             epoch, index = epoch + 1, 0
-        chosen = self.epoch(epoch)[index]
-        batches = [self.objective.collate([self.examples[i] for i in chosen[start : start + self.micro]], rng)
-                   for start in range(0, len(chosen), self.micro)]  # fmt: skip
+        batches = [self.objective.collate([self.examples[i] for i in chosen], rng)
+                   for chosen in self.micro_batches(self.epoch(epoch)[index])]  # fmt: skip
         return batches, (epoch, index + 1)
+
+    def micro_batches(self, chosen: list[int]) -> list[list[int]]:
+        """A step's row numbers, cut where another row would be one too many or make too many tokens."""
+        found: list[list[int]] = []
+        longest = 0
+        for number in chosen:
+            length = len(self.examples[number].tokens)
+            longest = max(longest, length)
+            full = not found or len(found[-1]) == self.micro
+            if full or (self.budget is not None and (len(found[-1]) + 1) * longest > self.budget):
+                found.append([])
+                longest = length
+            found[-1].append(number)
+        return found
 
     def epoch(self, epoch: int) -> list[list[int]]:
         """The batches of one epoch, each a list of row numbers."""
@@ -133,8 +153,16 @@ class LabelledBatches:
             ordered = np.concatenate([part[np.argsort(lengths[part], kind="stable")]
                                       for part in np.split(shuffled, range(pool, len(shuffled), pool))])  # fmt: skip
             batches = [ordered[start : start + self.rows].tolist() for start in range(0, len(ordered), self.rows)]
-            self._epoch, self._batches = epoch, [batches[i] for i in rng.permutation(len(batches))]
+            made = [batches[i] for i in rng.permutation(len(batches))]
+            if epoch == 0:
+                largest = max(range(len(made)), key=lambda i: (self.padded(made[i]), -i))
+                made[0], made[largest] = made[largest], made[0]
+            self._epoch, self._batches = epoch, made
         return self._batches
+
+    def padded(self, chosen: list[int]) -> int:
+        """The tokens of a step's largest micro-batch, padding included."""
+        return max(len(part) * max(len(self.examples[i].tokens) for i in part) for part in self.micro_batches(chosen))
 
     def describe(self, items: list[Any]) -> str:
         return ", ".join(str(item) for item in items)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,16 +12,22 @@ from torch import nn
 from yanmo.core.messages import text
 from yanmo.objectives.base import Batch, Loss
 from yanmo.train.precision import autocast, compiler
+from yanmo.train.randomness import Moment
 
 if TYPE_CHECKING:
     from yanmo.train.job import Job
+    from yanmo.train.room import Room
+    from yanmo.train.world import World
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """One step: the mean loss over all that it trained on, and the norm of the whole gradient before clipping."""
+    """One step: the mean loss over all that it trained on, and the norm of the whole gradient before clipping. `skipped`:
+    why the parameters were not moved, where that is no failure."""
 
     loss: float
     norm: float
+    skipped: str | None = None  # "overflow" (of float16's scaled gradient) or "spike"
 
     @property
     def finite(self) -> bool:
@@ -37,6 +43,10 @@ class Aside:
 
     def __init__(self, before: Carried = None):
         self._before = before
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forgets what the step has had so far: it is done again."""
         self._sums: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self._left: list[dict[str, torch.Tensor]] = []
         self._row = 0
@@ -54,6 +64,10 @@ class Aside:
         if loss.carried is not None:
             self._left.append(loss.carried)
 
+    def share(self, world: World) -> None:
+        """The figures of all processes."""
+        self._sums = world.totals(self._sums)
+
     def metrics(self) -> dict[str, float | None]:
         """Name → mean; null over nothing."""
         return {name: round(float(amount) / float(count), 6) if float(count) else None
@@ -65,48 +79,93 @@ class Aside:
         return {name: torch.cat([part[name] for part in self._left]) for name in self._left[0]}
 
 
-def update(job: Job, forward: Forward, micro: list[Batch], rng: torch.Generator,
-           aside: Aside | None = None) -> Outcome:  # fmt: skip
-    """One optimizer step over the micro-batches; none is made where loss or gradient are not finite.
+def update(job: Job, forward: Forward, micro: list[Batch], rng: torch.Generator, aside: Aside | None = None,
+           room: Room | None = None, step: int = 0) -> Outcome:  # fmt: skip
+    """One optimizer step over the micro-batches, the one after `step` finished ones; none is made where loss or gradient are
+    not finite, or where the guard takes them for a spike.
 
     Each micro-batch's summed loss is divided by the weight (trained tokens) of the *whole* batch, so that 1×32, 4×8 and
-    32×1 give the same gradient.
+    32×1 give the same gradient. With `room`, micro-batches that do not fit into memory are halved.
     """
-    loss, weight = forward_backward(job, forward, micro, rng, aside)
+    aside = aside or Aside()
+    if room is None:
+        loss, weight = forward_backward(job, forward, micro, rng, aside)
+    else:
+        begun = Moment(rng)
+
+        def again() -> None:
+            job.optimizer.zero_grad(set_to_none=True)
+            aside.begin_anew()
+            begun.again()
+
+        loss, weight = room.fit(step, micro, lambda cut: forward_backward(job, forward, cut, rng, aside), again)
+    outcome = move(job, loss, weight)
+    job.optimizer.zero_grad(set_to_none=True)
+    return outcome
+
+
+def move(job: Job, loss: torch.Tensor, weight: float) -> Outcome:
+    """Clips the parameters' gradients and moves the parameters, or says why not."""
+    if job.scaler is not None:
+        job.scaler.unscale_(job.optimizer)
     gradients = [p.grad for p in job.model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
+    norm = job.world.norm(list(job.model.parameters()))
+    job.world.at("optimizer")
     outcome = Outcome(float(loss) / weight, float(norm))  # the one point where a GPU is waited for
-    if outcome.finite:
+    if outcome.finite and not job.guard.spikes(outcome):
         if outcome.norm > job.clip:
             torch._foreach_mul_(gradients, job.clip / outcome.norm)
         with autocast(job.precision, job.device):
             job.optimizer.step()
-    job.optimizer.zero_grad(set_to_none=True)
+    elif outcome.finite:
+        outcome = replace(outcome, skipped="spike")
+    elif job.scaler is not None and outcome.loss < float("inf") and job.scaler.get_scale() > 1:
+        outcome = replace(outcome, skipped="overflow")  # the scale is halved, and the next step finds it smaller
+    if job.scaler is not None:
+        job.scaler.update()
     return outcome
 
 
 def forward_backward(job: Job, forward: Forward, micro: list[Batch], rng: torch.Generator,
                      aside: Aside | None = None) -> tuple[torch.Tensor, float]:  # fmt: skip
     """Adds the gradient of the micro-batches' mean loss to the parameters' own: (summed loss, weight)."""
-    parts = [part for batch in micro for part in job.objective.expand(job.model, batch, rng)]
-    weight = sum(part.weight for part in parts)
+    world = job.world
+    parts, dice = parts_of(job, micro, rng)
+    weight = world.total(sum(part.weight for part in parts))
     assert weight > 0, "a batch without anything to train on"
     loss, aside = torch.zeros((), device=job.device), aside or Aside()
-    for part in parts:
-        aside.begin(part)
-        made = forward(part.to(job.device))
-        (made.total / weight).backward()
-        loss += made.total.detach()
-        aside.end(made)
-    return loss, weight
+    with job.optimizer.sampled():
+        for index, part in enumerate(parts):
+            aside.begin(part)
+            torch.manual_seed(world.seed(dice, index))
+            with world.sync(index + 1 == len(parts)):
+                world.at("forward")
+                made = forward(part.to(job.device))
+                mean = made.total / weight
+                world.at("backward")
+                (mean if job.scaler is None else job.scaler.scale(mean)).backward()
+            loss += made.total.detach()
+            aside.end(made)
+    world.at("reduce")
+    aside.share(world)
+    return world.total(loss), weight
+
+
+def parts_of(job: Job, micro: list[Batch], rng: torch.Generator) -> tuple[list[Batch], int]:
+    """What of a step is this process's, and the dice of all: micro-batches draw their own random numbers (`World.seed`),
+    whichever process computes them."""
+    dice = int(torch.randint(1 << 40, (), generator=rng))
+    return [part for batch in job.world.share(micro) for part in job.objective.expand(job.model, batch, rng)], dice
 
 
 def forward_of(job: Job) -> Forward:
     """Batch → its loss, under the job's precision, compiled if it says so."""
 
+    loss = job.world.forward(job.model, job.objective)
+
     def forward(batch: Batch) -> Loss:
         with autocast(job.precision, job.device):
-            return job.objective.loss(job.model, batch)
+            return loss(batch)
 
     if job.compile and compiler():
         compile_regions(job.model)

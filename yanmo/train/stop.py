@@ -1,18 +1,43 @@
-"""SIGTERM and SIGINT end a training run after the step at hand, with a checkpoint."""
+"""SIGTERM and SIGINT end a training run after the step at hand, with a checkpoint.
+
+Whoever sends SIGTERM (a scheduler, a machine that is taken back) gets what it asked for: everything is saved, and the exit
+status is 0. An interrupt from the keyboard ends with 130, as interrupts do.
+"""
 
 from __future__ import annotations
 
+import shlex
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from yanmo.core.errors import WorkError
+from yanmo.core.messages import Text, text
 
 
 class Stopped(WorkError):
     """Training was asked to stop (SIGTERM, SIGINT) and has saved where it was."""
+
+    exit_status = 0
+
+    @classmethod
+    def after(cls, what: str, asked: str, step: int, steps: int) -> Stopped:
+        given = text("stopped by {signal} after step {step} of {steps}; a checkpoint is saved", signal=asked, step=step, steps=steps)
+        error = cls(what, None, given, again())
+        error.exit_status = 130 if asked == "SIGINT" else 0
+        return error
+
+
+def again() -> Text:
+    """What to run next: the same command, as it was typed where it was ours."""
+    command = shlex.join(["yanmo", *sys.argv[1:]]) if Path(sys.argv[0]).name in ("yanmo", "__main__.py") else None
+    if command is None:
+        return text("run the same command again to go on")
+    return text("run the same command again to go on: {command}", command=command)
 
 
 class Stop:
