@@ -7,9 +7,13 @@ decide or write is its `turn`, and the others find it done.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from yanmo.core.console import Console
+from yanmo.core.messages import Text
 
 
 class Dismissed(Exception):
@@ -43,3 +47,18 @@ class Crew:
 
 
 ALONE = Crew()
+
+
+class Silence(Console):
+    """The console of a process that is not the first: what it would say, that one says."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+
+    def warn(self, message: str | Text) -> None:
+        pass
+
+
+def among_others() -> bool:
+    """Whether a launcher has started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1") or 1) > 1 and "RANK" in os.environ

@@ -24,6 +24,7 @@ from typing import Any
 
 from yanmo.core import files
 from yanmo.core.console import Console
+from yanmo.core.crew import ALONE, Crew
 from yanmo.core.errors import RunError
 from yanmo.core.manifest import MANIFEST, missing, read_manifest, record
 from yanmo.core.messages import text
@@ -44,6 +45,8 @@ class Run:
     minutes: float | None = None  # wall clock that this stage should take, where the recipe has a budget
     stage: str = ""
     inputs: dict[str, list[Path]] = field(default_factory=dict)  # role → folders
+    crew: Crew = ALONE  # the processes that work on it
+    force: bool = False  # goes on where the doctor would refuse
 
     def take(self, role: str) -> Path:
         """The folder of the one input in `role`."""
@@ -62,14 +65,19 @@ class Run:
     def plan(self, folder: Path, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What was measured to decide: read back after a kill, else decided now and written before any work."""
         path = folder / "plan.json"
-        if path.is_file():
-            return files.read_json(path)
-        plan = decide()
-        files.write_json(path, plan)
-        return plan
+        with self.crew.turn("plan"):
+            if path.is_file():
+                return files.read_json(path)
+            plan = decide()
+            files.write_json(path, plan)
+            return plan
 
     def shared(self, name: str, key: Any, make: Callable[[Path], None]) -> Path:
         """A folder below the run that several stages use (token shards): made once, found again by the digest of `key`."""
+        with self.crew.turn(name):
+            return self._shared(name, key, make)
+
+    def _shared(self, name: str, key: Any, make: Callable[[Path], None]) -> Path:
         folder = self.directory / name
         fingerprint = files.digest(key)
         manifest = read_manifest(folder)

@@ -99,15 +99,12 @@ class Context:
             raise RequestError("train.parallel.context", text("an objective that looks at single tokens (causal, masked)"), objective.type)
 
     def within(self, module: nn.Module) -> Callable[[Batch], Loss]:
-        """The module's loss, its attention looking at the rows that the batch is cut from. The backward pass looks at nothing
-        but what the forward pass has kept."""
+        """The module's loss, its attention looking at the rows that the batch is cut from, until the next batch: the backward
+        pass may compute layers again."""
 
         def forward(batch: Batch) -> Loss:
             self.rows = getattr(batch, "rows", None)
-            try:
-                return module(batch)
-            finally:
-                self.rows = None
+            return module(batch)
 
         return forward
 
@@ -149,7 +146,7 @@ def _across(module: Attention, context: Context) -> Callable[..., Tensor]:
     def attend(q: Tensor, k: Tensor, v: Tensor, seen: Any, layer: int | None, slots: Any, bias: Tensor | None,
                causal: bool) -> Tensor:  # fmt: skip
         rows = context.rows
-        if rows is None:  # a validation: whole rows
+        if rows is None or not module.training:  # a validation: whole rows
             return plain(q, k, v, seen, layer, slots, bias, causal)
         assert slots is None
         assert bias is None

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 @dataclass(frozen=True)
@@ -38,21 +37,44 @@ class Divided:
         return torch.cat([piece.chunk(size, self.dim)[rank] for piece in whole.split(self.pieces, self.dim)], self.dim)
 
 
-def local(value: Tensor) -> Tensor:
+def in_slices(value: Tensor) -> bool:
+    """Whether it is a DTensor; known without importing what makes them, which takes as long as half of torch."""
+    return hasattr(value, "placements")
+
+
+def local(value: Any) -> Tensor:
     """What this process holds of it, as a plain tensor that shares its memory."""
-    return value.to_local() if isinstance(value, DTensor) else value
+    return value.to_local() if in_slices(value) else value
 
 
 def divided(value: Tensor, parameter: Tensor) -> bool:
     """Whether this process holds a part of `value`, which is `parameter` or goes with it (a moment of the optimizer's)."""
-    return isinstance(value, DTensor) or (hasattr(parameter, "divided") and value.shape == parameter.shape)
+    return in_slices(value) or (hasattr(parameter, "divided") and value.shape == parameter.shape)
 
 
-def whole(value: Tensor, parameter: Tensor) -> Tensor:
+def whole(value: Any, parameter: Tensor) -> Tensor:
     """The whole of it; all processes of the group must ask for it together."""
-    if isinstance(value, DTensor):
+    if in_slices(value):
         return value.full_tensor()
     return parameter.divided.whole(value) if divided(value, parameter) else value  # type: ignore[attr-defined]
+
+
+def joined(held: Tensor, parameter: Any) -> Tensor:
+    """The whole of which each process holds a part like its part of the parameter; all must ask for it together."""
+    if in_slices(parameter):
+        from torch.distributed.tensor import DTensor
+
+        made: Any = DTensor.from_local(held, parameter.device_mesh, parameter.placements, shape=parameter.shape,
+                                       stride=parameter.stride())  # fmt: skip
+        return made.full_tensor()
+    return parameter.divided.whole(held) if hasattr(parameter, "divided") else held
+
+
+def home(parameter: Tensor) -> Tensor:
+    """Where an update of the whole goes: the parameter itself, or zeros of its whole shape, of which `part` is then added."""
+    if not divided(parameter, parameter):
+        return parameter
+    return torch.zeros(shape_of(parameter), dtype=parameter.dtype, device=parameter.device)
 
 
 def shape_of(parameter: Tensor) -> torch.Size:
@@ -65,8 +87,10 @@ def shape_of(parameter: Tensor) -> torch.Size:
     return torch.Size(sizes)
 
 
-def part(full: Tensor, parameter: Tensor) -> Tensor:
+def part(full: Tensor, parameter: Any) -> Tensor:
     """What this process holds of a whole, as a plain tensor."""
-    if isinstance(parameter, DTensor):
+    if in_slices(parameter):
+        from torch.distributed.tensor import distribute_tensor
+
         return distribute_tensor(full, parameter.device_mesh, parameter.placements, src_data_rank=None).to_local()
     return parameter.divided.part(full) if hasattr(parameter, "divided") else full

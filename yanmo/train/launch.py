@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import typer
 
 from yanmo.core.crew import Dismissed
 from yanmo.core.errors import RequestError, YanmoError
@@ -34,6 +36,8 @@ def launch(ranks: int, arguments: list[str], say: Callable[[Text], None]) -> int
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if ranks < 1:
+        raise RequestError("--ranks", text("a number of at least {limit}", limit=1), str(ranks))
     if devices and ranks > devices:
         raise RequestError("--ranks", text("at most the {count} GPUs of this machine", count=devices), str(ranks))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
@@ -109,13 +113,14 @@ class Lost(logging.Handler):
         return text("ended with exit status {status}", status=code)
 
 
-def among(work: Callable[[Ranks], int]) -> int:
-    """`work` as one of several processes, which all end when the first one does; its exit status."""
+def among(work: Callable[[Ranks], dict[str, Any]]) -> dict[str, Any]:
+    """`work` as one of several processes, which all end when the first one does. What ends one of them for a reason that would
+    only come again ends all, with its exit status."""
     ranks = Ranks.join()
     try:
         return work(ranks)
     except Dismissed:
-        return 0
+        return {}
     except YanmoError as error:
         ranks.fail(error.exit_status)
         raise
@@ -123,7 +128,6 @@ def among(work: Callable[[Ranks], int]) -> int:
         status = ranks.failed()
         if status is None:
             raise
-        return status
+        raise typer.Exit(status) from None
     finally:
         ranks.leave()
-        sys.stdout.flush()

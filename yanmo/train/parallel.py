@@ -15,9 +15,10 @@ from __future__ import annotations
 import copy
 import signal as signals
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,8 +33,8 @@ from yanmo.core.crew import Crew
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.objectives.base import Batch, Loss, Objective
-from yanmo.train import checkpoint, sharded
-from yanmo.train.checkpoint import State
+from yanmo.train import sharded
+from yanmo.train.checkpoint import Snapshot, State
 from yanmo.train.context import Context
 from yanmo.train.divided import divided, local, whole
 from yanmo.train.heartbeat import Heartbeat
@@ -41,9 +42,11 @@ from yanmo.train.ranks import Ranks
 from yanmo.train.share import Share, weighed
 from yanmo.train.tensor import divide
 from yanmo.train.world import World
+from yanmo.train.writer import Writer
 
 if TYPE_CHECKING:
     from yanmo.train.job import Verdict
+    from yanmo.train.room import Room
 
 
 class Parallel(Part):
@@ -66,7 +69,7 @@ class Fsdp(Parallel):
     type: Literal["fsdp"] = "fsdp"  # type: ignore[assignment]
 
 
-def world_of(crew: Crew, parallel: Parallel | None, device: torch.device, console: Console) -> World:
+def world_of(crew: Crew, parallel: Any, device: torch.device) -> World:
     """The world of a training stage. RequestError for ranks that cannot be divided so, or for a setting without effect."""
     if not isinstance(crew, Ranks):
         if parallel is not None and (parallel.context, getattr(parallel, "tensor", 1)) != (1, 1):
@@ -78,7 +81,7 @@ def world_of(crew: Crew, parallel: Parallel | None, device: torch.device, consol
     if crew.size % inner:
         raise RequestError("train.parallel", text("'context' times 'tensor' that divides the {size} ranks", size=crew.size), str(inner))
     crew.group(device.type)
-    return (Sharded if isinstance(chosen, Fsdp) else Replicated)(crew, chosen, device, console)
+    return (Sharded if isinstance(chosen, Fsdp) else Replicated)(crew, chosen, device)
 
 
 class Trained(nn.Module):
@@ -95,8 +98,8 @@ class Trained(nn.Module):
 class Replicated(World):
     """The whole model on every rank (of a `tensor` group, its part)."""
 
-    def __init__(self, ranks: Ranks, parallel: Parallel, device: torch.device, console: Console):
-        self.ranks, self.parallel, self.console = ranks, parallel, console
+    def __init__(self, ranks: Ranks, parallel: Parallel, device: torch.device):
+        self.ranks, self.parallel = ranks, parallel
         self.rank, self.size = ranks.rank, ranks.size
         context, tensor = parallel.context, getattr(parallel, "tensor", 1)
         grid = torch.arange(self.size).view(-1, context, tensor)
@@ -106,7 +109,7 @@ class Replicated(World):
         context_group = _among(grid.transpose(1, 2).reshape(-1, context), self.rank)
         self.peers = _among(grid.permute(2, 0, 1).reshape(tensor, -1), self.rank)  # with the same part of the model
         self.context = Context(context_group) if context > 1 else None
-        self.heart = Heartbeat(ranks, parallel.heartbeat, lambda line: console.warn(text("heartbeat: {line}", line=line)))
+        self.heart = Heartbeat(ranks, parallel.heartbeat, lambda line: Console().warn(text("heartbeat: {line}", line=line)))
         self.device = device
         self._plain: nn.Module | None = None
         self._ddp: Any = None
@@ -147,15 +150,15 @@ class Replicated(World):
         from torch.nn.parallel import DistributedDataParallel
 
         self._ddp = DistributedDataParallel(trained, process_group=self.peers, find_unused_parameters=True,
-                                            gradient_as_bucket_view=True, broadcast_buffers=False)  # fmt: skip
-        self._ddp.register_comm_hook(None, self._add)
+                                            gradient_as_bucket_view=True)  # fmt: skip
+        self._ddp.register_comm_hook(None, lambda state, bucket: self._add(bucket))
         return self._within(self._ddp)
 
     def _within(self, module: nn.Module) -> Callable[[Batch], Loss]:
         """The module's loss, of rows whose positions are divided within the context that they belong to."""
         return module if self.context is None else self.context.within(module)
 
-    def _add(self, state: Any, bucket: Any) -> Any:
+    def _add(self, bucket: dist.GradBucket) -> Any:
         """DDP's gradients are added up, not averaged: they are parts of one sum."""
         if bucket.is_last():  # this rank has computed all of its own
             self.at("reduce")
@@ -210,6 +213,11 @@ class Replicated(World):
         dist.all_reduce(number, op=dist.ReduceOp.MAX)
         return signals.Signals(int(number)).name if int(number) else None
 
+    def largest(self, value: float) -> float:
+        sent = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.all_reduce(sent, op=dist.ReduceOp.MAX)
+        return float(sent)
+
     def same(self, verdict: Verdict) -> Verdict:
         sent = torch.tensor([*verdict.rank, *verdict.figures.values()], dtype=torch.float64, device=self.device)
         dist.broadcast(sent, 0)
@@ -235,16 +243,17 @@ class Replicated(World):
         name = self.ranks.tell("newest", "" if found is None else str(found))
         return Path(name) if name else None
 
-    def save(self, folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer,
-             carried: dict[str, Tensor] | None = None) -> None:  # fmt: skip
-        if self.tensor_group is not None:
-            checkpoint.save(folder, state, model, optimizer, carried, write=self.first)
-        elif self.first:
-            checkpoint.save(folder, state, model, optimizer, carried)
+    def writer(self, folder: Path, keep: int, best_step: int, console: Console, what: str) -> Writer:
+        return (Writer if self.first else Onlooker)(folder, keep, best_step, console, what)
 
-    def prune(self, folder: Path, keep: int, best_step: int) -> None:
-        if self.first:
-            checkpoint.prune(folder, keep, best_step)
+    def snapshot(self, state: State, model: nn.Module, optimizer: torch.optim.Optimizer, carried: dict[str, Tensor] | None,
+                 made_for: dict[str, Any]) -> Snapshot:  # fmt: skip
+        if self.first or self.tensor_group is not None:  # what is divided is put together by all
+            return super().snapshot(state, model, optimizer, carried, made_for)
+        return Snapshot(asdict(state), {}, {}, {}, made_for)
+
+    def room(self, room: Room) -> None:
+        return None
 
     def leave(self) -> None:
         self.heart.at("end")
@@ -254,6 +263,35 @@ class Replicated(World):
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
+
+
+class Onlooker(Writer):
+    """The writer of a process that writes nothing."""
+
+    def save(self, held: Snapshot, began: float | None = None) -> None:
+        pass
+
+    def prune(self) -> None:
+        pass
+
+
+class Together(Writer):
+    """The writer of a model in slices: all ranks write their own, before training goes on; the first one keeps and removes."""
+
+    def __init__(self, folder: Path, keep: int, best_step: int, console: Console, what: str, ranks: Ranks):
+        super().__init__(folder, keep, best_step, console, what)
+        self.ranks = ranks
+
+    def save(self, held: Snapshot, began: float | None = None) -> None:
+        began = time.monotonic() if began is None else began
+        sharded.write(self.folder, held, self.ranks)
+        self.prune()
+        spent = time.monotonic() - began
+        self.seconds, self.waited = self.seconds + spent, self.waited + spent
+
+    def prune(self) -> None:
+        if self.ranks.first:
+            super().prune()
 
 
 class Sharded(Replicated):
@@ -295,9 +333,15 @@ class Sharded(Replicated):
         dist.all_reduce(square)
         return square.sqrt()
 
-    def save(self, folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer,
-             carried: dict[str, Tensor] | None = None) -> None:  # fmt: skip
-        sharded.save(folder, state, model, optimizer, self.ranks)
+    def restore(self, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, made_for: dict[str, Any]) -> State:
+        return sharded.restore(path, model, optimizer, made_for)
+
+    def snapshot(self, state: State, model: nn.Module, optimizer: torch.optim.Optimizer, carried: dict[str, Tensor] | None,
+                 made_for: dict[str, Any]) -> Snapshot:  # fmt: skip
+        return sharded.snapshot(state, model, optimizer, made_for)
+
+    def writer(self, folder: Path, keep: int, best_step: int, console: Console, what: str) -> Writer:
+        return Together(folder, keep, best_step, console, what, self.ranks)
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:

@@ -34,11 +34,6 @@ class RanksError(WorkError):
     """A process of the training is missing or gone."""
 
 
-def among_others() -> bool:
-    """Whether a launcher has started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1") or 1) > 1 and "RANK" in os.environ
-
-
 class Ranks(Crew):
     """One of several processes. `local`: its number on its machine, and of its GPU; `attempt`: how often all were restarted."""
 
@@ -102,8 +97,7 @@ class Ranks(Crew):
 
     @contextmanager
     def turn(self, name: str) -> Iterator[None]:
-        self._turns += 1
-        key = f"turn/{self._turns}/{name}"
+        key = self._next(f"turn/{name}")
         if not self.first:
             self._await(key)
         yield
@@ -112,8 +106,7 @@ class Ranks(Crew):
 
     def tell(self, what: str, value: str) -> str:
         """The first process's value, in every process."""
-        self._turns += 1
-        key = f"told/{self._turns}/{what}"
+        key = self._next(f"told/{what}")
         if self.first:
             self.store.set(key, value)
             return value
@@ -122,8 +115,8 @@ class Ranks(Crew):
 
     def gather(self, what: str, value: str) -> list[str]:
         """Every process's value, in the order of their ranks; only the first one learns them."""
-        self._turns += 1
-        keys = [f"gathered/{self._turns}/{what}/{rank}" for rank in range(self.size)]
+        key = self._next(f"gathered/{what}")
+        keys = [f"{key}/{rank}" for rank in range(self.size)]
         self.store.set(keys[self.rank], value)
         if not self.first:
             return []
@@ -131,13 +124,18 @@ class Ranks(Crew):
             self._await(key)
         return [found.decode() for found in self.store.multi_get(keys)]
 
+    def _next(self, name: str) -> str:
+        """A key of its own for each exchange; all processes make the same ones in the same order within a call."""
+        self._turns += 1
+        return f"{self._called}/{self._turns}/{name}"
+
     def call(self, order: dict[str, Any]) -> None:
-        self._called += 1
+        self._called, self._turns = self._called + 1, 0
         self.store.set(f"call/{self._called}", json.dumps(order))
 
     def calls(self) -> Iterator[dict[str, Any]]:
         while True:
-            self._called += 1
+            self._called, self._turns = self._called + 1, 0
             try:
                 self._await(f"call/{self._called}")
             except Dismissed:

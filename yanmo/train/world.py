@@ -19,12 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from yanmo.core import files
+from yanmo.core.console import Console
 from yanmo.objectives.base import Batch, Loss, Objective
 from yanmo.train import checkpoint
+from yanmo.train.writer import Writer
 
 if TYPE_CHECKING:
-    from yanmo.train.checkpoint import State
+    from yanmo.train.checkpoint import Snapshot, State
     from yanmo.train.job import Verdict
+    from yanmo.train.room import Room
 
 STILL: AbstractContextManager[None] = nullcontext()
 
@@ -35,6 +38,7 @@ class World:
     rank = 0
     size = 1
     shares = 1  # over how many the micro-batches of a step are divided
+    device = torch.device("cpu")
 
     @property
     def first(self) -> bool:
@@ -44,7 +48,12 @@ class World:
 
     def place(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The model on its device, each process with the part of it that is its own; before the optimizer is made."""
+        self.device = device
         return model.to(device)
+
+    def shared(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """A training's plan with micro-batches for every share: with fewer rows each where there would be too few of them."""
+        return {**plan, "micro_rows": min(plan["micro_rows"], -(-plan["rows"] // self.shares))}
 
     def forward(self, model: nn.Module, objective: Objective) -> Callable[[Batch], Loss]:
         """Batch → its loss; its backward pass shares the gradients."""
@@ -87,6 +96,10 @@ class World:
         """The signal that any process got, for all to stop after the same step."""
         return signal
 
+    def largest(self, value: float) -> float:
+        """Of every process's."""
+        return value
+
     def same(self, verdict: Verdict) -> Verdict:
         """The first process's, so that all decide alike."""
         return verdict
@@ -108,12 +121,20 @@ class World:
         """What the first process finds."""
         return find()
 
-    def save(self, folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer,
-             carried: dict[str, Tensor] | None = None) -> None:  # fmt: skip
-        checkpoint.save(folder, state, model, optimizer, carried)
+    def restore(self, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, made_for: dict[str, Any]) -> State:
+        return checkpoint.restore(path, model, optimizer, made_for)
 
-    def prune(self, folder: Path, keep: int, best_step: int) -> None:
-        checkpoint.prune(folder, keep, best_step)
+    def snapshot(self, state: State, model: nn.Module, optimizer: torch.optim.Optimizer, carried: dict[str, Tensor] | None,
+                 made_for: dict[str, Any]) -> Snapshot:  # fmt: skip
+        """What a checkpoint holds, or this process's part of it."""
+        return checkpoint.snapshot(state, model, optimizer, carried, made_for)
+
+    def writer(self, folder: Path, keep: int, best_step: int, console: Console, what: str) -> Writer:
+        return Writer(folder, keep, best_step, console, what)
+
+    def room(self, room: Room) -> Room | None:
+        """What cuts micro-batches that do not fit; a process alone can, one of many would leave the others waiting."""
+        return room
 
     def leave(self) -> None:
         """The training is over."""
