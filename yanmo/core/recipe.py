@@ -121,6 +121,7 @@ def parse(data: Any, place: Place, base: Path = Path(".")) -> Recipe:
     entries: list[Entry] = []
     for index, item in enumerate(items):
         entry = _entry(item, place.at("stages").at(index))
+        entry = Entry(entry.name, entry.stage.settled([e.name for e in entries if e.stage.gives == "model"]))
         if entry.name in {e.name for e in entries}:
             raise RecipeError(str(place.at("stages").at(index)), text("a name of its own for each stage"), entry.name,
                               text("add 'name:' to one of them"))  # fmt: skip

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from yanmo.core.config import Part
 
@@ -30,9 +31,15 @@ class Stage(Part):
 
     takes: ClassVar[tuple[str, ...]] = ()
     optional: ClassVar[frozenset[str]] = frozenset()  # of `takes`: those that may be missing
+    named: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # of `takes`: those that a recipe must name, and what gives them
     gives: ClassVar[str] = ""
     keeps: ClassVar[tuple[str, ...]] = ()  # names in its folder that a change of settings does not make useless
     wraps: ClassVar[str] = ""  # the field (and registry kind) of the one part that a recipe writes as the stage's own keys
+
+    @property
+    def together(self) -> bool:
+        """Whether all of a run's processes work on it (`core/crew.py`); else the first one does."""
+        return False
 
     @property
     def weight(self) -> float:
@@ -42,6 +49,11 @@ class Stage(Part):
     def files(self) -> list[Path]:
         """The files outside the run that the work reads; their hashes are part of the fingerprint."""
         return []
+
+    def settled(self, models: Collection[str]) -> Self:
+        """Itself, once it is known what the stages before it are called that give a model: where one word of a recipe may mean a
+        stage or a part."""
+        return self
 
     def check(self) -> None:
         """Looks at the data that the work will read; raises a RequestError for what is not sound. Writes nothing."""

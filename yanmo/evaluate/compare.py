@@ -18,7 +18,7 @@ from yanmo.evaluate.figures import Mark, learning_curves, quality_by_time, stand
 from yanmo.evaluate.floors import FLOORS
 from yanmo.evaluate.numbers import figure, metric_name, say
 from yanmo.evaluate.record import Record
-from yanmo.evaluate.sections import likelihood, overview
+from yanmo.evaluate.sections import change, likelihood, overview
 
 
 def compare(first: str | Path, second: str | Path) -> list[dict[str, Any]]:
@@ -58,11 +58,13 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def side_by_side(run: str | Path) -> str:
-    """The language models of one run in one table, as its report has it."""
-    lines = overview.lines(evaluated(run))
+    """The language models of one run in one table, as its report has it; and what further training changed."""
+    record = evaluated(run)
+    lines = overview.lines(record)
     if not lines:
         raise RequestError(str(run), text("a run with results of language models"), text("none"))
-    return aligned(lines)
+    changed = change.lines(record)
+    return aligned(lines) + ("\n\n" + aligned(changed) if changed else "")
 
 
 def aligned(lines: list[list[str]]) -> str:

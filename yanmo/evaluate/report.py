@@ -16,7 +16,7 @@ from yanmo.core.package import VERSION
 from yanmo.evaluate.numbers import heard, say
 from yanmo.evaluate.page import Markup, join, listing, tag
 from yanmo.evaluate.record import Record
-from yanmo.evaluate.sections import corpus, findings, labels, likelihood, making, overview, pairs, writing
+from yanmo.evaluate.sections import change, corpus, findings, labels, likelihood, making, overview, pairs, writing
 
 NAME = "report.html"
 
@@ -44,6 +44,7 @@ def report(record: Record) -> str:
             add(task, _numbered(say("Telling grammatical sentences"), task), partial(pairs.section, record, task))
         else:
             add(task, _numbered(say("Labelling texts"), task), partial(labels.section, record, task))
+    add("change", say("What further training changed"), lambda: change.section(record))
     add("writing", say("What the models write"), lambda: writing.section(record))
     add("corpus", say("The corpus"), lambda: corpus.section(record))
     add("tokenizers", say("The tokenizers"), lambda: making.tokenizers(record))

@@ -35,8 +35,14 @@ _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 
-def report(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Any]:
-    """The figures of one tokenizer on `texts`."""
+def density(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What `report` says of each language, and no more."""
+    by_language, _ = _counted(tokenizer, texts)
+    return {kind: _figures(made) for kind, made in sorted(by_language.items())}
+
+
+def _counted(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[dict[str, Counter[str]], Counter[int]]:
+    """Of each language what there is to count, and how often each id comes."""
     by_language: dict[str, Counter[str]] = {}
     used: Counter[int] = Counter()
     for text, ids in zip(texts, tokenizer.encode_batch(texts)):
@@ -46,6 +52,12 @@ def report(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Any]:
                     words=len(_WORD.findall(_HAN.sub(" ", text))))  # fmt: skip
         made["unknown"] += ids.count(tokenizer.unk_id) if tokenizer.unk_id is not None else 0
         used.update(ids)
+    return by_language, used
+
+
+def report(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Any]:
+    """The figures of one tokenizer on `texts`."""
+    by_language, used = _counted(tokenizer, texts)
     whole = sum(by_language.values(), Counter())
     ordinary = [token for token in range(tokenizer.size) if token not in tokenizer.special.values() and token != tokenizer.pad_id]
     unreachable, doubles = _waste(tokenizer, ordinary)

