@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from yanmo.core import files
+from yanmo.core.energy import WATTS, named
 from yanmo.evaluate.floors import FLOORS
-from yanmo.evaluate.numbers import bounds, compact, count, duration, figure, group_name, heard, metric_name, say, size
+from yanmo.evaluate.numbers import bounds, carbon, compact, count, duration, energy, figure, group_name, heard, metric_name, say, size
 from yanmo.evaluate.record import Record
 
 NAME = "card.md"
@@ -159,8 +160,29 @@ def _energy(record: Record) -> str:
     total = sum(float(manifest["seconds"]) for manifest in record.manifests)
     hardware = record.environment.get("hardware", {})
     machine = hardware.get("processor") or hardware.get("machine") or say("an unknown machine")
-    return say("Not measured, and not estimated. The stages took {time} of wall clock on {machine} ({cores} cores).",
-               time=duration(total), machine=machine, cores=hardware.get("cores", "?"))  # fmt: skip
+    costs = record.costs
+    if not costs:
+        return say("Not measured, and not estimated. The stages took {time} of wall clock on {machine} ({cores} cores).",
+                   time=duration(total), machine=machine, cores=hardware.get("cores", "?"))  # fmt: skip
+    rows = [[stage, duration(cost.get("seconds")), energy(cost.get("joules")), named(cost.get("method", "unknown")).render(),
+             carbon(cost)] for stage, cost in costs.items()]  # fmt: skip
+    head = [say("stage"), say("time"), say("energy"), say("how it was found"), say("carbon dioxide")]
+    known = {stage: cost for stage, cost in costs.items() if cost.get("joules") is not None}
+    stated = say("On {machine} ({cores} cores); other stages ({time} of wall clock in all) were not looked at.", machine=machine,
+                 cores=hardware.get("cores", "?"), time=duration(max(0.0, total - sum(_wall(record, stage) for stage in costs))))  # fmt: skip
+    sums = say("Together {energy}.", energy=energy(sum(float(cost["joules"]) for cost in known.values()))) if known else ""
+    if known and any("grams" in cost for cost in known.values()):
+        sums = say("Together {energy} and {carbon} of carbon dioxide.",
+                   energy=energy(sum(float(cost["joules"]) for cost in known.values())),
+                   carbon=carbon({"grams": sum(float(cost.get("grams", 0.0)) for cost in known.values())}))  # fmt: skip
+    meaning = say("'Measured' is read from the hardware's counters, of everything that ran on it; 'estimated' is from processor time, at "
+                  "{watts} W a core. Carbon is estimated from a country's yearly mean, where a recipe names the country.",
+                  watts=f"{WATTS:.0f}")  # fmt: skip
+    return "\n\n".join(part for part in (table(head, rows, right=(1, 2, 4)), f"{sums} {stated}".strip(), meaning) if part)
+
+
+def _wall(record: Record, stage: str) -> float:
+    return next((float(m["seconds"]) for m in record.manifests if m["stage"] == stage), 0.0)
 
 
 def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], right: Iterable[int] = ()) -> str:

@@ -69,6 +69,22 @@ def size(value: float | None) -> str:
     return f"{value:.0f}{SPACE}B"
 
 
+def energy(joules: float | None) -> str:
+    """7200 → 2 Wh; nothing is known of None."""
+    if joules is None:
+        return say("unknown")
+    return f"{_three(joules / 3.6e6)}{SPACE}kWh" if joules >= 3.6e6 else f"{_three(joules / 3600)}{SPACE}Wh"
+
+
+def carbon(cost: dict[str, Any]) -> str:
+    """What `core.energy.carbon` says, for people: 1.2 g CO₂ (CHN)."""
+    if "grams" not in cost:
+        return say("unknown")
+    grams = float(cost["grams"])
+    amount = f"{_three(grams / 1000)}{SPACE}kg" if grams >= 1000 else f"{_three(grams)}{SPACE}g"
+    return f"{amount} ({cost['country']})" if "country" in cost else amount
+
+
 def duration(seconds: float | None) -> str:
     """4.25 → 4.3 s, 200 → 3 min 20 s, 7300 → 2 h 2 min."""
     if seconds is None:

@@ -160,6 +160,12 @@ class Record:
                 training.steps.append(line)
         return training
 
+    @cached_property
+    def costs(self) -> dict[str, Json]:
+        """stage → what it took, where it kept account: {"seconds", "joules", "method", "grams" …}."""
+        found = {m["stage"]: self._json(self.directory / m["stage"] / "cost.json", None) for m in self.manifests}
+        return {stage: cost for stage, cost in found.items() if cost}
+
     def bytes_per_token(self, stage: str) -> float | None:
         """Of the training tokens that a stage read: what turns its loss in nats a token into bits a byte."""
         manifest = next((m for m in self.manifests if m["stage"] == stage), None)

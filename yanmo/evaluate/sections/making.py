@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from yanmo.evaluate.numbers import compact, count, duration, figure, say, size
+from yanmo.evaluate.numbers import compact, count, duration, energy, figure, say, size
 from yanmo.evaluate.page import Markup, join, more, table, tag
 from yanmo.evaluate.record import Record
 
@@ -18,18 +18,24 @@ def training(record: Record) -> Markup | None:
         if item.steps:
             last = item.steps[-1]
             speed = last.get("tokens", 0) / item.seconds if item.seconds else None
+            cost = record.costs.get(item.name, {})
+            share = cost.get("mfu") or cost.get("matrix_share")
             rows.append([item.name, record.objective(item.name), count(last["step"]), compact(last.get("tokens")),
-                         duration(item.seconds), compact(speed), figure(last["loss"])])  # fmt: skip
+                         duration(item.seconds), compact(speed), f"{share:.0%}" if share else "–", energy(cost.get("joules")),
+                         figure(last["loss"])])  # fmt: skip
         if item.plan and item.steps:
             plans.append(more(say("The plan of {model}", model=item.name), _tree(item.plan)))
     if not rows and not plans:
         return None
     head = [say("model"), say("objective"), say("steps"), say("tokens"), say("time in the loop"), say("tokens per second"),
-            say("last loss (nats per token)")]  # fmt: skip
+            say("of what the machine can"), say("energy"), say("last loss (nats per token)")]  # fmt: skip
     note = say("What a plan holds was decided once, partly by measuring this machine, and written down before the first step.")
+    shares = say("Of what the machine can: the model's operations against the published peak of the GPU (MFU) where it is known, else "
+                 "against the rate measured for the model's own matrix products.")  # fmt: skip
     several = len({row[1] for row in rows}) > 1
     losses = say("Losses of different objectives are of different things, and do not compare.") if several else None
-    return join([table(head, rows, numbers=range(2, 7)) if rows else None, tag("p", losses, cls="note") if losses else None,
+    return join([table(head, rows, numbers=range(2, 9)) if rows else None, tag("p", losses, cls="note") if losses else None,
+                 tag("p", shares, cls="note") if any(item.name in record.costs for item in record.trainings) else None,
                  tag("p", note, cls="note") if plans else None, plans])  # fmt: skip
 
 
