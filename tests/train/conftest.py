@@ -13,7 +13,9 @@ from yanmo.corpus.tokens import TokenShards
 from yanmo.objectives.base import Context
 from yanmo.text.characters import CharacterTokenizer
 from yanmo.train.batches import TokenBatches
+from yanmo.train.gauge import TIMED
 from yanmo.train.job import Job
+from yanmo.train.metrics import read
 
 TEXTS = [
     "Call me Ishmael. Some years ago, never mind how long precisely, having little or no money in my purse.",
@@ -79,3 +81,8 @@ def maker(shards, tokenizer, folder):
 def weights():
     """The bytes of a model's parameters, by name."""
     return lambda model: {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def exact(folder):
+    """The lines of a training's metrics.jsonl without what the step cost: time, memory, energy."""
+    return [{key: value for key, value in line.items() if key not in TIMED} for line in read(folder / "metrics.jsonl")]

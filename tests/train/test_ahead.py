@@ -5,6 +5,7 @@ import threading
 import pytest
 import torch
 
+from yanmo.core.data import Row
 from yanmo.core.registry import create
 from yanmo.objectives.base import Context
 from yanmo.train.ahead import rows
@@ -70,15 +71,19 @@ def test_nothing_is_made_behind_the_last_step_and_the_thread_ends(shards, tokeni
     assert not [t for t in threading.enumerate() if t.name == "yanmo-rows"]
 
 
-def labelled(lengths, rows=4, micro=4, budget=None):
-    from yanmo.core.data import Row
+@pytest.fixture
+def labelled(tokenizer):
+    """Rows of these lengths."""
 
-    bound = create("objective", "supervised").bind(Context(type("T", (), {"pad_id": 0})(), ["a", "b"]))
-    examples = [Row(list(range(1, n + 1)), label=i % 2, example=f"e{i}") for i, n in enumerate(lengths)]
-    return LabelledBatches(examples, bound, rows, micro, 0, budget)
+    def make(lengths, rows=4, micro=4, budget=None):
+        bound = create("objective", "supervised").bind(Context(tokenizer, ["a", "b"]))
+        examples = [Row([1 + at % 9 for at in range(n)], label=i % 2, example=f"e{i}") for i, n in enumerate(lengths)]
+        return LabelledBatches(examples, bound, rows, micro, 0, budget)
+
+    return make
 
 
-def test_a_micro_batch_never_has_more_tokens_than_its_budget():
+def test_a_micro_batch_never_has_more_tokens_than_its_budget(labelled):
     made = labelled([3, 5, 40, 7, 9, 2, 33, 21, 4, 6, 8, 30] * 3, rows=6, micro=6, budget=64)
     cursor, seen = (0, 0), []
     for _ in range(made.count):
@@ -88,13 +93,13 @@ def test_a_micro_batch_never_has_more_tokens_than_its_budget():
     assert sorted(seen) == sorted(row.example for row in made.examples)
 
 
-def test_a_row_longer_than_the_budget_stands_alone():
+def test_a_row_longer_than_the_budget_stands_alone(labelled):
     made = labelled([100, 3, 3, 3], budget=10)
     micro, _ = made.take((0, 0), torch.Generator())
     assert [tuple(batch.inputs.tokens.shape) for batch in micro] == [(3, 3), (1, 100)]
 
 
-def test_the_first_step_has_the_largest_micro_batch():
+def test_the_first_step_has_the_largest_micro_batch(labelled):
     """What does not fit into memory fails in the first step, and not after 29 hours."""
     made = labelled([(7 * i) % 50 + 2 for i in range(300)], rows=4, micro=2)
     sizes = [made.padded(batch) for batch in made.epoch(0)]

@@ -5,8 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.train.conftest import exact
 from tests.train.test_loop import Interrupted, same, stop_after
 from yanmo.core.data import Row
+from yanmo.train.job import Verdict
 from yanmo.train.loop import train
 from yanmo.train.metrics import read
 from yanmo.train.randomness import Moment, seeded
@@ -96,8 +98,7 @@ def test_across_epochs_accumulation_and_a_change_of_workers(first, precision, jo
     again = made("broken", 3)
     train(again)
     assert same(weights(again.model), weights(whole.model))
-    strip = [[{k: v for k, v in line.items() if "second" not in k} for line in read(j.folder / "metrics.jsonl")] for j in (whole, again)]
-    assert strip[0] == strip[1]
+    assert exact(whole.folder) == exact(again.folder)
     ends = [(j.folder / "checkpoints" / "step-00000012" / name).read_bytes() for j in (whole, again)
             for name in ("model.safetensors", "optimizer.safetensors")]  # fmt: skip
     assert ends[:2] == ends[2:]
@@ -108,7 +109,7 @@ def test_float16_keeps_its_scale_in_the_checkpoint(job, weights):
 
     def made(name):
         chosen = job(name, steps=10, precision="fp16", checkpoint_every=3)
-        chosen.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=3)
+        chosen.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, backoff_factor=2.0**-8, growth_interval=3)
         return chosen
 
     whole = made("whole")
@@ -156,8 +157,6 @@ def test_the_checkpoint_comes_before_its_validation(job, monkeypatch):
     monkeypatch.setattr(Writer, "save", lambda self, held, *rest: (begun.append(held.name), inner(self, held, *rest))[1])
 
     def validate():
-        from yanmo.train.job import Verdict
-
         seen.append(list(begun))
         return Verdict((1.0,), {"bits_per_byte": 1.0})
 

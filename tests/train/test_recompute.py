@@ -1,8 +1,10 @@
 """Activation checkpointing: the same gradients to the bit, dropout included, with less kept."""
 
+import numpy as np
 import pytest
 import torch
 
+from tests.objectives.tiny import TEXTS, tokenizer
 from tests.train.test_loop import same
 from yanmo.core.errors import RequestError
 from yanmo.core.registry import create
@@ -48,7 +50,7 @@ def test_it_keeps_an_input_a_layer_and_computes_each_twice(job):
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
 
-        handle = made.model.stack.blocks[0].mlp.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        handle = made.model.stack.blocks[0].mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
         made.model.train()
         (batch,) = made.batches.take((0, 0), seeded(0, 0))[0][:1]
         with recomputed(made.model, wanted):
@@ -88,14 +90,12 @@ def test_a_model_without_layers_that_are_alike_is_refused(job):
 
 @pytest.mark.parametrize("objective", list(KINDS))
 def test_every_architecture(objective, shards):
-    from tests.objectives.tiny import TEXTS, tokenizer
-
     of = tokenizer()
     part = create("model", {"type": "transformer", "depth": 2, "width": 32, "heads": 2, "dropout": 0.2, **KINDS[objective]})
     bound = create("objective", objective).bind(Context(of))
 
     class Stream:
-        tokens = __import__("numpy").array([token for text in TEXTS for token in (of.eos_id, *of.encode(text))], "uint16")
+        tokens = np.array([token for text in TEXTS for token in (of.eos_id, *of.encode(text))], np.uint16)
 
     found = []
     for wanted in (False, True):

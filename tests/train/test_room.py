@@ -1,5 +1,6 @@
 """Memory that runs out: micro-batches are halved, the step is done again, and the result is the same."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ from yanmo.core.console import Console
 from yanmo.core.errors import TrainingError
 from yanmo.train.loop import train
 from yanmo.train.metrics import read
-from yanmo.train.randomness import seeded
+from yanmo.train.randomness import Moment, seeded
 from yanmo.train.room import Room, cut, out_of_memory
 
 
@@ -69,7 +70,7 @@ def test_the_step_is_done_again_in_halves_with_the_same_result(job, capsys):
     made.objective = Narrow(made.objective, 2, ERRORS)
     train(made)
     assert made.objective.met == 2, "8 rows, then 4; from then on 2 at a time"
-    said = [line for line in capsys.readouterr().err.splitlines() if "memory" in line]
+    said = [line for line in capsys.readouterr().err.splitlines() if "exhausted" in line]
     assert said == ["training: step 1: the memory is exhausted; from here on micro-batches are cut into 2 (4 rows at most), with the same result",
                     "training: step 1: the memory is exhausted; from here on micro-batches are cut into 4 (2 rows at most), with the same result"]  # fmt: skip
     assert files.read_json(made.folder / "memory.json") == {"halved_at": [0, 0]}
@@ -142,8 +143,6 @@ def test_dropout_draws_again_what_it_drew(job):
             raise ERRORS[0]
         return len(micro)
 
-    from yanmo.train.randomness import Moment
-
     made.folder.mkdir()
     rng = seeded(0, 0)
     micro, _ = made.batches.take((0, 0), rng)
@@ -193,7 +192,7 @@ def test_a_real_limit_on_memory(tmp_path):
     script = tmp_path / "run.py"
     script.write_text(textwrap.dedent(SCRIPT))
     done = subprocess.run([sys.executable, str(script), str(tmp_path), str(120 << 20)], capture_output=True, text=True, timeout=120,
-                          env={**__import__("os").environ, "YANMO_LANG": "en", "MALLOC_ARENA_MAX": "1"})  # fmt: skip
+                          env={**os.environ, "YANMO_LANG": "en", "MALLOC_ARENA_MAX": "1"})  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "from here on micro-batches are cut into 2 (8 rows at most)" in done.stderr
     lines = read(tmp_path / "run" / "metrics.jsonl")

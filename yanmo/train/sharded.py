@@ -109,6 +109,11 @@ def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 def stored(path: Path) -> dict[str, tuple[int, ...]]:
     """The same of a checkpoint's model."""
+    if not is_sharded(path):  # beside the optimizer's and the rows' own tensors, see `checkpoint`
+        from safetensors import safe_open
+
+        with safe_open(path / f"{MODEL}.safetensors", "pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
     return {name: tuple(about.size) for name, about in _about(path, MODEL).items()}
 
 

@@ -34,10 +34,11 @@ class Stopped(WorkError):
 
 def again() -> Text:
     """What to run next: the same command, as it was typed where it was ours."""
-    command = shlex.join(["yanmo", *sys.argv[1:]]) if Path(sys.argv[0]).name in ("yanmo", "__main__.py") else None
-    if command is None:
-        return text("run the same command again to go on")
-    return text("run the same command again to go on: {command}", command=command)
+    script = Path(sys.argv[0])
+    if script.name == "yanmo" or script.parts[-2:] == ("yanmo", "__main__.py"):
+        command = shlex.join(["yanmo", *sys.argv[1:]])
+        return text("run the same command again to go on: {command}", command=command)
+    return text("run the same command again to go on")
 
 
 class Stop:
