@@ -68,6 +68,7 @@ PARTS: dict[str, dict[str, str]] = {
         "unigram": "yanmo.text.unigram:UnigramTokenizer",
         "wordpiece": "yanmo.text.wordpiece:WordPieceTokenizer",
         "characters": "yanmo.text.characters:CharacterTokenizer",
+        "extended": "yanmo.text.extend:ExtendedTokenizer",
     },
     "model": {
         "ngram": "yanmo.models.ngram:NgramModel",
@@ -118,13 +119,33 @@ PARTS: dict[str, dict[str, str]] = {
         "minimal_pairs": "yanmo.tasks.minimal_pairs:MinimalPairs",
     },
     "optimizer": {
-        "adamw": "yanmo.train.optim:AdamW",
-        "muon": "yanmo.train.optim:Muon",
+        "adamw": "yanmo.train.optimizers.adamw:AdamW",
+        "muon": "yanmo.train.optimizers.muon:Muon",
+        "sgd": "yanmo.train.optimizers.sgd:Sgd",
+        "adafactor": "yanmo.train.optimizers.adafactor:Adafactor",
+        "lion": "yanmo.train.optimizers.lion:Lion",
+        "ivon": "yanmo.train.optimizers.ivon:Ivon",
+    },
+    "parallel": {
+        "ddp": "yanmo.train.parallel:Ddp",
+        "fsdp": "yanmo.train.parallel:Fsdp",
     },
     "schedule": {
         "cosine": "yanmo.train.schedule:Cosine",
         "wsd": "yanmo.train.schedule:WarmupStableDecay",
+        "linear": "yanmo.train.schedule:Linear",
+        "cosine_restarts": "yanmo.train.schedule:CosineRestarts",
+        "inverse_sqrt": "yanmo.train.schedule:InverseSquareRoot",
         "constant": "yanmo.train.schedule:Constant",
+    },
+    "record": {
+        "tensorboard": "yanmo.train.sinks.tensorboard:TensorboardRecord",
+        "wandb": "yanmo.train.sinks.wandb:WandbRecord",
+        "mlflow": "yanmo.train.sinks.mlflow:MlflowRecord",
+    },
+    "average": {
+        "ema": "yanmo.train.average:Ema",
+        "last": "yanmo.train.average:Last",
     },
     # How a model directory is written and read, by its config.json's model_type: classes with `write(model, folder)` and
     # `read(folder, config)`; no parts of a recipe, so `lookup` finds them and `resolve` does not.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from yanmo.core.config import Part
@@ -92,6 +93,8 @@ class Objective(Part):
 
     kinds: ClassVar[tuple[str, ...]] = ()
     overlap: ClassVar[int] = 0
+
+    smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of each target that all tokens or labels get alike")
 
     @property
     def carries(self) -> bool:

@@ -71,11 +71,11 @@ class Causal(Objective):
 
     def loss(self, model: Any, batch: Batch) -> Loss:
         if not self.carry:
-            return surprise(model, batch)
+            return surprise(model, batch, smoothing=self.smoothing)
         state = Carried(model.state(), len(batch.inputs.tokens), batch.inputs.tokens.device)
         if batch.carried is not None:
             state.tensors = dict(batch.carried)
             state.reset(batch.fresh)
-        loss = surprise(model, batch, state)
+        loss = surprise(model, batch, state, self.smoothing)
         loss.carried = state.tensors
         return loss

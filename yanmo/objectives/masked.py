@@ -144,7 +144,7 @@ class Masked(Objective):
         return np.where(units >= 0, seen, ids)
 
     def loss(self, model: Any, batch: Batch) -> Loss:
-        loss, output = selected(model, batch)
+        loss, output = selected(model, batch, self.smoothing)
         if self.pairs:
             pair_loss(loss, model.pair_logits(output.hidden), batch, self.pair_weight)
         return loss

@@ -80,4 +80,4 @@ class Permuted(Objective):
         return found
 
     def loss(self, model: Any, batch: Batch) -> Loss:
-        return selected(model, batch)[0]
+        return selected(model, batch, self.smoothing)[0]

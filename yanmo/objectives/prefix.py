@@ -60,4 +60,4 @@ class Prefix(Causal):
         return batch
 
     def loss(self, model: Any, batch: Batch) -> Loss:
-        return selected(model, batch)[0]
+        return selected(model, batch, self.smoothing)[0]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PrivateAttr
+from pydantic import PrivateAttr
 
 from yanmo.core.data import Row
 from yanmo.models.base import Inputs
@@ -15,9 +15,7 @@ from yanmo.objectives.base import Batch, Context, Loss, Objective
 
 
 class Supervised(Objective):
-    """`smoothing` moves that share of each target to all labels alike (Szegedy et al. 2016, section 7)."""
-
-    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Tell a text's label."""
 
     _pad: int = PrivateAttr(default=0)
 
@@ -44,5 +42,6 @@ class Supervised(Objective):
     def loss(self, model: Any, batch: Batch) -> Loss:
         assert batch.labels is not None
         scores = model(batch.inputs)
-        losses = F.cross_entropy(scores.float(), batch.labels, reduction="none", label_smoothing=self.smoothing)
+        smoothing = self.smoothing if model.training else 0.0
+        losses = F.cross_entropy(scores.float(), batch.labels, reduction="none", label_smoothing=smoothing)
         return Loss(losses.sum(), torch.tensor(float(len(losses)), device=losses.device), losses.detach())
