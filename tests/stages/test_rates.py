@@ -1,9 +1,11 @@
 """The range test of a recipe's stage: on its real rows, and nothing is left behind."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from yanmo.cli import main
 from yanmo.core.console import Console
 from yanmo.core.errors import RequestError
 from yanmo.core.execute import execute
@@ -43,6 +45,16 @@ def test_a_finished_run_gives_what_the_stage_takes_and_stays_as_it_is(folder):
     assert found.lr == 0.01
     assert {name: content for name, content in listing(folder / "runs").items() if name in before} == before
     assert rates(str(recipe), None, "pretrain", console=QUIET).plain() == rates(str(recipe), None, "pretrain", console=QUIET).plain()
+
+
+def test_the_verb(folder, capsys):
+    recipe = write(folder, FINETUNE, PRETRAIN)
+    assert main(["check", str(recipe), "--lr-range", "finetune", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["lr"] == pytest.approx(1e-3)
+    assert {"factor", "lr", "loss", "smoothed"} == set(found["points"][0])
+    assert main(["check", str(recipe), "--lr-range", "corpus"]) == 2
+    assert "a stage that trains by gradient, got corpus" in capsys.readouterr().err
 
 
 def test_a_stage_that_is_not_there_or_does_not_train(folder):
