@@ -135,7 +135,7 @@ class Gather(torch.autograd.Function):
         stretches = slopes[0].chunk(2 * context.size, 1)
         sent = torch.stack([torch.cat([stretches[rank], stretches[-1 - rank]], 1) for rank in range(context.size)])
         kept = torch.empty_like(sent[0])
-        dist.reduce_scatter_tensor(kept, sent, group=context.group)
+        dist.reduce_scatter_tensor(kept, sent.flatten(0, 1), group=context.group)
         return kept, None
 
 

@@ -314,6 +314,7 @@ class Sharded(Replicated):
         for module in model.modules():
             if isinstance(module, FSDPModule):
                 module.set_gradient_divide_factor(1.0)  # added up, not averaged
+                module.set_force_sum_reduction_for_comms(True)  # gloo knows no sum with a factor
         for name, parameter in model.named_parameters():
             if name in pieces:
                 parameter.pieces = pieces[name]  # type: ignore[attr-defined]

@@ -131,6 +131,7 @@ def forward_backward(job: Job, forward: Forward, micro: list[Batch], rng: torch.
     """Adds the gradient of the micro-batches' mean loss to the parameters' own: (summed loss, weight)."""
     world = job.world
     parts, dice = parts_of(job, micro, rng)
+    world.at("forward")
     weight = world.total(sum(part.weight for part in parts))
     assert weight > 0, "a batch without anything to train on"
     loss, aside = torch.zeros((), device=job.device), aside or Aside()
