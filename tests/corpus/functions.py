@@ -6,6 +6,7 @@ import atexit
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,19 @@ def joined(rows: Iterator[tuple[Document, Any]]) -> Iterator[tuple[int, str, int
 def joined_rows(rows: Iterator[tuple[tuple, Any]]) -> Iterator[tuple[str, int, int]]:
     for row, found in rows:
         yield row[0], row[1], -1 if found is None else found[0]
+
+
+def alone(docs: Iterator[Document]) -> Iterator[tuple[int, str, int]]:
+    return ((doc.order, doc.text, -1) for doc in docs)
+
+
+def counted(rows: Iterator[tuple]) -> Iterator[tuple[str, int]]:
+    """Each word of all rows once, with how often it is there."""
+    yield from Counter(row[0] for row in rows).items()
+
+
+def plus(a: int, b: int) -> int:
+    return a + b
 
 
 def frequent(rows: Iterator[tuple]) -> Iterator[tuple]:

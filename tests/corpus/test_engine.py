@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from yanmo.core.console import Console
 from yanmo.core.data import Document
 from yanmo.core.errors import DataError, WorkError
 from yanmo.core.registry import create
+from yanmo.corpus.dataset import by_place
 from yanmo.corpus.engines import session as sessions
 from yanmo.corpus.engines import tasks
 from yanmo.corpus.engines.hold import Hold
@@ -36,10 +38,19 @@ def bodies(folder, monkeypatch):
     return found
 
 
-@pytest.fixture(params=[1, 2])
-def docs(request, bodies, folder):
-    with dataset(folder / "parts", SOURCE, request.param) as found:
+@pytest.fixture(params=[(1, "small"), (2, "small"), (1, "large"), (2, "large")], ids=str)
+def docs(request, bodies, folder, monkeypatch):
+    """`large`: with the files between passes that much data has, and no short cut."""
+    workers, size = request.param
+    if size == "large":
+        as_for_large_data(monkeypatch)
+    with dataset(folder / "parts", SOURCE, workers) as found:
         yield found
+
+
+def as_for_large_data(monkeypatch):
+    for name, value in (("WHOLE", 0), ("SMALL", 1000), ("SPILLS", 0)):
+        monkeypatch.setattr(sessions, name, value)
 
 
 def test_read_keeps_one_global_order(docs, bodies):
@@ -80,6 +91,77 @@ def test_joins(docs):
     assert {row[2] for row in given} == {-1, 99}
     assert list(docs.join([], functions.first_word, "anti").collect()) == rows
     assert list(docs.join(counts.map(functions.nothing), functions.first_word, "anti").collect()) == rows
+    inner = docs.join(some, functions.first_word, "inner").map(functions.joined).collect()
+    assert list(inner) == [row for row in found if row[2] > 2]
+
+
+@pytest.mark.parametrize("how", ["left", "inner", "anti"])
+def test_joins_by_place(docs, how):
+    """Of stored rows and of others, with values that were worked out and with values at hand, with many, and with none."""
+    rows = list(docs.collect())
+    own = dict(functions.every_third(iter(rows)))
+
+    def expected(values: dict) -> list:
+        if how == "left":
+            return [(doc.order, doc.text, values.get(doc.order, (-1,))[0]) for doc in rows]
+        return [(doc.order, doc.text, values[doc.order][0] if how == "inner" else -1)
+                for doc in rows if (doc.order in values) == (how == "inner")]  # fmt: skip
+
+    made = functions.joined if how != "anti" else functions.alone
+    few = {order: own[order] for order in sorted(own)[-3:]}
+    for left in (docs, docs.persist()):
+        for right, values in ((docs.map(functions.every_third), own), (list(own.items()), own), (list(few.items()), few), ([], {})):
+            assert list(left.join(right, by_place, how).map(made).collect()) == expected(values)
+    assert 0 < len(own) < len(rows)
+
+
+def test_a_map_across_partitions_gives_a_group_the_same(docs):
+    words = list(functions.words(docs.collect()))
+    counts = defaultdict(int)
+    for row in words:
+        counts[row[0]] += 1
+    stored = docs.map(functions.words).persist()
+    for across in (False, True):
+        found = dict(stored.map(functions.counted, across).group(functions.head, functions.second, functions.plus).collect())
+        assert found == counts
+
+
+def test_a_group_of_more_pairs_than_are_held_goes_over_spills(docs, folder, monkeypatch):
+    expected = list(docs.map(functions.words).group(functions.head, functions.one, functions.add).collect())
+    monkeypatch.setattr(tasks, "FEW", len(expected) - 1)
+    with dataset(folder / "other", SOURCE) as other:
+        assert list(other.map(functions.words).group(functions.head, functions.one, functions.add).collect()) == expected
+    assert not list((folder / "other").rglob("all.arrow"))
+    monkeypatch.setattr(tasks, "FEW", len(expected))
+    monkeypatch.setattr(sessions, "WHOLE", 1 << 20)
+    with dataset(folder / "third", SOURCE) as third:
+        assert list(third.map(functions.words).group(functions.head, functions.one, functions.add).collect()) == expected
+    assert list((folder / "third").rglob("all.arrow"))
+
+
+def test_rows_of_a_part_by_their_numbers(folder, monkeypatch):
+    monkeypatch.setattr(tasks.parts, "BATCH_ROWS", 7)
+    rows = [(number, f"{number} 字 👩", bytes([number]), (number / 3, "x")) for number in range(40)]
+    tasks.parts.write(folder / "a.arrow", rows)
+    for wanted in ([], [0], [39, 3, 6, 7], range(40), [13, 14, 27]):
+        assert list(tasks.parts.read_at(folder / "a.arrow", wanted)) == [rows[number] for number in sorted(wanted)]
+
+
+def test_spills_gathered_hold_the_rows_of_their_sections(folder):
+    rng = random.Random(1)
+    rows = [[(section, (section, number, b"\0" * section)) for number in range(rng.randrange(4))] for section in range(60)]
+    paths = []
+    for name in range(4):
+        paths.append(folder / f"{name}.arrow")
+        tasks.parts.write_spill(paths[-1], (pair for pairs in rows for pair in pairs if pair[1][1] == name))
+    held = sum(map(len, rows[10:50]))
+    assert tasks.parts.gather(folder / "all.arrow", paths, 10, 50) == held
+    assert sum(tasks.parts.sections(folder / "all.arrow").values()) == held
+    for section in range(60):
+        found = [row for batch in tasks.parts.read_spill(folder / "all.arrow", section, section + 1) for row in tasks.parts.decode(batch)]
+        assert sorted(found) == ([row for _, row in rows[section]] if 10 <= section < 50 else [])
+    assert tasks.parts.gather(folder / "none.arrow", paths, 70, 80) == 0
+    assert tasks.parts.sections(folder / "none.arrow") == {}
 
 
 def test_rows_of_every_type_survive_the_files(docs):
@@ -105,6 +187,7 @@ def test_many_ranges_and_merges(bodies, folder, monkeypatch):
     """The same with spills flushed, ranges cut and merges staged as for large data."""
     with dataset(folder / "large", SOURCE) as docs:
         whole = [list(plan.collect()) for plan in plans(docs)]
+    as_for_large_data(monkeypatch)
     monkeypatch.setattr(sessions, "RANGE_ROWS", 200)
     monkeypatch.setattr(sessions, "MERGED", 2)
     monkeypatch.setattr(tasks, "COMBINED", 30)

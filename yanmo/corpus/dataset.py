@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Row = Any
 Key = int | str | bytes
+How = Literal["left", "inner", "anti"]
 RowFunction = Callable[[Iterator[Row]], Iterator[Row]]
 
 
@@ -53,6 +54,7 @@ class Given(Plan):
 class Map(Plan):
     child: Plan
     fn: RowFunction
+    across: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,7 @@ class Join(Plan):
     child: Plan
     other: Plan
     key: Callable[[Row], Key | None]
-    how: Literal["left", "anti"]
+    how: How
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +119,11 @@ class Dataset:
     def __init__(self, plan: Plan, session: Session):
         self.plan, self.session = plan, session
 
-    def map(self, fn: RowFunction) -> Dataset:
-        """`fn` turns the rows of a partition into other rows, none or many; it holds no more than a few at a time."""
-        return self._then(Map(self.session.number(), self.plan, fn))
+    def map(self, fn: RowFunction, across: bool = False) -> Dataset:
+        """`fn` turns the rows of a partition into other rows, none or many; it holds no more than a few at a time.
+
+        `across`: where the rows are grouped next, it may be given those of several partitions in one go."""
+        return self._then(Map(self.session.number(), self.plan, fn, across))
 
     def group(self, key: Callable[[Row], Key | None], value: Callable[[Row], Any], reduce: Callable[[Any, Any], Any]) -> Dataset:
         """(key, value) for each key, its values combined two by two with `reduce`, which neither order nor grouping may
@@ -128,9 +132,10 @@ class Dataset:
         return self._then(Group(self.session.number(), self.plan, key, value, reduce))
 
     def join(
-        self, other: Dataset | Iterable[tuple[Key, Any]], key: Callable[[Row], Key | None], how: Literal["left", "anti"] = "left"
+        self, other: Dataset | Iterable[tuple[Key, Any]], key: Callable[[Row], Key | None], how: How = "left"
     ) -> Dataset:
-        """'left': (row, value of its key in `other`, or None) for each row; 'anti': the rows whose key `other` lacks.
+        """'left': (row, value of its key in `other`, or None) for each row; 'inner': that for the rows whose key it has, and the
+        others cost next to nothing where the rows are stored; 'anti': the rows whose key `other` lacks.
 
         `other` is a dataset of (key, value) with each key once, or such rows themselves. The rows keep their order."""
         if not isinstance(other, Dataset):

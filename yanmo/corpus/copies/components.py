@@ -23,8 +23,9 @@ def neighbours(rows: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]
     smallest (id, order) of all that have a hash in common."""
     for section, data in gathered(rows):
         records = np.frombuffer(data, RECORD)
-        order = np.argsort(records["hash"])
-        hashes = records["hash"][order]
+        hashes = np.ascontiguousarray(records["hash"])
+        order = np.argsort(hashes)
+        hashes = hashes[order]
         equal = hashes[1:] == hashes[:-1]
         records = records[order[np.append(equal, False) | np.append(False, equal)]]  # nearly all stand alone
         node = records["node"]

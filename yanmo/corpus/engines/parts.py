@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -139,11 +139,26 @@ def opened_stream(file: Any, schema: pa.Schema) -> Any:
 
 
 def read(path: Path) -> Iterator[Row]:
+    for batch in _stored(path):
+        yield from decode(batch)
+
+
+def read_at(path: Path, numbers_: Collection[int]) -> Iterator[Row]:
+    """The rows with these numbers, in the part's order; no other becomes an object."""
+    wanted = np.sort(np.fromiter(numbers_, np.int64, len(numbers_)))
+    first = 0
+    for batch in _stored(path):
+        start, end = np.searchsorted(wanted, (first, first + batch.num_rows))
+        if start < end:
+            yield from decode(batch.take(numbers(wanted[start:end] - first)))
+        first += batch.num_rows
+
+
+def _stored(path: Path) -> Iterator[pa.RecordBatch]:
     size = path.stat().st_size
     with pa.OSFile(str(path)) as file:
         while file.tell() < size:
-            for batch in ipc.open_stream(file, options=ipc.IpcReadOptions(use_threads=False)):
-                yield from decode(batch)
+            yield from ipc.open_stream(file, options=ipc.IpcReadOptions(use_threads=False))
 
 
 # ------------------------------------------------------------------------------------------------ spills
@@ -208,9 +223,22 @@ def read_sections(path: Path, first: int, last: int) -> Iterator[pa.RecordBatch]
             batch, metadata = stream.get_batch_with_custom_metadata(index)
             spans = {int(s): span for s, span in json.loads(metadata[b"sections"]).items() if first <= int(s) < last}
             if spans:
-                section = np.repeat(np.array(list(spans), np.int16), [end - start for start, end in spans.values()])
+                section = np.repeat(np.array(list(spans), np.int32), [end - start for start, end in spans.values()])
                 start = min(start for start, _ in spans.values())
                 yield batch.slice(start, len(section)).append_column(SECTION, numbers(section))
+
+
+def gather(path: Path, spills: Iterable[Path], first: int, last: int) -> int:
+    """Writes the rows of sections first … last - 1 of several spills as one spill of one batch; the number of rows."""
+    found = list(chain.from_iterable(read_sections(spill, first, last) for spill in spills))
+    with atomic(path) as temporary, _Spill(temporary) as writer:
+        if found:
+            table = pa.Table.from_batches(found).sort_by(SECTION).combine_chunks()
+            batch = table.to_batches()[0]
+            known, starts = np.unique(batch.column(SECTION), return_index=True)
+            ends = [*starts[1:].tolist(), len(batch)]
+            writer.add(batch.drop_columns(SECTION), dict(zip(known.tolist(), map(list, zip(starts.tolist(), ends)))))
+    return sum(map(len, found))
 
 
 def sections(path: Path) -> dict[int, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from yanmo.corpus.engines.keys import Keys
 from yanmo.corpus.engines.pool import Pool
 from yanmo.corpus.engines.tasks import (
     SECTIONS,
-    ChainScan,
+    TOO_MANY,
     FileScan,
+    GatherTask,
+    GroupTask,
     JoinScan,
     MapScan,
     MatchTask,
@@ -29,10 +33,12 @@ from yanmo.corpus.engines.tasks import (
     PlaceTask,
     ReadScan,
     ReduceTask,
+    RowsScan,
     Scan,
     SortTask,
     SpillTask,
     Task,
+    chained,
     first_of,
     second_of,
 )
@@ -43,7 +49,9 @@ PARTITIONS = 256  # about how many a large input is cut into, within the bounds 
 LARGEST = 64 << 20  # bytes of input in a partition
 RANGE_ROWS, RANGE_BYTES = 100_000, 8 << 20  # keys that a task holds, and their values
 MERGED = 64  # sorted parts read at once
-SMALL = 1 << 18  # bytes of rows that are not worth a task, and a file to be opened by every later one
+SPILLS = 2  # that every partition looks into
+SMALL = 1 << 20  # bytes of rows that are not worth a task, and a file to be opened by every later one
+WHOLE = 4 << 20  # bytes of rows that are grouped at once, if they give few keys
 SHOWN_BYTES = 2 << 20  # a pass over less than this shows no bar
 
 
@@ -100,7 +108,7 @@ class LocalSession:
             case dataset.Read():
                 return list(partitions([(source, shard) for source in plan.sources for shard in source.shards()]))
             case dataset.Map():
-                return [MapScan(scan, plan.fn) for scan in self._scans(plan.child)]
+                return [MapScan(scan, plan.fn, plan.across) for scan in self._scans(plan.child)]
             case dataset.Join():
                 matches = by_partition(self._made(plan, self._join))
                 scans = self._scans(plan.child)
@@ -139,6 +147,10 @@ class LocalSession:
 
     def _group(self, plan: dataset.Group, folder: Path) -> list[Path]:
         scans = self._scans(plan.child)
+        if scans and sum(scan.size for scan in scans) <= WHOLE:
+            whole = GroupTask(folder / "all.arrow", chained(scans), plan.key, plan.value, plan.reduce)
+            if whole.output.is_file() or whole.run() != TOO_MANY:
+                return [whole.output]
         spills = self._run(text("corpus: keys"), [
             SpillTask(folder / "spill" / name, scan, plan.key, plan.value, plan.reduce, size=scan.size)
             for name, scan in together(scans)])  # fmt: skip
@@ -147,19 +159,32 @@ class LocalSession:
             for first, last, rows in ranges(spills)])  # fmt: skip
 
     def _join(self, plan: dataset.Join, folder: Path) -> list[Path]:
+        if plan.key is dataset.by_place and isinstance(plan.other, dataset.Given):
+            PlacedTask(folder / "given.arrow", RowsScan(plan.other.rows)).run()
+            return [folder / "given.arrow"]
         right = self._scans(plan.other)
         if plan.key is dataset.by_place:
-            return self._run(text("corpus: matches"), [
-                PlacedTask(folder / name, scan, size=scan.size) for name, scan in together(right)])  # fmt: skip
+            return self._gathered([PlacedTask(folder / name, scan, size=scan.size) for name, scan in together(right)])
         others = self._run(text("corpus: keys"), [
             SpillTask(folder / "spill" / f"right-{name}", scan, first_of, second_of, None, size=scan.size)
             for name, scan in together(right)])  # fmt: skip
         places = self._run(text("corpus: keys"), [
             PlaceTask(folder / "spill" / f"left-{i:05d}.arrow", scan, plan.key, i, size=scan.size)
             for i, scan in enumerate(self._scans(plan.child))])  # fmt: skip
-        return self._run(text("corpus: matches"), [
+        return self._gathered([
             MatchTask(folder / f"{first:03d}.arrow", tuple(places), tuple(others), first, last, size=64 * rows)
             for first, last, rows in ranges([*places, *others])])  # fmt: skip
+
+    def _gathered(self, tasks: Sequence[Task]) -> list[Path]:
+        """What tasks find for partitions. That of many tasks in files of neighbouring partitions: not each opens every file."""
+        if len(tasks) <= SPILLS:
+            return self._run(text("corpus: matches"), tasks)
+        folder = tasks[0].output.parent
+        apart = [replace(task, output=folder / "spill" / f"match-{task.output.name}") for task in tasks]
+        spills = self._run(text("corpus: matches"), apart)
+        return self._run(text("corpus: matches"), [
+            GatherTask(folder / f"{first:05d}-{last:05d}.arrow", tuple(spills), first, last, size=64 * rows)
+            for first, last, rows in ranges(spills)])  # fmt: skip
 
     def _sort(self, plan: dataset.Sort, folder: Path) -> list[Path]:
         paths = self._run(text("corpus: order"), [
@@ -234,25 +259,28 @@ def together(scans: Sequence[Scan]) -> Iterator[tuple[str, Scan]]:
     for index, scan in enumerate(scans):
         size += scan.size
         if size >= SMALL or index == len(scans) - 1:
-            yield f"{first:05d}-{index:05d}.arrow", ChainScan(tuple(scans[first : index + 1])) if first < index else scan
+            yield f"{first:05d}-{index:05d}.arrow", chained(scans[first : index + 1])
             first, size = index + 1, 0
 
 
 def ranges(spills: Sequence[Path]) -> list[tuple[int, int, int]]:
     """(first, last, rows): sections that follow each other, together about RANGE_ROWS rows or RANGE_BYTES, what comes first."""
-    rows, size = [0] * SECTIONS, [0.0] * SECTIONS
+    rows, size = defaultdict[int, int](int), defaultdict[int, float](float)
     for path in spills:
         numbers = parts.sections(path)
         a_row = path.stat().st_size / (sum(numbers.values()) or 1)
         for index, number in numbers.items():
             rows[index] += number
             size[index] += number * a_row
-    found, first = [], 0
-    for index in range(SECTIONS):
-        following = slice(first, index + 2)
-        if index == SECTIONS - 1 or sum(rows[following]) > RANGE_ROWS or sum(size[following]) > RANGE_BYTES:
-            held = sum(rows[first : index + 1])
-            if held:
-                found.append((first, index + 1, held))
-            first = index + 1
+    found: list[tuple[int, int, int]] = []
+    held, taken = 0, 0.0
+    for index in sorted(rows):
+        if held and (held + rows[index] > RANGE_ROWS or taken + size[index] > RANGE_BYTES):
+            found[-1] = (found[-1][0], index, held)
+            held, taken = 0, 0.0
+        if not held:
+            found.append((index if found else 0, index + 1, 0))
+        held, taken = held + rows[index], taken + size[index]
+    if found:
+        found[-1] = (found[-1][0], max(SECTIONS, max(rows) + 1), held)
     return found

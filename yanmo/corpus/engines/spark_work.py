@@ -16,7 +16,6 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce as fold
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -26,9 +25,9 @@ import numpy as np
 import pyarrow as pa
 
 from yanmo.core.data import Document
-from yanmo.corpus.dataset import Concatenation, Key, Row
+from yanmo.corpus.dataset import Key, Row
 from yanmo.corpus.engines import parts
-from yanmo.corpus.engines.tasks import SECTIONS, PlaceTask, SortTask, SpillTask, Task
+from yanmo.corpus.engines.tasks import SECTIONS, PlaceTask, SortTask, SpillTask, Task, reduced
 from yanmo.corpus.engines.worker import portable
 
 MADE = pa.schema([("name", pa.string()), ("rows", pa.int64())])
@@ -251,8 +250,7 @@ def combine(path: Path, rows: Iterator[Shuffled], reduce: Callable[[Any, Any], A
 
 def _combined(rows: Iterator[Shuffled], reduce: Callable[[Any, Any], Any]) -> Iterator[Row]:
     for key, group in groupby(rows, key=itemgetter(1)):
-        values = (pickle.loads(row[4]) for row in group)
-        yield key_of(key), reduce.all(values) if isinstance(reduce, Concatenation) else fold(reduce, values)
+        yield key_of(key), reduced(reduce, (pickle.loads(row[4]) for row in group))
 
 
 def match(path: Path, rows: Iterator[Shuffled], _: Any) -> int:

@@ -6,11 +6,11 @@ A scan is a way to iterate one partition's rows; a task writes what it iterates.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from heapq import merge
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,8 @@ from yanmo.corpus.step import RowStep
 
 SECTIONS = 256
 COMBINED = 50_000  # keys combined in memory before they are spilled
+FEW = 50_000  # pairs of a group that need no spills
+TOO_MANY = -1
 
 
 def section(key: Key) -> int:
@@ -98,9 +100,21 @@ class FileScan:
 
 
 @dataclass(frozen=True)
+class RowsScan:
+    """Rows at hand."""
+
+    held: tuple[Row, ...]
+    size: int = 0
+
+    def rows(self) -> Iterator[Row]:
+        return iter(self.held)
+
+
+@dataclass(frozen=True)
 class MapScan:
     child: Scan
     fn: RowFunction
+    across: bool = False
 
     @property
     def size(self) -> int:
@@ -124,6 +138,16 @@ class ChainScan:
         return chain.from_iterable(scan.rows() for scan in self.scans)
 
 
+def chained(scans: Sequence[Scan]) -> Scan:
+    """Partitions that follow each other, as one."""
+    if len(scans) == 1:
+        return scans[0]
+    first = scans[0]
+    if isinstance(first, MapScan) and first.across:
+        return MapScan(chained([scan.child for scan in scans if isinstance(scan, MapScan)]), first.fn)
+    return ChainScan(tuple(scans))
+
+
 @dataclass(frozen=True)
 class JoinScan:
     """A partition's rows with what `matches` found for them."""
@@ -142,10 +166,16 @@ class JoinScan:
         for path in self.matches:
             for batch in parts.read_spill(path, self.partition, self.partition + 1):
                 found.update((index, value) for _, index, value in parts.decode(batch))
+        if self.how == "inner" and isinstance(self.child, FileScan):
+            if found:
+                yield from zip(parts.read_at(self.child.path, found), map(found.__getitem__, sorted(found)))
+            return
         for index, row in enumerate(self.child.rows()):
             if self.how == "left":
                 yield row, found.get(index)
-            elif index not in found:
+            elif self.how == "inner" and index in found:
+                yield row, found[index]
+            elif self.how == "anti" and index not in found:
                 yield row
 
 
@@ -215,6 +245,20 @@ class SpillTask(Task):
 
 
 @dataclass(frozen=True)
+class GroupTask(SpillTask):
+    """A whole group, without spills: what `ReduceTask` makes of them. TOO_MANY, and no output, for more than FEW pairs."""
+
+    def run(self) -> int:
+        pairs = self.pairs()
+        found: dict[tuple[int, Key], list[Any]] = {}
+        for where, (key, value) in islice(pairs, FEW):
+            found.setdefault((where, key), []).append(value)
+        if next(pairs, None) is not None:
+            return TOO_MANY
+        return parts.write(self.output, ((place[1], reduced(self.reduce, found[place])) for place in sorted(found)))
+
+
+@dataclass(frozen=True)
 class PlaceTask(Task):
     """(key, partition, row number) by the key's section."""
 
@@ -252,8 +296,7 @@ class ReduceTask(Task):
         found.clear()
         rows = chain.from_iterable(parts.decode(batch) for batch in table.to_batches(max_chunksize=10_000))
         for key, group in groupby(rows, key=itemgetter(0)):
-            values = map(itemgetter(1), group)
-            yield key, self.reduce.all(values) if isinstance(self.reduce, Concatenation) else reduce(self.reduce, values)
+            yield key, reduced(self.reduce, map(itemgetter(1), group))
 
 
 @dataclass(frozen=True)
@@ -294,6 +337,18 @@ class PlacedTask(Task):
 
 
 @dataclass(frozen=True)
+class GatherTask(Task):
+    """The rows of a range of sections out of several spills as one spill, so that whoever wants a section opens one file."""
+
+    spills: tuple[Path, ...]
+    first: int
+    last: int
+
+    def run(self) -> int:
+        return parts.gather(self.output, self.spills, self.first, self.last)
+
+
+@dataclass(frozen=True)
 class SortTask(Task):
     """One partition's rows in the order of `key`: the one task that holds a partition."""
 
@@ -313,6 +368,12 @@ class MergeTask(Task):
 
     def run(self) -> int:
         return parts.write(self.output, merge(*map(parts.read, self.paths), key=self.key))
+
+
+def reduced(function: Callable[[Any, Any], Any] | None, values: Iterable[Any]) -> Any:
+    """The values of a key as one."""
+    assert function is not None, "a group has one"
+    return function.all(values) if isinstance(function, Concatenation) else reduce(function, values)
 
 
 def first_of(row: tuple[Any, Any]) -> Any:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -56,13 +56,13 @@ class MinhashDedup(Step):
 
     def apply(self, docs: Dataset) -> Dataset:
         signed = docs.map(self.sign).persist()
-        banded = signed.map(self.cut).group(key=first_of, value=second_of, reduce=Concatenation())
+        banded = signed.map(self.cut, across=True).group(key=first_of, value=second_of, reduce=Concatenation())
         edges = (edges for _, edges in banded.map(neighbours).collect())
         winners = [(order, (id_, losers)) for order, id_, losers in components(edges)]
         if not winners:
             return docs
-        models = signed.join(winners, key=by_place).map(given)
-        verdicts = signed.join(models, key=by_place).map(compare)
+        models = signed.join(winners, key=by_place, how="inner").map(given)
+        verdicts = signed.join(models, key=by_place, how="inner").map(compare)
         return docs.join(verdicts, key=by_place).map(self.flag)
 
     def signature(self, text: str) -> Signature | None:
@@ -105,11 +105,12 @@ class MinhashDedup(Step):
             node["order"] = np.array([order for order, _, _ in held])[:, None]
             node["high"], node["low"] = ids[:, :1], ids[:, 1:]
             flat = records.reshape(-1)
-            sections = flat["hash"] >> SECTION_SHIFT
-            flat = flat[np.argsort(sections, kind="stable")]
-            found, starts = np.unique(np.sort(sections), return_index=True)
-            for section, start, end in zip(found.tolist(), starts, [*starts[1:], len(flat)]):
-                yield section, flat[start:end].tobytes()
+            sections = (flat["hash"] >> SECTION_SHIFT).astype(np.uint8)
+            flat = flat[np.argsort(sections, kind="stable")]  # a radix sort, of bytes
+            ends = np.cumsum(np.bincount(sections, minlength=256)).tolist()
+            for section, (start, end) in enumerate(pairwise([0, *ends])):
+                if start < end:
+                    yield section, flat[start:end].tobytes()
 
     def flag(self, rows: Iterator[tuple[Document, tuple[str, float] | None]]) -> Iterator[Document]:
         for doc, verdict in rows:
@@ -146,17 +147,20 @@ def second_of(row: tuple) -> Any:
     return row[1]
 
 
-def given(rows: Iterator[tuple[Signed, tuple[str, bytes] | None]]) -> Iterator[tuple[int, tuple[str, bytes]]]:
+def given(rows: Iterator[tuple[Signed, tuple[str, bytes]]]) -> Iterator[tuple[int, tuple[str, bytes]]]:
     """(order of a dropped document, (id, signature) of the one that stays), as many times as it is needed."""
-    for (_, _, signature), found in rows:
-        if found is not None:
-            for loser in np.frombuffer(found[1], "<i8").tolist():
-                yield loser, (found[0], signature)
+    for (_, _, signature), (id_, losers) in rows:
+        for loser in np.frombuffer(losers, "<i8").tolist():
+            yield loser, (id_, signature)
 
 
-def compare(rows: Iterator[tuple[Signed, tuple[str, bytes] | None]]) -> Iterator[tuple[int, tuple[str, float]]]:
+def compare(rows: Iterator[tuple[Signed, tuple[str, bytes]]]) -> Iterator[tuple[int, tuple[str, float]]]:
     """(order of a dropped document, (id of the one that stays, their similarity))"""
-    for (order, _, signature), found in rows:
-        if found is not None:
-            same = np.frombuffer(signature, "<u4") == np.frombuffer(found[1], "<u4")
-            yield order, (found[0], round(float(same.mean()), 4))
+    while held := list(islice(rows, BATCH)):
+        own, model = (
+            np.frombuffer(b"".join(found), "<u4").reshape(len(held), -1)
+            for found in ([signature for (_, _, signature), _ in held], [signature for _, (_, signature) in held])
+        )
+        shares = (own == model).mean(axis=1).tolist()
+        for ((order, _, _), (id_, _)), share in zip(held, shares):
+            yield order, (id_, round(share, 4))
