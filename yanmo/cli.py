@@ -320,7 +320,8 @@ def score(
     file: Annotated[str, typer.Argument(help="A UTF-8 text file; it is one document.")],
     as_json: Json = False,
 ) -> None:
-    """Perplexity and bits per byte of a file: every byte counted once, stride half the context."""
+    """Perplexity and bits per byte of a file: every byte counted once, stride half the context. A masked model has a
+    pseudo-likelihood instead, and says so."""
     import yanmo
 
     path = Path(file)
@@ -336,8 +337,13 @@ def score(
     if as_json:
         show(result)
     else:
+        wide = max(16, *map(len, result))
         for key, value in result.items():
-            print(f"{key:<16} {value:.4f}" if isinstance(value, float) else f"{key:<16} {value}")
+            print(f"{key:<{wide}} {value:.4f}" if isinstance(value, float) else f"{key:<{wide}} {value}")
+        if result.get("measure") == "pseudo-likelihood":
+            print(text("each token predicted from both sides: no probability of the text, to be held against masked models only"))
+        elif "measure" in result:
+            print(text("a probability of the text, asked for behind a single gap, far from what the model was trained for"))
 
 
 @app.command()

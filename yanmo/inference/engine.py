@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from yanmo.core.errors import RequestError, WorkError, YanmoError
-from yanmo.core.messages import text
+from yanmo.core.messages import Text, text
 from yanmo.inference.likelihood import device_of
 from yanmo.inference.sampling import Draws, Sampling, choose, top_logprobs
 from yanmo.inference.streaming import endless as endless_slots
@@ -139,29 +139,15 @@ class Engine:
 
     def check(self, request: Request) -> None:
         """RequestError where the request can never be served: no token, an unknown one, more than the context."""
-        ids, size = request.ids, self.model.vocabulary
-        if not ids:
+        if not request.ids:
             raise RequestError("prompt", text("at least one token"), text("none"))
         if (request.source is None) == (self.model.kind == "encoder-decoder"):
             given = (text("none"), text("one")) if request.source is None else (text("one"), text("none"))
             raise RequestError("source", given[1], given[0])
+        size = self.model.vocabulary
         if request.source is not None:
-            self._check_source(request.source)
-        wrong = next((i for i in ids if not 0 <= i < size), None)
-        if wrong is not None:
-            raise RequestError("prompt", text("token ids from 0 to {last}", last=size - 1), str(wrong))
-        if self.context and len(ids) > self.context:
-            raise RequestError("prompt", text("at most {limit} tokens (the model's context)", limit=self.context),
-                               text("{count} tokens", count=len(ids)), text("shorten the prompt"))  # fmt: skip
-
-    def _check_source(self, source: Sequence[int]) -> None:
-        wrong = next((i for i in source if not 0 <= i < self.model.vocabulary), None)
-        if wrong is not None or not source:
-            raise RequestError("source", text("token ids from 0 to {last}", last=self.model.vocabulary - 1),
-                               text("none") if wrong is None else str(wrong))  # fmt: skip
-        if self.model.context and len(source) > self.model.context:
-            raise RequestError("source", text("at most {limit} tokens (the model's context)", limit=self.model.context),
-                               text("{count} tokens", count=len(source)), text("shorten the text"))  # fmt: skip
+            check_ids("source", request.source, size, self.model.context, text("shorten the text"))
+        check_ids("prompt", request.ids, size, self.context, text("shorten the prompt"))
 
     def submit(self, request: Request) -> Ticket:
         self.check(request)
@@ -338,6 +324,17 @@ class Engine:
             self.running.pop()
             ticket.row = -1
             self.slots.reset([len(self.running)])
+
+
+def check_ids(where: str, ids: Sequence[int], vocabulary: int, limit: int | None, remedy: Text | None = None) -> None:
+    """RequestError where a model cannot read these ids: none, one that it does not have, more than `limit`."""
+    wrong = next((token for token in ids if not 0 <= token < vocabulary), None)
+    if wrong is not None or not len(ids):
+        given = text("none") if wrong is None else str(wrong)
+        raise RequestError(where, text("token ids from 0 to {last}", last=vocabulary - 1), given)
+    if limit and len(ids) > limit:
+        raise RequestError(where, text("at most {limit} tokens (the model's context)", limit=limit),
+                           text("{count} tokens", count=len(ids)), remedy)  # fmt: skip
 
 
 def weigh(logits: Tensor, tokens: Tensor, count: int) -> list[Token]:

@@ -21,10 +21,11 @@ from torch import Tensor
 from yanmo.core.data import Prediction
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import Text, text
-from yanmo.inference.engine import Engine, Request
+from yanmo.inference.engine import Engine, Request, check_ids
 from yanmo.inference.layout import for_decoding
-from yanmo.inference.likelihood import device_of, score_documents
+from yanmo.inference.likelihood import device_of
 from yanmo.inference.sampling import sampling
+from yanmo.inference.scoring import score, unable
 from yanmo.models.base import Inputs, LanguageModel, Loaded, TextClassifier
 from yanmo.models.store import candidates, load, resolve
 from yanmo.nn import pooling
@@ -60,9 +61,18 @@ class Model:
         self._opened: dict[Path, Loaded] = {}
 
     @classmethod
-    def open(cls, path: str | Path, device: torch.device | str | None = None, trust_code: bool = False) -> Model:
-        """A run, RUN/STAGE or a model directory. RequestError where there is no model, DataError for a broken one."""
-        model = cls(candidates(path) or [resolve(path)], str(path), device, trust_code)
+    def open(cls, path: str | Path | Sequence[str | Path], device: torch.device | str | None = None, trust_code: bool = False,
+             samples: int | None = None) -> Model:  # fmt: skip
+        """A run, RUN/STAGE or a model directory; several answer together (`together.py`), and so do `samples` draws from a
+        model's posterior. RequestError where there is no model, DataError for a broken one."""
+        places = [path] if isinstance(path, str | Path) else list(path)
+        models = [cls(candidates(place) or [resolve(place)], str(place), device, trust_code) for place in places]
+        if len(models) == 1 and samples is None:
+            model = models[0]
+        else:
+            from yanmo.inference.together import together
+
+            model = together(models, samples)
         model.loaded  # noqa: B018  what is wrong with it is said here, not at the first use
         return model
 
@@ -172,15 +182,35 @@ class Model:
 
         return np.asarray(self._over(loaded, _checked(texts), vector), dtype=np.float32).reshape(len(texts), model.width or 0)
 
-    def score(self, content: str) -> dict[str, float]:
-        """How probable the model finds a text, as one document: {bits_per_byte, perplexity, tokens, bytes}."""
-        loaded = self._able(generates, text("give texts a probability"))
+    def score(self, content: str) -> dict[str, Any]:
+        """How probable the model finds a text, as one document: {bits_per_byte, perplexity, tokens, bytes}.
+
+        Where the figures are no plain likelihood, `measure` says what they are: 'likelihood behind a gap' (an encoder-decoder,
+        asked for the text behind a single gap), or 'pseudo-likelihood' (a masked model, which sees both sides of each token):
+        those are called pseudo_bits_per_byte and pseudo_perplexity, and `every` says of how many tokens one was asked for
+        where a long text made it more than one. Of a run, a masked model is asked only where no other has an answer."""
+        loaded = self._scorer()
         [content] = _checked([content])
         if not content:
             raise RequestError("score", text("some text"), text("an empty one"))
-        found = score_documents(loaded.model, tokenizer_of(loaded), [content])
-        return {"bits_per_byte": found.bits_per_byte, "perplexity": found.perplexity,
-                "tokens": int(found.tokens.sum()), "bytes": int(found.bytes.sum())}  # fmt: skip
+        found, by, every = score(loaded, [content])
+        pseudo = "pseudo_" if by == "pseudo-likelihood" else ""
+        figures = {f"{pseudo}bits_per_byte": found.bits_per_byte, f"{pseudo}perplexity": found.perplexity,
+                   "tokens": int(found.tokens.sum()), "bytes": int(found.bytes.sum())}  # fmt: skip
+        return figures | ({} if by == "likelihood" else {"measure": by}) | ({"every": every} if every > 1 else {})
+
+    def _scorer(self) -> Loaded:
+        """The last model that gives texts a likelihood, else the last that gives a pseudo-likelihood."""
+        masked = None
+        for loaded in (self._load(folder) for folder in reversed(self.folders)):
+            if unable(loaded) is None:
+                if loaded.model.kind != "masked":
+                    return loaded
+                masked = masked or loaded
+        if masked is None:
+            wanted = text("a model that can {what}", what=text("give texts a probability"))
+            raise RequestError(self.where, wanted, unable(self.loaded))
+        return masked
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int], source: Sequence[int] | None = None) -> Tensor:
@@ -192,7 +222,7 @@ class Model:
             raise RequestError("source", text("an encoder-decoder model and a source, or neither"), str(describe(loaded)))
         for where, given in (("ids", ids), ("source", source)):
             if given is not None:
-                _check_ids(model, where, given)
+                check_ids(where, given, model.vocabulary, model.context)
         device = device_of(model)
         read = None if source is None else Inputs(torch.tensor([list(source)], device=device))
         found = model(Inputs(torch.tensor([list(ids)], device=device), source=read)).logits
@@ -247,7 +277,10 @@ def tokenizer_of(loaded: Loaded) -> Tokenizer:
 
 def describe(loaded: Loaded) -> Text:
     kind = str(loaded.config.get("model_type"))
-    return text("{kind}: labels texts", kind=kind) if classifies(loaded) else text("{kind}: generates text", kind=kind)
+    if classifies(loaded):
+        return text("{kind}: labels texts", kind=kind)
+    hides = getattr(loaded.model, "kind", "") == "masked"
+    return text("{kind}: predicts hidden tokens", kind=kind) if hides else text("{kind}: generates text", kind=kind)
 
 
 def prompt_ids(prompt: str | Messages, tokenizer: Tokenizer) -> list[int]:
@@ -264,16 +297,6 @@ def start_of(loaded: Loaded) -> int:
     if start is None:
         start = tokenizer.eos_id if loaded.config.get("model_type") == "bart" else tokenizer.pad_id
     return int(start)
-
-
-def _check_ids(model: LanguageModel, where: str, ids: Sequence[int]) -> None:
-    wrong = next((token for token in ids if not 0 <= token < model.vocabulary), None)
-    if wrong is not None or not len(ids):
-        given = text("none") if wrong is None else str(wrong)
-        raise RequestError(where, text("token ids from 0 to {last}", last=model.vocabulary - 1), given)
-    if model.context and len(ids) > model.context:
-        raise RequestError(where, text("at most {limit} tokens (the model's context)", limit=model.context),
-                           text("{count} tokens", count=len(ids)))  # fmt: skip
 
 
 def _room(loaded: Loaded, ids: list[int], max_tokens: int | None) -> int | None:

@@ -29,6 +29,9 @@ def unable(loaded: Loaded) -> Text | None:
         return text("it has no tokenizer")
     if loaded.model.kind == "masked" and loaded.tokenizer.mask_id is None:
         return text("its tokenizer has no special token to mask with")
+    bare = str((loaded.config.get("architectures") or [""])[0]).endswith("Model")  # BertModel, such as sentence encoders are
+    if loaded.model.kind == "masked" and bare and not (loaded.config.get("yanmo") or {}).get("objective"):
+        return text("it was saved without the head that predicts tokens")
     return None
 
 
