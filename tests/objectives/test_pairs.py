@@ -1,5 +1,7 @@
 """Pairs of segments: where they are cut, what their labels say, and what is learned of them."""
 
+import json
+import random
 from itertools import pairwise
 
 import numpy as np
@@ -7,10 +9,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from yanmo import samples
 from yanmo.core.data import Row
 from yanmo.core.errors import RequestError
-from yanmo.objectives.pairs import NONE
-from yanmo.text.spelling import sentence_ends
+from yanmo.core.registry import create
+from yanmo.objectives.marks import Marks
+from yanmo.objectives.pairs import NONE, Pairs
+from yanmo.text.spelling import Speller, sentence_ends
 
 from .tiny import CHINESE, ENGLISH, MIXED, bound, build, rng, tokenizer
 
@@ -45,10 +50,103 @@ def test_order_is_kept_or_turned_as_the_label_says(framed):
     assert set(batch.labels.tolist()) == {0, 1}
     for index, row in enumerate(given):
         first, second = segments(batch, of, index)
-        whole = first + second if batch.labels[index] == 0 else second + first
-        assert whole == row.tokens[1:]
-        cut = of.decode(first if batch.labels[index] == 0 else second)
-        assert cut.rstrip()[-1] in ".!?…。！？”", cut
+        before, behind = (first, second) if batch.labels[index] == 0 else (second, first)
+        whole, places = row.tokens[1:], []
+        for part in (before, behind):
+            places += [start for start in range(len(whole)) if whole[start : start + len(part)] == part][:1]
+        assert places[0] + len(before) <= places[1]
+        assert of.decode(whole[places[0] + len(before) : places[1]]).strip() == ""  # nothing but blanks is left out between
+
+
+def test_both_are_whole_sentences_or_both_cut_anywhere():
+    of = tokenizer()
+    pairs = Pairs(Marks.of(of), Speller(of), True)
+    piece = np.array(of.encode(" ".join(f"Sentence {number} of them." for number in range(9))))[7:-4]
+    found = {tuple(of.decode(part) for part in pairs.divide_evenly(piece, np.random.default_rng(seed))) for seed in range(60)}
+    assert len(found) == 6  # three of the nine are the middle's borders
+    for first, second in found:
+        assert first.startswith("Sentence 1")
+        assert second.endswith("7 of them.")
+        assert (first + " " + second).count("Sentence") == 7
+        assert first.endswith("of them.")
+    chinese = np.array(of.encode("天下。分久必合，" + "话说天下大势。“为何？”他说！" * 3 + "合久"))
+    for seed in range(9):
+        first, second = (of.decode(part) for part in pairs.divide_evenly(chinese, np.random.default_rng(seed)))
+        assert first[-1] in "。”！"
+        assert second[-1] in "。”！"
+        assert first.startswith("分久必合")
+    few = np.array(of.encode("One sentence. And half of another, and so on, and so on"))
+    cuts = {tuple(map(len, pairs.divide_evenly(few, np.random.default_rng(seed)))) for seed in range(40)}
+    assert len(cuts) > 20
+    assert all(first + second < len(few) for first, second in cuts)
+
+
+EDGE = 3  # tokens at each end that the classifier is shown
+
+
+def chapters(name):
+    return [json.loads(line)["text"] for line in (samples.path(name) / "chapters.jsonl").read_text("utf-8").splitlines()]
+
+
+def shuffled(language, of, seed):
+    """Rows of sentences in no order at all: what tells the order of two segments is how they were cut."""
+    dice = random.Random(seed)
+    sentences = []
+    for chapter in chapters({"en": "moby_dick", "zh": "sanguo"}[language]):
+        places = [0, *sentence_ends(chapter), len(chapter)]
+        sentences += [part for a, b in pairwise(places) if 4 < len(part := chapter[a:b].strip()) < 120]
+    dice.shuffle(sentences)
+    between = {"en": (" ", " ", " ", "\n\n"), "zh": ("", "", "", "\n")}[language]
+    text = "".join(sentence + dice.choice(between) for sentence in sentences[:9000])
+    ids = of.encode(text)
+    return [Row([of.eos_id, *ids[start : start + 120]]) for start in range(0, len(ids) - 120, 120)]
+
+
+def cues(batch, of):
+    """(N, features) of each pair's outermost tokens, where they stand, alone and two by two; (N,) labels."""
+    found, kept = [], []
+    for index in range(len(batch.labels)):
+        if batch.labels[index] != NONE:
+            first, second = segments(batch, of, index)
+            ends = {f"{name}{place}": part[place] for name, part in (("a", first), ("b", second))
+                    for place in (*range(min(EDGE, len(part))), *range(-min(EDGE, len(part)), 0))}  # fmt: skip
+            ends |= {f"{x}{y}": f"{ends[x]} {ends[y]}" for x in ("a0", "a-1") for y in ("b0", "b-1")}
+            found.append({f"{key}={value}": 1 for key, value in ends.items()})
+            kept.append(int(batch.labels[index]))
+    return found, np.array(kept)
+
+
+def told(found, labels):
+    """How often a linear classifier that saw half of the pairs is right about the others."""
+    from sklearn.feature_extraction import DictVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    features = DictVectorizer().fit_transform(found)
+    half = len(labels) // 2
+    model = LogisticRegression(C=0.3, max_iter=500).fit(features[:half], labels[:half])
+    return float((model.predict(features[half:]) == labels[half:]).mean()), len(labels) - half
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("kind", ["bpe", "characters"])
+def test_how_a_pair_is_cut_does_not_tell_its_order(language, kind):
+    """On shuffled sentences nothing but the cuts could tell the order. To show that the classifier would find out, it is also
+    shown pairs that are divided once, as next sentences are: there it does."""
+    raw = " ".join(text for name in ("moby_dick", "sanguo") for text in chapters(name)[:3])
+    settings = {"bpe": {"size": 1000}, "characters": {}}[kind]
+    of = create("tokenizer", {"type": kind, "special": ["<mask>"], **settings}).train([raw])
+    given = shuffled(language, of, 5)[:1600]
+    objective = bound("masked", of, next_sentence="sop", whole_word=False)
+    accuracy, count = told(*cues(objective.collate(given, rng(1)), of))
+    assert count > 350
+    assert abs(accuracy - 0.5) < 3.5 * 0.5 / count**0.5, accuracy
+    plain = Pairs.divide_evenly
+    try:
+        Pairs.divide_evenly = Pairs.divide
+        betrayed, _ = told(*cues(objective.collate(given, rng(1)), of))
+    finally:
+        Pairs.divide_evenly = plain
+    assert betrayed > 0.75, betrayed
 
 
 def test_next_sentences_are_those_of_the_row_or_of_another():
@@ -84,7 +182,11 @@ def test_a_pair_is_of_one_document_the_longest_of_its_row():
     short, long = of.encode(CHINESE)[:10], of.encode(ENGLISH)[:80]
     batch = bound("masked", next_sentence="sop").collate([Row([*short, of.eos_id, *long, of.eos_id, *short])], rng(0))
     first, second = segments(batch, of, 0)
-    assert (first + second if batch.labels[0] == 0 else second + first) == long
+    before, behind = (first, second) if batch.labels[0] == 0 else (second, first)
+    text = of.decode(long)
+    assert of.decode(before) in text
+    assert of.decode(behind) in text[text.index(of.decode(before)) :]
+    assert len(first) + len(second) > len(short)
 
 
 def test_what_cannot_be_divided_has_no_label():

@@ -20,10 +20,9 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from yanmo.core.data import Row
 from yanmo.core.messages import text
-from yanmo.models.base import Inputs
 from yanmo.objectives.base import Batch, Context, Loss, Objective
 from yanmo.objectives.marks import Marks
-from yanmo.objectives.packing import generators, padded, real
+from yanmo.objectives.packing import generators, read_and_written
 from yanmo.objectives.surprise import surprise
 from yanmo.text.spelling import Speller
 
@@ -72,14 +71,7 @@ class Denoise(Objective):
             ids = np.asarray(row.tokens, np.int64)
             sources.append(np.concatenate([begin, self.damage(ids, own), end]).astype(np.int64))
             targets.append(np.concatenate([begin, ids, end]).astype(np.int64))
-        begun = [np.concatenate([end, target[:-1]]) for target in targets]  # the decoder starts from the end, as BART's
-        read = Inputs(torch.from_numpy(padded(sources, pad)), mask=real(sources))
-        return Batch(
-            Inputs(torch.from_numpy(padded(begun, pad)), mask=real(targets), source=read),
-            targets=torch.from_numpy(padded(targets, pad)),
-            weights=torch.from_numpy(padded([np.ones(len(target)) for target in targets], 0, np.float32)),
-            items=[row.example for row in rows],
-        )
+        return read_and_written(rows, sources, targets, self._marks.end, pad)  # it starts from the end, as BART's
 
     def damage(self, ids: np.ndarray, dice: np.random.Generator) -> np.ndarray:
         """What the encoder reads of a row; at most as long."""
@@ -131,4 +123,4 @@ class Denoise(Objective):
         return np.flatnonzero(sums[length:] - sums[:-length] == length)
 
     def loss(self, model: Any, batch: Batch) -> Loss:
-        return surprise(model, batch)
+        return surprise(model, batch, smoothing=self.smoothing)

@@ -1,4 +1,4 @@
-"""Rows of unequal length as one rectangle, padded on the right."""
+"""Rows of unequal length as one rectangle, padded on the right; of an encoder-decoder, what it reads and what it writes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from yanmo.core.data import Row
+from yanmo.models.base import Inputs
+from yanmo.objectives.base import Batch
 
 
 def padded(rows: Sequence[Any], fill: int, dtype: Any = np.int64) -> NDArray[Any]:
@@ -33,6 +37,18 @@ def documents(tokens: NDArray[Any], border: int) -> Tensor | None:
     if not begins[:, 1:].any():
         return None
     return torch.from_numpy(np.cumsum(begins, axis=1))
+
+
+def read_and_written(rows: Sequence[Row], sources: Sequence[Any], targets: Sequence[Any], start: int, pad: int) -> Batch:
+    """The encoder reads `sources`, the decoder begins with `start` and writes `targets`, all of which counts."""
+    begun = [np.concatenate([[start], target[:-1]]) for target in targets]
+    read = Inputs(torch.from_numpy(padded(sources, pad)), mask=real(sources))
+    return Batch(
+        Inputs(torch.from_numpy(padded(begun, pad)), mask=real(targets), source=read),
+        targets=torch.from_numpy(padded(targets, pad)),
+        weights=torch.from_numpy(padded([np.ones(len(target)) for target in targets], 0, np.float32)),
+        items=[row.example for row in rows],
+    )
 
 
 def generators(rows: int, rng: torch.Generator) -> list[np.random.Generator]:

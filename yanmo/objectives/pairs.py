@@ -4,7 +4,9 @@
 
 A row's longest stretch of one document is divided where a sentence begins. Next-sentence prediction (Devlin et al. 2019):
 in half of the rows B is that of another row, and the label says so. Sentence-order prediction (Lan et al. 2020,
-arXiv:1909.11942): in half of the rows A and B have changed places, which no difference of topic betrays.
+arXiv:1909.11942): in half of the rows A and B have changed places, which no difference of topic betrays. Nor must their ends:
+a row begins and ends anywhere, and if A began with half a sentence and B ended with one, a glance at a full stop would tell
+the order. So both are whole sentences, or, of a stretch with too few, both cut anywhere.
 
 The scores are the model's own: of the first position, through its pooler (`head: {pooler: true, pairs: true}`).
 """
@@ -21,7 +23,7 @@ from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.objectives.base import Batch, Loss
 from yanmo.objectives.marks import Marks
-from yanmo.text.spelling import Speller
+from yanmo.text.spelling import Break, Speller
 
 NONE = -100  # the label of a row without a pair
 
@@ -44,7 +46,8 @@ class Pairs:
         if not self.order and len(rows) < 2:
             raise RequestError("objective.next_sentence", text("at least two rows at a time for 'nsp'"), "1",
                                text("raise train.micro_tokens and train.batch_tokens, or use 'sop'"))  # fmt: skip
-        segments = [self.divide(row, own) for row, own in zip(rows, dice)]
+        divide = self.divide_evenly if self.order else self.divide
+        segments = [divide(self.longest(row), own) for row, own in zip(rows, dice)]
         made = []
         for index, (own, row) in enumerate(zip(dice, rows)):
             first, second = segments[index]
@@ -60,16 +63,38 @@ class Pairs:
                 made.append(self._joined(first, other[:room] if len(other) else second, label))
         return made
 
-    def divide(self, row: np.ndarray, dice: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A and B of the row's longest stretch of one document, divided at one of its sentences, or where it has none, in the
-        middle; B is empty where there is nothing to divide."""
+    def longest(self, row: np.ndarray) -> np.ndarray:
+        """The row's longest stretch of one document, without its border."""
         pieces = np.split(row, np.flatnonzero(row == self.marks.border))
-        piece = max((piece[piece != self.marks.border] for piece in pieces), key=len)
+        return max((piece[piece != self.marks.border] for piece in pieces), key=len)
+
+    def divide(self, piece: np.ndarray, dice: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A and B of a stretch, divided at one of its sentences, or where it has none, in the middle; B is empty where there is
+        nothing to divide."""
         if len(piece) < 2:
             return piece, piece[:0]
         places = self.speller.sentences(piece) or [len(piece) // 2]
         cut = places[int(dice.integers(len(places)))]
         return piece[:cut], piece[cut:]
+
+    def divide_evenly(self, piece: np.ndarray, dice: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A and B of a stretch whose ends are all alike: three breaks between sentences, with the same blanks about them, from
+        the first to the last and one between; or, with fewer, three places anywhere, none of them the stretch's own ends."""
+        alike: dict[tuple[str, str], list[Break]] = {}
+        for each in self.speller.breaks(piece):
+            alike.setdefault(each.mark, []).append(each)
+        found = max(alike.values(), key=len, default=[])
+        if len(found) > 2:
+            begin, cut, end = found[0], found[int(dice.integers(1, len(found) - 1))], found[-1]
+            return piece[begin.begin : cut.end], piece[cut.begin : end.end]
+        if len(piece) < 4:
+            return piece, piece[:0]
+        spare = max((len(piece) - 2) // 8, 1)
+        first, last = 1 + int(dice.integers(spare)), len(piece) - 1 - int(dice.integers(spare))
+        if last - first < 2:
+            return piece, piece[:0]
+        cut = int(dice.integers(first + 1, last))
+        return piece[first:cut], piece[cut:last]
 
     def _joined(self, first: np.ndarray, second: np.ndarray, label: int) -> Pair:
         begin = self.marks.border if self.marks.begin is None else self.marks.begin

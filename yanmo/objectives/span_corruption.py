@@ -19,10 +19,9 @@ import torch
 from pydantic import Field, PrivateAttr
 
 from yanmo.core.data import Row
-from yanmo.models.base import Inputs
 from yanmo.objectives.base import Batch, Context, Loss, Objective
 from yanmo.objectives.marks import Marks
-from yanmo.objectives.packing import generators, padded, real
+from yanmo.objectives.packing import generators, read_and_written
 from yanmo.objectives.surprise import surprise
 
 
@@ -67,14 +66,7 @@ class SpanCorruption(Objective):
             sources.append(source)
             targets.append(target)
         pad = self._marks.pad
-        begun = [np.concatenate([[pad], target[:-1]]) for target in targets]  # the decoder starts from padding, as T5's
-        read = Inputs(torch.from_numpy(padded(sources, pad)), mask=real(sources))
-        return Batch(
-            Inputs(torch.from_numpy(padded(begun, pad)), mask=real(targets), source=read),
-            targets=torch.from_numpy(padded(targets, pad)),
-            weights=torch.from_numpy(padded([np.ones(len(target)) for target in targets], 0, np.float32)),
-            items=[row.example for row in rows],
-        )
+        return read_and_written(rows, sources, targets, pad, pad)  # the decoder starts from padding, as T5's
 
     def divide(self, ids: np.ndarray, dice: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """(source, target) of a row, each ended by the separator; neither longer than without borders in the row. Where the
@@ -112,7 +104,7 @@ class SpanCorruption(Objective):
         return found
 
     def loss(self, model: Any, batch: Batch) -> Loss:
-        return surprise(model, batch)
+        return surprise(model, batch, smoothing=self.smoothing)
 
 
 def parts(total: int, count: int, dice: np.random.Generator) -> np.ndarray:

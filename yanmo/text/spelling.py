@@ -18,7 +18,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +106,16 @@ class Spelled:
     places: NDArray[np.int64]
 
 
+class Break(NamedTuple):
+    """Where a sentence ends and the next begins among a row's tokens: token `end` is the first behind the one, token `begin`
+    the first of the other; blanks that are tokens of their own lie between. `mark`: the blanks that are not, so that they
+    stay with the token before or behind."""
+
+    end: int
+    begin: int
+    mark: tuple[str, str]
+
+
 class Speller:
     """Of one tokenizer. `special` (V,) bool: tokens that stand for no text, the special ones first of all."""
 
@@ -159,6 +169,25 @@ class Speller:
 
     def _later(self, run: str) -> list[str]:
         return self._jieba()(run)
+
+    def breaks(self, tokens: Sequence[int] | NDArray) -> list[Break]:
+        """What lies between the row's sentences, in order. A place that is within a token divides nothing; neither does the
+        row's beginning or its end."""
+        spelled = self.spell(tokens)
+        text, places = spelled.text, spelled.places.copy()
+        for index in np.flatnonzero(places < 0):  # within a character: as far as the next whole one
+            places[index] = places[index - 1]
+        found: dict[int, Break] = {}
+        for place in sentence_ends(text):
+            first = last = place
+            while first and text[first - 1].isspace():
+                first -= 1
+            while last < len(text) and text[last].isspace():
+                last += 1
+            end, begin = int(np.searchsorted(places, first)), int(np.searchsorted(places, last, side="right")) - 1
+            if 0 < end <= begin < len(tokens):
+                found[first] = Break(end, begin, (text[first : places[end]], text[places[begin] : last]))
+        return list(found.values())
 
     def sentences(self, tokens: Sequence[int] | NDArray) -> list[int]:
         """Where a sentence begins within the row: numbers of tokens, ascending, neither 0 nor T."""
