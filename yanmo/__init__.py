@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,10 @@ def run(recipe: str | Path, *overrides: str, run_dir: str | Path | None = None, 
     return run_recipe(recipe, list(overrides), run_dir, until=until, redo=redo, console=Console(quiet))
 
 
-def load(path: str | Path, trust_code: bool = False) -> Model:
-    """A run (its last model), RUN/STAGE, a model directory or a GGUF file, ready to generate, predict and score. `trust_code`:
-    run the code that a Hugging Face model brings with it."""
+def load(path: str | Path | Sequence[str | Path], trust_code: bool = False, samples: int | None = None) -> Model:
+    """A run (its last model), RUN/STAGE, a model directory or a GGUF file, ready to generate, predict and score; several of them
+    answer together, their probabilities averaged. `trust_code`: run the code that a Hugging Face model brings with it. `samples`:
+    draw so many models from the posterior that a variational optimizer left, and average them."""
     from yanmo.inference.model import Model
 
-    return Model.open(path, trust_code=trust_code)
+    return Model.open(path, trust_code=trust_code, samples=samples)

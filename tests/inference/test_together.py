@@ -75,7 +75,8 @@ def test_runs_answer_each_by_the_model_that_it_would_use(run):
 
 @pytest.mark.parametrize(("names", "ask", "said"), [
     (("finetune", "strange"), lambda m: m.predict(SENTENCES), "models of the same labels"),
-    (("finetune", "lstm"), lambda m: m.predict(SENTENCES), "a model that can label texts"),
+    (("finetune", "lstm"), lambda m: m.predict(SENTENCES), "a model that can give texts a probability"),
+    ((".", "lstm"), lambda m: m.predict(SENTENCES), "a model that can label texts"),
     (("lstm", "transformer"), lambda m: m.embed(SENTENCES), "a model that can embed texts"),
 ])  # fmt: skip
 def test_what_cannot_be_done_together_is_said(run, names, ask, said):
@@ -86,7 +87,7 @@ def test_what_cannot_be_done_together_is_said(run, names, ask, said):
 def test_models_of_other_tokenizers_do_not_write_together(run, tmp_path):
     from yanmo.text.bpe import BpeTokenizer
 
-    other = BpeTokenizer(size=400).train([text[::-1] for text in TEXTS])
+    other = BpeTokenizer(size=340).train([text[::-1] for text in TEXTS])
     made = TransformerModel(depth=1, width=32, heads=2).build(other, torch.Generator().manual_seed(0))
     save(tmp_path / "model", made, other)
     with pytest.raises(RequestError, match="models of one tokenizer"):

@@ -17,7 +17,7 @@ from yanmo.core.errors import RequestError
 from yanmo.core.messages import Text, text
 from yanmo.inference.model import Model, classifies
 from yanmo.models import posterior
-from yanmo.models.base import Loaded, TextClassifier
+from yanmo.models.base import LanguageModel, Loaded, TextClassifier
 from yanmo.models.ensemble import Ensemble
 
 LABELS = Path("labels")  # under which what labels is kept
@@ -31,10 +31,10 @@ class Together(Model):
 
     @property
     def loaded(self) -> Loaded:
-        """The last ability that all members have: labels where all of them label texts, else text."""
+        """Labels where the last model of every member labels texts, else text."""
         if all(classifies(member.loaded) for member in self.members):
             return self._labelling()
-        return self._writing([member.loaded for member in self.members])
+        return self._writing([member._able(writes, text("give texts a probability")) for member in self.members])
 
     def _able(self, ability: Callable[[Loaded], bool], what: Text) -> Loaded:
         found = [member._able(ability, what) for member in self.members]
@@ -57,6 +57,10 @@ class Together(Model):
         if place not in self._opened:
             self._opened[place] = _joined(found, self.where)
         return self._opened[place]
+
+
+def writes(loaded: Loaded) -> bool:
+    return isinstance(loaded.model, LanguageModel) and not loaded.labels
 
 
 def _joined(found: list[Loaded], where: str) -> Loaded:

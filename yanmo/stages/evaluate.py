@@ -9,18 +9,22 @@ evaluate/    results.json    [{model, task, metric, value, low, high, n, group?}
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import field_validator
 
 from yanmo.core import files
 from yanmo.core.config import PartOf
-from yanmo.core.errors import RequestError
+from yanmo.core.errors import RequestError, nearest
 from yanmo.core.messages import text
 from yanmo.core.run import Run
 from yanmo.core.stage import Stage
 from yanmo.tasks.base import Task
+
+if TYPE_CHECKING:
+    from yanmo.evaluate.subjects import Subject
 
 PROMPTS = ("It was", "却说")
 
@@ -34,6 +38,7 @@ class EvaluateStage(Stage):
     type: str = "evaluate"
     tasks: Annotated[list[Task], PartOf("task")]
     models: list[str] | None = None  # names of earlier stages, or paths; None: every earlier model
+    ensembles: list[list[str]] = []  # each some of the models' names, which answer together as one more model
     samples: tuple[str, ...] = PROMPTS  # prompts that every generating model goes on with
     corpus: str | None = None  # whose held-out documents a task without a path takes
 
@@ -57,6 +62,17 @@ class EvaluateStage(Stage):
         for task in self.tasks:
             task.check()
 
+    def _together(self, models: Sequence[Subject]) -> list[Subject]:
+        from yanmo.evaluate.subjects import together
+
+        known = {model.name: model for model in models}
+        for group in self.ensembles:
+            strange = [name for name in group if name not in known]
+            if strange or len(set(group)) < 2:
+                raise RequestError("evaluate.ensembles", text("an ensemble of at least two of {names}", names=", ".join(known)),
+                                   ", ".join(group), nearest(strange[0], known) if strange else None)  # fmt: skip
+        return [together([known[name] for name in group]) for group in self.ensembles]
+
     def run(self, run: Run, folder: Path) -> dict[str, str]:
         from yanmo.evaluate.card import write_card
         from yanmo.evaluate.heldout import assignments, openings
@@ -67,6 +83,7 @@ class EvaluateStage(Stage):
         models = subjects(run.inputs.get("models", []))
         if not models:
             raise RequestError(run.stage, text("an earlier stage that gives a {role}", role="model"), text("none"))
+        models += self._together(models)
         given = assignments(self.tasks, run.given("corpus"), run.stage)
         for assignment in given:
             for concern in assignment.task.check():

@@ -1,7 +1,7 @@
 """The learning-rate range test of a recipe's training stage, on its real data: `yanmo check RECIPE --lr-range STAGE`.
 
-What the stage takes is made first (or found finished in the run's directory); then the stage's training is set up as it would be, in a
-folder that is thrown away, and the rates are tried. The run is left as it was.
+What the stage takes is found finished in the run's directory, or made in a folder that is thrown away; there the stage's
+training is set up as it would be, and the rates are tried. The run is left as it was.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from yanmo.core.console import Console
 from yanmo.core.errors import RequestError, nearest
 from yanmo.core.execute import execute, inputs_of
+from yanmo.core.fingerprint import settings_of
+from yanmo.core.manifest import missing, read_manifest
 from yanmo.core.messages import text
-from yanmo.core.recipe import Recipe, load
+from yanmo.core.recipe import Entry, Recipe, load
 from yanmo.core.registry import create
 from yanmo.core.run import Run
 
@@ -37,11 +39,17 @@ def rates(path: str, overrides: list[str] | None, stage: str, run_dir: str | Non
     index = known.index(stage)
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(run_dir) if run_dir else Path("runs") / recipe.name
-        if not directory.is_dir():
+        if index and not all(finished(entry, recipe, directory) for entry in recipe.stages[:index]):
             directory = Path(scratch) / "run"
-        if index:
             execute(recipe, directory, until=known[index - 1], console=console)
         return tried(recipe, index, directory, Path(scratch) / "stage", console)
+
+
+def finished(entry: Entry, recipe: Recipe, directory: Path) -> bool:
+    """Whether the stage has run there with these settings."""
+    manifest = read_manifest(directory / entry.name)
+    same = manifest and manifest["settings"] == settings_of(entry.stage) and manifest["seed"] == recipe.seed
+    return bool(same) and not missing(directory / entry.name, manifest or {})
 
 
 def tried(recipe: Recipe, index: int, directory: Path, folder: Path, console: Console) -> Range:
@@ -58,7 +66,8 @@ def tried(recipe: Recipe, index: int, directory: Path, folder: Path, console: Co
     for link in inputs_of(index, recipe, directory):
         inputs.setdefault(link.role, []).append(link.path or directory / str(link.stage))
     folder.mkdir()
-    run = Run(directory, recipe.seed, console, recipe.budget, recipe.budget.minutes if recipe.budget else None, entry.name, inputs)
+    minutes = recipe.budget.minutes if recipe.budget else None
+    run = Run(directory, recipe.seed, console, recipe.budget, minutes, entry.name, inputs)
     patient = stage.patient(run, folder, time.monotonic()) if hasattr(stage, "patient") else None
     if patient is None or patient.batches is None:
         raise RequestError("--lr-range", text("a stage that trains by gradient"), entry.name)

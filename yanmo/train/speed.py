@@ -11,6 +11,7 @@ from torch import nn
 
 from yanmo.objectives.base import Objective
 from yanmo.train.job import Batches, Job
+from yanmo.train.optimizers.base import Live
 from yanmo.train.precision import autocast
 from yanmo.train.randomness import own_random_numbers, seeded
 from yanmo.train.schedule import Constant
@@ -28,7 +29,7 @@ class Speed:
         return steps * (micros * self.micro + self.step)
 
 
-def measure(model: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer, batches: Batches, device: torch.device,
+def measure(model: nn.Module, objective: Objective, optimizer: Live, batches: Batches, device: torch.device,
             precision: str, compiled: bool) -> Speed:  # fmt: skip
     """The speed of real steps on this machine now: of a few, the fastest, as whatever else disturbs only slows down."""
     with own_random_numbers():

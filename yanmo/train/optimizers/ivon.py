@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from yanmo.train.optimizers.base import Amount, Live, Optimizer, Rate, Share, narrowed, normal
 
-
 OBSERVATIONS = 1e6  # where nobody says how much data there is
 
 

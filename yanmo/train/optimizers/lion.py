@@ -13,8 +13,8 @@ from yanmo.train.optimizers.base import Amount, Live, Optimizer, Rate, Share, na
 class Lion(Optimizer):
     """Chen et al. 2023 (arXiv:2302.06675, algorithm 2): every weight moves by the same amount, the sign of its momentum.
 
-    `lr` None: 1e-3 at width 256, a quarter of AdamW's, with four times its weight decay (the paper: a third to a tenth, and three to
-    ten times)."""
+    `lr` None: 1e-3 at width 256, a quarter of AdamW's, with four times its weight decay (the paper: a third to a tenth, and
+    three to ten times)."""
 
     lr: Rate | None = None
     betas: tuple[Share, Share] = (0.9, 0.99)
