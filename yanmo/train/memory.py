@@ -1,0 +1,145 @@
+"""Whether a training fits in memory: what it will take, computed before it begins, and what there is.
+
+    stays        parameters · gradients · what the optimizer remembers
+    comes, goes  activations of one micro-batch, with the loss's chunk of logits · the optimizer's own room
+    beside it    validation (a wider batch, no gradient) · the state that generating at full context would take (KV)
+
+The figures of a step come from rehearsing it (`rehearsal.py`), not from a formula. What the libraries take on top (kernels'
+scratch, the allocator's gaps) is `SLACK` and `BASE`, as measured for the families in tests/train/test_memory.py.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from yanmo.objectives.base import Batch, Objective
+from yanmo.train.randomness import own_random_numbers
+from yanmo.train.rehearsal import Nowhere, Rehearsed, Source, rehearse, tried
+
+SLACK = 1.0  # of what comes and goes: the allocator's gaps
+BASE = 0  # bytes: scratch of the kernels, primed once
+CGROUP = Path("/sys/fs/cgroup")
+PROCESS = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes; `peak` is the most that lives at one moment of the training, the interpreter and its libraries not counted."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    step: int  # the optimizer's own room, while it steps
+    state: int  # of one row at the full context, when it generates
+    peak: int
+    how: str
+
+    def figures(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def needed(source: Source, optimizer: Any, objective: Objective, batches: list[Batch], precision: str,
+           device: torch.device) -> Memory:  # fmt: skip
+    """What a step of `batches` takes: rehearsed, or tried on a few of their rows where that is not possible."""
+    try:
+        found = rehearse(source, optimizer, objective, batches, precision, torch.device("cpu"))
+    except (RuntimeError, NotImplementedError):  # what depends on the numbers, or a kernel that knows no shapes
+        least = weights(source)
+        if 4 * least > available(device):  # a trial would need what is not there
+            return Memory(least, least, 2 * least, 0, 0, 0, 4 * least, "counted")
+        found = tried(source, optimizer, objective, batches, precision, device)
+    return of(found)
+
+
+def weights(source: Source) -> int:
+    """Bytes of the parameters."""
+    model = source
+    if not isinstance(model, nn.Module):
+        with own_random_numbers(), Nowhere():
+            model = source()
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+def of(found: Rehearsed, state: int = 0) -> Memory:
+    fixed = found.parameters + found.optimizer + found.gradients
+    moving = max(found.peak - fixed, 0)
+    return Memory(found.parameters, found.gradients, found.optimizer, found.activations, max(found.step - fixed, 0), state,
+                  fixed + int(SLACK * moving) + BASE, found.how)  # fmt: skip
+
+
+def state_of(model: nn.Module, context: int | None) -> int:
+    """Bytes that one row remembers at the full context: keys and values, or a recurrent state."""
+    told = getattr(getattr(model, "backbone", model), "state", None)
+    if not callable(told):
+        return 0
+    total = 0
+    for spec in told().values():
+        size = torch.empty((), dtype=spec.dtype).element_size()
+        for side in spec.shape:
+            size *= side
+        total += size * (context or 1 if spec.per_token else 1)
+    return total
+
+
+def available(device: torch.device) -> int:
+    """Bytes that this process may still take: the least of what the machine has free and what its container allows."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    found = [_free()]
+    for limit, used, cache in ((CGROUP / "memory.max", CGROUP / "memory.current", CGROUP / "memory.stat"),
+                               (CGROUP / "memory/memory.limit_in_bytes", CGROUP / "memory/memory.usage_in_bytes",
+                                CGROUP / "memory/memory.stat")):  # fmt: skip
+        try:
+            most, now = int(limit.read_text()), int(used.read_text())
+            pages = dict(line.split() for line in cache.read_text().splitlines())
+        except (OSError, ValueError):
+            continue  # no such limit, or 'max'
+        found.append(most - now + int(pages.get("inactive_file", 0)))
+    return max(0, min(found))
+
+
+def _free() -> int:
+    """MemAvailable, or all of the machine's memory where the system does not say."""
+    try:
+        for line in (PROCESS / "meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def resident() -> int | None:
+    """Bytes of memory that this process holds now; None where the system does not say."""
+    return _status("VmRSS:")
+
+
+def begin_peak() -> None:
+    """Forgets the highest memory so far, so that `peak` is that of what follows. Linux alone; elsewhere it is the process's."""
+    try:
+        (PROCESS / "self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+def peak() -> int | None:
+    """The most memory that this process held since `begin_peak`."""
+    return _status("VmHWM:")
+
+
+def _status(name: str) -> int | None:
+    try:
+        for line in (PROCESS / "self/status").read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
