@@ -19,7 +19,6 @@ import torch
 from tests.train.several import TEXTS, Case, free_port, run, together
 from yanmo.core import files
 from yanmo.core.errors import RequestError
-from yanmo.core.messages import text
 from yanmo.train.heartbeat import Note, Watched, complaints
 from yanmo.train.ranks import Ranks
 from yanmo.train.world import World
@@ -157,11 +156,6 @@ def test_a_slow_rank_is_the_one_that_got_least_far():
     assert complaints(known, 101.0, 30.0) == []
     assert complaints(watched(r0=((7, 5, "forward"), 100.0, 20.0), r1=((7, 5, "forward"), 100.0, 20.0)), 100.0, 30.0) == []
     assert complaints(watched(r0=((7, 5, "end"), 10.0, 10.0)), 100.0, 30.0) == []
-
-
-def test_lines_of_the_heartbeat_are_in_chinese_too():
-    line = complaints(watched(r0=((7, 5, "reduce"), 100.0, 60.0), r1=((7, 1, "data"), 100.0, 59.0)), 100.0, 30.0)[0]
-    assert "rank 1" not in line.render("zh") or text("rank {rank}").render("zh") == "rank {rank}"
 
 
 # ------------------------------------------------------------------------------------------------ meeting
