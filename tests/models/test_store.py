@@ -39,7 +39,7 @@ def test_the_same_model_gives_the_same_bytes_and_replaces_what_was_there(model, 
 
 def test_what_only_we_know_is_kept(saved, tokenizer, texts):
     opened = load(saved)
-    assert opened.config["yanmo"] == {"dropout": 0.0, "trained": {"context": 16, "标题": "研墨"}}
+    assert opened.config["yanmo"] == {"dropout": 0.0, "trained": {"context": 16, "标题": "研墨"}, "tokenizer": tokenizer.identity()}
     assert opened.labels == []
     assert opened.generates
     assert opened.folder == saved

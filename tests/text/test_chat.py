@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import resource
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yanmo.core.errors import DataError, RequestError
 from yanmo.core.registry import create, names
+from yanmo.text import bounded
 from yanmo.text.chat import CHATML, render
 from yanmo.text.tokenizer import Tokenizer
 
@@ -24,7 +28,7 @@ TRIMMING = (
 )
 
 
-@pytest.fixture(scope="module", params=[name for name in names("tokenizer") if name != "wordpiece"])  # which holds no talks
+@pytest.fixture(scope="module", params=[name for name in names("tokenizer") if name not in ("wordpiece", "extended")])  # which hold no talks
 def tokenizer(request):
     return create("tokenizer", request.param).train([m["content"] + m["role"] for m in TALK] * 3)
 
@@ -138,10 +142,68 @@ def test_a_template_may_refuse_a_conversation(tokenizer):
         ("{{ nothing.at.all }}", "UndefinedError"),
         ("{{ messages.append(1) }}", "SecurityError"),
         ("{{ ''.__class__.__mro__ }}", "SecurityError"),
-        ("{% for i in range(10000000) %}x{% endfor %}", "OverflowError"),
+        ("{% for i in range(10000000) %}x{% endfor %}", "range of 10000000"),
+        ("{{ 1 // 0 }}", "ZeroDivisionError"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "RecursionError"),
+        ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "RecursionError"),
+        ("{% if 1 %}" * 200 + "{% endif %}" * 200, "got "),
     ],
 )
 def test_a_broken_or_hostile_template_is_refused(tokenizer, template, expected):
     with pytest.raises(DataError) as caught:
         render(TALK, with_template(tokenizer, template))
     assert expected in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+LOOP = "{% for i in range(99999) %}"
+DOUBLED = "{% set n = namespace(x='aaaaaaaa') %}{% for i in range(60) %}"
+BOMBS = {
+    "loops in loops": LOOP * 4 + "x" + "{% endfor %}" * 4,
+    "loops that say nothing": LOOP * 4 + "{% set x = i %}" + "{% endfor %}" * 4,
+    "a loop that calls itself": "{% for i in [[1, 1, 1]] recursive %}{{ loop([i, i, i]) }}{% endfor %}",
+    "a macro that calls itself twice": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(90) }}",
+    "a text times a number": "{{ 'a' * 10 ** 9 }}",
+    "numbers of numbers": "{{ 9 ** 9 ** 9 }}",
+    "a number times itself": "{% set n = namespace(x=7) %}{% for i in range(99) %}{% set n.x = n.x * n.x %}{% endfor %}",
+    "a text doubled by +": DOUBLED + "{% set n.x = n.x + n.x %}{% endfor %}",
+    "a text doubled by ~": DOUBLED + "{% set n.x = n.x ~ n.x %}{% endfor %}",
+    "a text doubled in a block": DOUBLED + "{% set y %}{{ n.x }}{{ n.x }}{% endset %}{% set n.x = y %}{% endfor %}",
+    "a text replaced by itself": DOUBLED + "{% set n.x = n.x | replace('a', n.x) %}{% endfor %}",
+    "a text replaced by its own method": DOUBLED + "{% set n.x = n.x.replace('a', n.x) %}{% endfor %}",
+    "a text joined by itself": DOUBLED + "{% set n.x = n.x.join(n.x) %}{% endfor %}",
+    "a text joined by a filter": DOUBLED + "{% set n.x = n.x | join(n.x) %}{% endfor %}",
+    "a list of itself": "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",
+    "a list times a number": "{{ (['a' * 100000] * 100000) | join }}",
+    "a list written out": "{{ ['a' * 100000] * 100000 }}",
+    "a list joined by ~": "{{ (['a' * 100000] * 1000000) ~ 'x' }}",
+    "a list doubled": "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "a width": "{{ 'a' | center(10 ** 9) }}", "a width by its method": "{{ 'a'.ljust(10 ** 9) }}",
+    "a width in a format": "{{ '%1000000000d' % 1 }}", "a width beside a format": "{{ '%*d' % (1000000000, 1) }}",
+    "a width of braces": "{{ '{:1000000000}'.format(1) }}", "a width in braces": "{{ '{:{}}'.format(1, 1000000000) }}",
+    "an indent": "{{ ('\n' * 100000) | indent(100000) }}",
+    "a long template": "{# " + "x" * (1 << 20) + " #}",
+    "a filter that repeats one": "{{ range(99999) | map('center', 99999) | join }}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_template_that_would_never_end_or_fill_the_memory_is_stopped(name, monkeypatch):
+    monkeypatch.setattr(bounded, "SECONDS", 0.5)
+    tokenizer = with_template(create("tokenizer", {"type": "characters", "min_count": 1}).train(["研墨 ink"]), BOMBS[name])
+    started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError) as caught:
+        render(TALK[1:2], tokenizer)
+    assert "a template that comes to an end" in str(caught.value) or "RecursionError" in str(caught.value)
+    assert time.process_time() - started < 3
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 800 << 10  # KiB
+
+
+def test_a_long_conversation_is_no_bomb(tokenizer):
+    talk = [{"role": ("user", "assistant")[turn % 2], "content": "研墨 ink " * 200} for turn in range(300)]
+    template = ("{% for m in messages %}{% if loop.index0 < messages | length %}{{ '<|im_start|>' + m['role'] ~ '\n' + m['content'] | "
+                "trim | replace('ink', 'Ink') + '<|im_end|>' }}{% endif %}{% endfor %}")  # fmt: skip
+    started = time.process_time()
+    ids = render(talk, with_template(tokenizer, template))
+    assert ids.count(tokenizer.special["<|im_start|>"]) == 300
+    assert time.process_time() - started < 5

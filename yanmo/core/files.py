@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from yanmo.core.errors import StorageError
-from yanmo.core.messages import text
+from yanmo.core.messages import Text, text
 
 TEMPORARY = ".tmp-"  # a name that starts so is nobody's: any start of a run may remove it
-
-
+POINTER = b"version https://git-lfs"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -74,6 +73,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def pointer(start: bytes) -> Text | None:
+    """What to say of a file that begins so, where it is what git leaves in a file's place without Git LFS; else None."""
+    if not start.startswith(POINTER):
+        return None
+    return text("a pointer to the file, which Git LFS did not fetch: run 'git lfs pull' where it came from")
 
 
 def sync(path: Path) -> None:

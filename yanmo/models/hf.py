@@ -27,6 +27,9 @@ from yanmo.core.extras import needed
 from yanmo.core.messages import text
 from yanmo.models.base import Inputs, LanguageModel, Output, Slots, StateSpec
 from yanmo.models.families.family import Family
+from yanmo.models.weights.folder import read_tensors
+from yanmo.models.weights.plausible import plausible
+from yanmo.models.weights.tensors import finite
 from yanmo.nn.attention import attend
 from yanmo.nn.heads import Reduce
 from yanmo.nn.pooling import last, mean
@@ -266,21 +269,25 @@ class HuggingFaceFamily(Family):
                             text("read that code, and then open it with yanmo.load(path, trust_code=True)"))  # fmt: skip
         name = str((config.get("architectures") or ["none"])[0])
         cls = transformers.AutoModelForCausalLM if config.get("auto_map") else getattr(transformers, name, None)
-        if cls is None:
+        if not isinstance(cls, type) or not (issubclass(cls, transformers.PreTrainedModel) or config.get("auto_map")):
             raise DataError(f"{place}: architectures", text("a model that transformers knows"), name)
         if "For" in name and not name.endswith((*dict(ENDINGS), LABELS)):
             raise DataError(f"{place}: architectures", text("a language model, or one for sequence classification"), name)
+        plausible(config, read_tensors(folder), place)
         _register(transformers)
         transformers.logging.disable_progress_bar()
         options = {"trust_remote_code": True} if config.get("auto_map") else {}
         try:
             inner, report = cls.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True,
                                                 output_loading_info=True, ignore_mismatched_sizes=True, **options)  # fmt: skip
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise DataError(str(folder), text("a model that transformers opens"), " ".join(str(error).split())[:300]) from None
+        except Exception as error:  # whatever foreign code does with a config that it does not expect
+            given = f"{type(error).__name__}: {error}"
+            raise DataError(str(folder), text("a model that transformers opens"), " ".join(given.split())[:300]) from error
         wrong = [f"{what}: {', '.join(sorted(map(str, report[key]))[:5])}" for key, what in REPORT.items() if report.get(key)]
         if wrong:
             raise DataError(str(folder), text("the tensors that config.json describes"), "; ".join(wrong))
+        for key, value in inner.named_parameters():
+            finite(value.detach(), key, str(folder))
         if name.endswith(LABELS):
             return HuggingFaceClassifier(inner.eval())
         return HuggingFaceModel(inner.eval(), kind_of(name, inner))

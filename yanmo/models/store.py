@@ -1,6 +1,6 @@
 """Model directories: the one way in and out. Hugging Face layout, written whole or not at all.
 
-    config.json  model.safetensors  generation_config.json  tokenizer.json  tokenizer_config.json
+    config.json  model.safetensors  generation_config.json  tokenizer.json  tokenizer_config.json  (posterior.safetensors)
 
 `config.json`'s `model_type` says which family reads the directory; `yanmo` in it holds what only we know (the context
 it was trained with, say). A path may name a model directory, a stage's folder (its `model/`), a run (its last model), or a
@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from yanmo.core import files
-from yanmo.core.errors import CorruptError, DataError, RequestError, nearest
+from yanmo.core.errors import CorruptError, DataError, RequestError, YanmoError, nearest
 from yanmo.core.messages import text
 from yanmo.core.registry import lookup, names
+from yanmo.models import posterior
 from yanmo.models.base import LanguageModel, Loaded
 from yanmo.models.hf import HuggingFaceFamily
 from yanmo.models.weights.folder import is_gguf, refuse_pickle
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
 
 CONFIG = "config.json"
+LARGEST = 1 << 26  # bytes of a config.json; those with a hundred thousand labels have a tenth
+KINDS = {"architectures": list, "id2label": dict, "label2id": dict, "yanmo": dict, "auto_map": dict}  # of what we look into
 
 
 def save(
@@ -37,14 +41,18 @@ def save(
     *,
     labels: list[str] | None = None,
     extra: dict[str, Any] | None = None,
+    deviations: dict[str, Tensor] | None = None,
 ) -> None:
     """Writes a model directory, in place of the one that may be there. `labels`: a classifier's, in the order of its
-    scores; `extra`: plain data kept under `yanmo` in config.json. The same model gives the same bytes."""
+    scores; `extra`: plain data kept under `yanmo` in config.json; `deviations`: of its parameters, where they are known
+    (`posterior.py`). The same model gives the same bytes."""
     labels = list(labels if labels is not None else getattr(model, "labels", []))
     assert model.family in names("family"), f"{type(model).__name__}.family is {model.family!r}, which no family reads"
     with files.atomic(Path(folder)) as temporary:
         temporary.mkdir()
         config = lookup("family", model.family)().write(model, temporary)
+        if deviations:
+            posterior.write(temporary, deviations)
         ids: dict[str, Any] = {}
         if tokenizer is not None:
             ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
@@ -56,8 +64,9 @@ def save(
         if labels:
             config["id2label"] = {str(index): label for index, label in enumerate(labels)}
             config["label2id"] = {label: index for index, label in enumerate(labels)}
+        extra = {**(extra or {}), **({} if tokenizer is None else {"tokenizer": tokenizer.identity()})}
         if extra or "yanmo" in config:
-            config["yanmo"] = {**config.get("yanmo", {}), **(extra or {})}
+            config["yanmo"] = {**config.get("yanmo", {}), **extra}
         files.write_json(temporary / CONFIG, config)
         if ids and not labels:
             files.write_json(temporary / "generation_config.json", {**ids, "eos_token_id": tokenizer.ends})  # type: ignore[union-attr]
@@ -71,17 +80,34 @@ def load(path: Path | str, device: torch.device | str = "cpu", trust_code: bool 
     family = family_of(config, folder)
     reader: Any = HuggingFaceFamily(trust_code) if family is HuggingFaceFamily else family()
     tokenizer = read_tokenizer(folder)
-    if tokenizer is not None and isinstance(config.get("vocab_size"), int):
-        fits(tokenizer, config["vocab_size"], folder)  # before a model is made
-    model = reader.read(folder, config)
+    if tokenizer is not None:  # before a model is made
+        if isinstance(config.get("vocab_size"), int):
+            fits(tokenizer, config["vocab_size"], folder)
+        belongs(tokenizer, config, folder)
+    try:
+        model = reader.read(folder, config)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, RuntimeError) as error:
+        if isinstance(error, YanmoError):
+            raise
+        given = " ".join(f"{type(error).__name__}: {error}".split())[:300]  # a setting of a kind that nobody thought of
+        raise DataError(str(folder), text("settings and tensors that make a model"), given) from error
     if isinstance(model, torch.nn.Module):
         model = model.to(device).eval()
     vocabulary = getattr(getattr(model, "backbone", model), "vocabulary", None)
     if tokenizer is not None and vocabulary is not None:
         fits(tokenizer, vocabulary, folder)
-    named = {} if isinstance(model, LanguageModel) else config.get("id2label") or {}  # older configs name labels everywhere
-    labels = sorted(named.items(), key=lambda item: int(item[0]))
-    return Loaded(model, tokenizer, config, folder, [label for _, label in labels])
+    labels = [] if isinstance(model, LanguageModel) else labels_of(config, folder)  # older configs name labels everywhere
+    return Loaded(model, tokenizer, config, folder, labels)
+
+
+def labels_of(config: dict[str, Any], folder: Path) -> list[str]:
+    """A classifier's labels, in the order of its scores. DataError where id2label does not number them."""
+    named = config.get("id2label") or {}
+    found = [named.get(str(number)) for number in range(len(named))]
+    if not all(isinstance(label, str) for label in found):
+        wanted = text("labels numbered from 0 to {last}", last=len(named) - 1)
+        raise DataError(f"{folder / CONFIG}: id2label", wanted, str(named)[:80])
+    return found
 
 
 def family_of(config: dict[str, Any], folder: Path) -> Any:
@@ -123,18 +149,34 @@ def fits(tokenizer: Tokenizer, vocabulary: int, folder: Path) -> None:
                         str(tokenizer.size))  # fmt: skip
 
 
+def belongs(tokenizer: Tokenizer, config: dict[str, Any], folder: Path) -> None:
+    """DataError where the model was saved with another tokenizer; one with more tokens behind the same ones is no other."""
+    saved = (config.get("yanmo") or {}).get("tokenizer")
+    if isinstance(saved, dict) and isinstance(saved.get("tokens"), int) and tokenizer.identity(saved["tokens"]) != saved:
+        expected, given = text("the tokenizer that the model was trained with"), text("another: its tokens have other ids")
+        raise DataError(str(folder), expected, given,
+                        text("copy tokenizer.json and tokenizer_config.json from where the model came from"))  # fmt: skip
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json as it is, or what it would be for a GGUF file; CorruptError where it is not JSON."""
     if is_gguf(folder):
         from yanmo.models.gguf.model import opened
 
         return dict(opened(folder).config)
+    place = folder / CONFIG
+    if place.stat().st_size > LARGEST:
+        raise DataError(str(place), text("at most {most} bytes", most=LARGEST), str(place.stat().st_size))
     try:
-        config = files.read_json(folder / CONFIG)
+        config = files.read_json(place)
     except (ValueError, RecursionError) as error:
-        raise CorruptError(str(folder / CONFIG), text("valid JSON"), str(error)) from None
+        raise CorruptError(str(place), text("valid JSON"), str(error)) from None
     if not isinstance(config, dict):
-        raise CorruptError(str(folder / CONFIG), text("a mapping"), type(config).__name__)
+        raise CorruptError(str(place), text("a mapping"), type(config).__name__)
+    for key, kind in KINDS.items():
+        if config.get(key) is not None and not isinstance(config[key], kind):
+            wanted = text("a mapping") if kind is dict else text("a list")
+            raise DataError(f"{place}: {key}", wanted, str(config[key])[:80])
     return config
 
 

@@ -64,6 +64,7 @@ def export(source: str | Path, to: str, target: str | Path, dtype: str = "f32", 
         raise RequestError(str(target), text("a path where nothing is yet"), text("it is there already"))
     folder = resolve(source)
     config, tokenizer = read_config(folder), read_tokenizer(folder)
+    rows, expected = said_by(folder, to, tokenizer)  # first of all: what does not open is not written either
     notes: list[Text] = []
     with files.atomic(target) as temporary:
         if to == "hf":
@@ -79,7 +80,7 @@ def export(source: str | Path, to: str, target: str | Path, dtype: str = "f32", 
             onnx.write(load(folder), temporary)
             result = temporary
         log(text("written; comparing with the source"))
-        compared = _compare(folder, result, to, tokenizer, TOLERANCES[dtype], str(target))
+        compared = _compare(rows, expected, result, to, tokenizer, TOLERANCES[dtype], str(target))
         size = sum(path.stat().st_size for path in ([temporary] if temporary.is_file() else files.files(temporary)))
     for note in notes:
         log(note)
@@ -103,10 +104,20 @@ def _hf(folder: Path, source: Path, config: dict[str, Any], tokenizer: Tokenizer
     if tokenizer is not None:
         tokenizer.save(folder)
     if (source / GENERATION).is_file():
-        files.write_json(folder / GENERATION, files.read_json(source / GENERATION))
+        files.write_json(folder / GENERATION, _generation(source / GENERATION))
     elif tokenizer is not None and source.is_file():
         ids = {f"{role}_token_id": getattr(tokenizer, f"{role}_id") for role in ("bos", "eos", "pad")}
         files.write_json(folder / GENERATION, ids)
+
+
+def _generation(path: Path) -> dict[str, Any]:
+    try:
+        found = files.read_json(path)
+    except (ValueError, RecursionError) as error:
+        raise CorruptError(str(path), text("valid JSON"), str(error)) from None
+    if not isinstance(found, dict):
+        raise CorruptError(str(path), text("a mapping"), type(found).__name__)
+    return found
 
 
 def _gguf(file: Path, source: Path, config: dict[str, Any], tokenizer: Tokenizer | None, dtype: str,
@@ -133,14 +144,23 @@ def _gguf(file: Path, source: Path, config: dict[str, Any], tokenizer: Tokenizer
 # ------------------------------------------------------------------------------------------------ comparing
 
 
-def _compare(source: Path, result: Path, to: str, tokenizer: Tokenizer | None, tolerance: float, target: str) -> dict[str, Any]:
-    """Opens both, one after the other, and holds what they say against each other."""
+def said_by(source: Path, to: str, tokenizer: Tokenizer | None) -> tuple[list[list[int]], Observed]:
+    """The rows that source and result are asked about, and what the source says; it is gone again afterwards."""
     opened = load(source)
     rows = probes(tokenizer, opened)
-    headless = to == "gguf" and opened.config["model_type"] == "bert"
-    expected = observe(opened, rows, headless)
+    expected = observe(opened, rows, _headless(opened.config, to))
     del opened
     gc.collect()
+    return rows, expected
+
+
+def _headless(config: dict[str, Any], to: str) -> bool:
+    return to == "gguf" and config["model_type"] == "bert"  # the format has no place for its head
+
+
+def _compare(rows: list[list[int]], expected: Observed, result: Path, to: str, tokenizer: Tokenizer | None, tolerance: float,
+             target: str) -> dict[str, Any]:  # fmt: skip
+    """Opens the result and holds what it says against the source's."""
     if to == "onnx":
         from yanmo.models import onnx
 
@@ -148,7 +168,7 @@ def _compare(source: Path, result: Path, to: str, tokenizer: Tokenizer | None, t
         again = Tokenizer.load(result) if tokenizer is not None else None
     else:
         reopened = load(result)
-        found, again = observe(reopened, rows, headless), reopened.tokenizer
+        found, again = observe(reopened, rows, _headless(reopened.config, to)), reopened.tokenizer
     if tokenizer is not None:
         _same_ids(tokenizer, again, target)
     largest, difference = distance(expected, found)

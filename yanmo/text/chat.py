@@ -94,15 +94,18 @@ def _unused_character(source: str, messages: list[dict[str, str]]) -> str:
 
 
 def _rendered(source: str, messages: list[dict[str, str]], tokenizer: Tokenizer, generate: bool) -> str:
-    from jinja2 import TemplateError
+    from yanmo.text.bounded import Unbounded, bounded
 
     try:
-        return _template(source).render(messages=messages, add_generation_prompt=generate, tools=None, documents=None,
-                                        bos_token=tokenizer.eos, eos_token=tokenizer.eos, pad_token=tokenizer.pad)  # fmt: skip
+        return bounded(lambda: _template(source).render(
+            messages=messages, add_generation_prompt=generate, tools=None, documents=None, bos_token=tokenizer.eos,
+            eos_token=tokenizer.eos, pad_token=tokenizer.pad))  # fmt: skip
     except _Refused as error:  # the template's own objection: the conversation is not one that it knows
         raise RequestError("messages", text("a conversation that the chat template takes"), str(error)) from None
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise DataError("chat_template", text("a template that renders"), f"{type(error).__name__}: {error}") from None
+    except Unbounded as error:
+        raise DataError("chat_template", text("a template that comes to an end"), str(error)) from None
+    except Exception as error:  # whatever a stranger's program does
+        raise DataError("chat_template", text("a template that renders"), f"{type(error).__name__}: {error}"[:300]) from None
 
 
 class _Refused(Exception):
@@ -113,8 +116,7 @@ class _Refused(Exception):
 def _template(source: str) -> Template:
     import json
 
-    from jinja2.ext import loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from yanmo.text.bounded import Environment
 
     def refuse(reason: str) -> NoReturn:
         raise _Refused(reason)
@@ -122,7 +124,7 @@ def _template(source: str) -> Template:
     def tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None) -> str:
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.filters["tojson"] = tojson
+    environment = Environment()
+    environment.add_filter("tojson", tojson)
     environment.globals["raise_exception"] = refuse
     return environment.from_string(source)

@@ -26,6 +26,13 @@ from yanmo.text.special import frame_by
 from yanmo.text.tokenizer import Tokenizer
 
 KEY = "tokenizer.ggml."
+# What a key holds, where it is there.
+KINDS: dict[str, tuple[type, ...]] = {
+    f"{KEY}model": (str,), f"{KEY}pre": (str,), f"{KEY}tokens": (list,), f"{KEY}scores": (list,), f"{KEY}token_type": (list,),
+    f"{KEY}merges": (list,), f"{KEY}add_bos_token": (bool,), f"{KEY}add_eos_token": (bool,), f"{KEY}add_space_prefix": (bool,),
+    f"{KEY}remove_extra_whitespaces": (bool,), f"{KEY}precompiled_charsmap": (list,), "tokenizer.chat_template": (str,),
+}  # fmt: skip
+NUMBERS = {f"{KEY}scores": (int, float), f"{KEY}token_type": (int,), f"{KEY}precompiled_charsmap": (int,)}
 # Role → its key's last part; GGUF writes "seperator".
 IDS = {"bos": "bos_token_id", "eos": "eos_token_id", "pad": "padding_token_id", "unk": "unknown_token_id",
        "sep": "seperator_token_id", "cls": "cls_token_id", "mask": "mask_token_id"}  # fmt: skip
@@ -33,6 +40,7 @@ IDS = {"bos": "bos_token_id", "eos": "eos_token_id", "pad": "padding_token_id", 
 
 def read(metadata: Mapping[str, Any], where: str) -> Tokenizer:
     """The tokenizer that `metadata` describes; DataError where there is none, or one of a kind that we do not know."""
+    _typed(metadata, where)
     kind = metadata.get(f"{KEY}model")
     builders = {"gpt2": _gpt2, "llama": _llama, "t5": _t5, "bert": _bert}
     if kind is None:
@@ -49,6 +57,18 @@ def read(metadata: Mapping[str, Any], where: str) -> Tokenizer:
     made = finish(inner, settings, where, said)
     made.notes[:0] = notes
     return made
+
+
+def _typed(metadata: Mapping[str, Any], where: str) -> None:
+    """DataError for a value of another kind than its key's."""
+    kinds = KINDS | {KEY + key: (int,) for key in (*IDS.values(), "separator_token_id")}
+    for key, kind in kinds.items():
+        value = metadata.get(key)
+        if value is not None and (not isinstance(value, kind) or (kind == (int,) and isinstance(value, bool))):
+            raise DataError(f"{where}: {key}", message("a value of the kind {kind}", kind=kind[0].__name__), str(value)[:40])
+        each = NUMBERS.get(key)
+        if value and each is not None and not all(isinstance(item, each) for item in value):
+            raise DataError(f"{where}: {key}", message("a list of numbers"), str(value)[:40])
 
 
 def _names(metadata: Mapping[str, Any], where: str) -> list[str]:

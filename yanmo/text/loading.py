@@ -19,7 +19,8 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
-from yanmo.core.errors import DataError
+from yanmo.core.errors import DataError, YanmoError
+from yanmo.core.files import pointer
 from yanmo.core.messages import text as message
 from yanmo.text.special import ROLES, find, frame_by
 from yanmo.text.tokenizer import Tokenizer
@@ -45,6 +46,16 @@ def load(path: Path) -> Tokenizer:
 
 
 def _of(file: Path, folder: Path) -> Tokenizer:
+    try:
+        return _opened(file, folder)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
+        if isinstance(error, YanmoError):
+            raise
+        given = _short(f"{type(error).__name__}: {error}")  # a setting of a kind that nobody thought of
+        raise DataError(str(file), message("a tokenizer"), given) from error
+
+
+def _opened(file: Path, folder: Path) -> Tokenizer:
     settings = Settings(folder)
     if file.suffix == ".tiktoken":
         from yanmo.text.ranks import read
@@ -73,6 +84,8 @@ def finish(
 
 
 def parsed(source: str, where: str) -> tokenizers.Tokenizer:
+    if (said := pointer(source[:64].encode("utf-8", "replace"))) is not None:
+        raise DataError(where, message("a tokenizer"), said)
     try:
         inner = tokenizers.Tokenizer.from_str(source)
     except Exception as error:  # the binding raises plain Exception
@@ -145,7 +158,9 @@ class Settings:
         for role in ROLES:
             for source in (self.config, self.map):
                 if f"{role}_token" in source and role not in found:
-                    found[role] = _name(source[f"{role}_token"])
+                    name = found[role] = _name(source[f"{role}_token"])
+                    if name is not None and not isinstance(name, str):
+                        raise DataError(f"{self.where}: {role}_token", message("a string"), str(name)[:80])
             if role in found:
                 continue
             number = self.model.get(f"{role}_token_id")
@@ -246,7 +261,7 @@ def _name(token: Any) -> str | None:
     return token.get("content") if isinstance(token, dict) else token
 
 
-def _short(error: BaseException, most: int = 200) -> str:
+def _short(error: object, most: int = 200) -> str:
     said = " ".join(str(error).split())
     return said if len(said) <= most else said[:most] + "…"
 

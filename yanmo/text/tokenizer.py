@@ -219,6 +219,13 @@ class Tokenizer:
         """One id as a person reads it: its text, its special name, or its bytes as \\x escapes."""
         return self.piece(token).decode("utf-8", "backslashreplace")
 
+    def identity(self, first: int | None = None) -> dict[str, Any]:
+        """Which tokenizer it is: the hash of its tokens by their ids, or of the `first` so many, which stay what they are where
+        others are added behind them."""
+        tokens = ((token, name) for name, token in self.inner.get_vocab(with_added_tokens=True).items())
+        named = sorted((token, name) for token, name in tokens if first is None or token < first)
+        return {"tokens": self.size if first is None else first, "sha256": files.digest(named)}
+
     def config(self) -> dict[str, Any]:
         """What `tokenizer_config.json` says, in `transformers`' words."""
         known = {role: name for role, name in self.names.items() if name in self.special}  # others would become so there

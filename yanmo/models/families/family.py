@@ -19,7 +19,7 @@ from yanmo.core.messages import Text, text
 from yanmo.models.base import LanguageModel
 from yanmo.models.classifier import Classifier
 from yanmo.models.weights.folder import read_tensors
-from yanmo.models.weights.plausible import plausible
+from yanmo.models.weights.plausible import held, plausible
 from yanmo.models.weights.writing import write_tensors
 
 HEADS = ("head.", "head_bias", "transform.", "pairs.")  # what a classifier leaves behind
@@ -110,6 +110,9 @@ class Family:
         classifies = architecture == self.labels
         found = read_tensors(folder)
         plausible(config, found, place)
+        with torch.device("meta"):
+            described = sum(parameter.numel() for parameter in self.build(config, place, head=not classifies).parameters())
+        held(described, found, place)
         model: Any = self.build(config, place, head=not classifies)
         backbone = model
         names = self.names(model)
@@ -136,7 +139,7 @@ class Family:
 def fill(model: nn.Module, found: Mapping[str, Tensor], names: Names, where: str, ignored: frozenset[str], family: Family,
          backbone: Any) -> None:  # fmt: skip
     """Copies published tensors into the model's parameters, each exactly once; else DataError with the difference."""
-    missing, wrong = [], []
+    missing, wrong, numbers = [], [], []
     for ours, parameter in model.named_parameters():
         theirs = names[ours]
         absent = [name for name in theirs if name not in found]
@@ -148,6 +151,8 @@ def fill(model: nn.Module, found: Mapping[str, Tensor], names: Names, where: str
             value, expected = found[name], family.published(backbone, own, target).shape
             if value.shape != expected:
                 wrong.append(f"{name} {tuple(value.shape)} ≠ {tuple(expected)}")
+            elif not value.is_floating_point():
+                numbers.append(f"{name} {value.dtype}".replace("torch.", ""))
             else:
                 target.copy_(family.taken(backbone, own, value))
     unexpected = sorted(set(found) - {name for theirs in names.values() for name in theirs} - ignored)
@@ -158,6 +163,8 @@ def fill(model: nn.Module, found: Mapping[str, Tensor], names: Names, where: str
         clauses.append(text("unexpected: {names}", names=_some(unexpected)))
     if wrong:
         clauses.append(text("of another shape: {names}", names=_some(wrong)))
+    if numbers:
+        clauses.append(text("no floating-point numbers: {names}", names=_some(numbers)))
     if clauses:
         given = text("{clauses}", clauses="; ".join(map(str, clauses)))
         raise DataError(where, text("the tensors that config.json describes"), given)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yanmo.core.errors import CorruptError, DataError
+from yanmo.core.files import pointer
 from yanmo.core.messages import Text, text
 from yanmo.models.gguf.encodings import BY_NUMBER, READ, Encoding, decode
 from yanmo.models.weights.tensors import elements
@@ -139,6 +140,8 @@ class Cursor:
 
 def _counts(cursor: Cursor) -> tuple[int, int]:
     magic = cursor.take(4, "")
+    if (said := pointer(cursor.buffer[:64])) is not None:
+        cursor.fail(said)
     if magic != MAGIC:
         cursor.fail(text("a file that begins with {start}", start=repr(magic)))
     version = cursor.number(4)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from yanmo.core.errors import CorruptError, DataError
+from yanmo.core.files import pointer
 from yanmo.core.messages import Text, text
 from yanmo.models.weights.tensors import elements
 
@@ -47,7 +48,11 @@ def read_header(path: Path) -> dict[str, Entry]:
         raise DataError(str(path), text("a safetensors file"), text("no such file"))
     size = path.stat().st_size
     with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        begin = file.read(8)
+        length = int.from_bytes(begin, "little")
+        if (said := pointer(begin + file.read(64))) is not None:
+            raise wrong(said)
+        file.seek(8)
         if size < 8 or length > size - 8:
             raise wrong(text("a header of {length} bytes in a file of {size}", length=length, size=size))
         if length > LIMIT:

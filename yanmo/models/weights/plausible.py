@@ -8,7 +8,7 @@ from typing import Any
 
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text
-from yanmo.models.weights.tensors import Tensors
+from yanmo.models.weights.tensors import Tensors, elements
 
 # Every layer and every expert has a tensor of its own, or a row of one that holds them all; every width is a dimension of
 # some tensor, at the least.
@@ -21,16 +21,18 @@ WIDTHS = ("vocab_size", "hidden_size", "n_embd", "d_model", "intermediate_size",
 POSITIONS = ("max_position_embeddings", "n_positions", "context")
 LONGEST = 1 << 24  # positions: tables of them are made, and no published model has as many
 SMALL = (32, 512)  # layers and widths that cost nothing: what does not fit is then said tensor by tensor
+DEEPEST = 4096  # layers
+SPARE = 1 << 24  # numbers that a model may have besides those of its file
 
 
 def plausible(config: Mapping[str, Any], tensors: Tensors, place: str) -> None:
-    """DataError at `place` for the first size of `config` that its tensors cannot have, whatever the family."""
-    layers = max(SMALL[0], len(tensors))
-    widest = max([SMALL[1], *(size for name in tensors for size in tensors.shape(name))])
+    """DataError at `place` for the first size of `config` that its tensors cannot have, whatever the family. Parts of it
+    that are settings themselves are looked at too."""
+    full = [tensors.shape(name) for name in tensors if elements(tensors.shape(name))]
+    layers = max(SMALL[0], min(len(full), DEEPEST))
+    widest = max([SMALL[1], *(size for shape in full for size in shape)])
     most = {**dict.fromkeys(COUNTS, max(layers, widest)), **dict.fromkeys(WIDTHS, widest), **dict.fromkeys(POSITIONS, LONGEST)}
-    for settings in (config, config.get("settings")):
-        if not isinstance(settings, Mapping):
-            continue
+    for settings in (config, *(value for value in config.values() if isinstance(value, Mapping))):
         for key, limit in most.items():
             value = settings.get(key)
             if "layer" in key or key == "depth":
@@ -40,3 +42,11 @@ def plausible(config: Mapping[str, Any], tensors: Tensors, place: str) -> None:
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= limit:
                 expected = text("a whole number from 0 to {most}, by the tensors that are there", most=limit)
                 raise DataError(f"{place}: {key}", expected, str(value)[:40])
+
+
+def held(described: int, tensors: Tensors, place: str) -> None:
+    """DataError where a config describes many more numbers than its tensors hold, before room is made for them."""
+    there = sum(elements(tensors.shape(name)) for name in tensors)
+    if described > there + SPARE:
+        expected = text("a model of about {count} numbers, as many as its tensors hold", count=there)
+        raise DataError(place, expected, text("one of {count}", count=described))
