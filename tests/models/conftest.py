@@ -22,3 +22,12 @@ def tokenizer(texts):
 @pytest.fixture
 def rng():
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def hf():
+    """transformers, silent."""
+    transformers = pytest.importorskip("transformers", reason="transformers is a development dependency")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers

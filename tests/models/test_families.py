@@ -25,14 +25,6 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def hf():
-    transformers = pytest.importorskip("transformers", reason="transformers is a development dependency")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers
-
-
 def shaken(model):
     rng = torch.Generator().manual_seed(7)
     with torch.no_grad():

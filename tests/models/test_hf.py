@@ -35,14 +35,6 @@ REREADING = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def hf():
-    transformers = pytest.importorskip("transformers", reason="transformers is a development dependency")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers
-
-
 def made(hf, name, config, folder):
     torch.manual_seed(0)
     model = getattr(hf, name)(getattr(hf, config[0])(**config[1])).eval()

@@ -44,14 +44,6 @@ ENCODERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def hf():
-    transformers = pytest.importorskip("transformers", reason="transformers is a development dependency")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers
-
-
 def made(cls, config, folder):
     """A model of theirs with weights that matter everywhere, saved."""
     torch.manual_seed(0)

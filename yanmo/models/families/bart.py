@@ -7,19 +7,10 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from yanmo.models.composition import Bias, EmbeddingSettings, HeadSettings, Mlp, Norm, NormAt, Position
 from yanmo.models.families.family import Names, refuse
 from yanmo.models.families.published import PLAIN, PublishedFamily, besides, dropout, weighted
-from yanmo.models.transformer import (
-    Bias,
-    EmbeddingSettings,
-    HeadSettings,
-    Mlp,
-    Norm,
-    NormAt,
-    Position,
-    Transformer,
-    TransformerModel,
-)  # fmt: skip
+from yanmo.models.transformer import Transformer, TransformerModel
 from yanmo.nn.mlp import Gelu
 from yanmo.nn.norm import Layer
 from yanmo.nn.position import LearnedPosition

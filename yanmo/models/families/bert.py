@@ -5,19 +5,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+from yanmo.models.composition import Bias, EmbeddingSettings, HeadSettings, Mlp, Norm, NormAt, Position
 from yanmo.models.families.family import Names
 from yanmo.models.families.published import PLAIN, PublishedFamily, besides, dropout, weighted
-from yanmo.models.transformer import (
-    Bias,
-    EmbeddingSettings,
-    HeadSettings,
-    Mlp,
-    Norm,
-    NormAt,
-    Position,
-    Transformer,
-    TransformerModel,
-)  # fmt: skip
+from yanmo.models.transformer import Transformer, TransformerModel
 from yanmo.nn.mlp import Gelu
 from yanmo.nn.norm import Layer
 from yanmo.nn.position import LearnedPosition

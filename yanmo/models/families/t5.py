@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal
 
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text
+from yanmo.models.composition import AttentionSettings, Mlp, Position
 from yanmo.models.families.family import Names
 from yanmo.models.families.published import PLAIN, PublishedFamily, besides, dropout
-from yanmo.models.transformer import AttentionSettings, Mlp, Position, Transformer, TransformerModel
+from yanmo.models.transformer import Transformer, TransformerModel
 from yanmo.nn.mlp import Geglu
 from yanmo.nn.position import RelativePosition
 
