@@ -77,5 +77,5 @@ def test_a_small_model_learns_in_it():
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(float(loss))
+            losses.append(loss.item())
     assert losses[-1] < 0.6 * losses[0]

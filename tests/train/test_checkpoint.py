@@ -127,7 +127,7 @@ def test_a_checkpoint_of_another_training_is_refused(key, job, tmp_path, weights
     other = job("b")
     steps(other, 1)
     before = weights(other.model)
-    with pytest.raises(CorruptError, match=f"step-00000001: expected a checkpoint for {key} other, got for .* - use another run"):
+    with pytest.raises(CorruptError, match=rf"step-00000001: expected a checkpoint for {key} other, got for .* - use another run"):
         restore(path, other.model, other.optimizer, {**MADE_FOR, key: "other"})
     assert all(torch.equal(value, other.model.state_dict()[name]) for name, value in before.items()), "nothing is touched"
     assert restore(path, other.model, other.optimizer, MADE_FOR).step == 1
@@ -147,7 +147,7 @@ def test_the_loop_refuses_it_with_one_clear_line_and_leaves_it(job):
     train(made)
     before = {p: p.read_bytes() for p in files.files(made.folder / "checkpoints")}
     for other in (job("a", model="lstm", steps=4), job("a", optimizer="muon", steps=4), job("a", steps=4, precision="bf16")):
-        with pytest.raises(CorruptError, match="expected a checkpoint (of this model|for)") as raised:
+        with pytest.raises(CorruptError, match=r"expected a checkpoint (of this model|for)") as raised:
             train(other)
         assert "\n" not in str(raised.value)
         assert raised.value.exit_status == 1

@@ -39,6 +39,7 @@ for line in sys.stdin:
     if child == 0:
         try:
             os.chdir(cwd)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             code = yanmo.cli.main(arguments)
         except BaseException:
             traceback.print_exc()
@@ -117,6 +118,7 @@ class Nursery:
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait(20)
+        self.process.stdout.close()
         self.errors.close()
 
 

@@ -128,7 +128,7 @@ def test_memory_that_runs_out_elsewhere_is_one_clear_line(job):
         raise ERRORS[0]
 
     made.validate = validate
-    with pytest.raises(TrainingError, match="the memory is exhausted: .*can't allocate memory"):
+    with pytest.raises(TrainingError, match=r"the memory is exhausted: .*can't allocate memory"):
         train(made)
 
 

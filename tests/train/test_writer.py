@@ -141,9 +141,14 @@ def test_another_error_is_not_hidden_by_that_of_the_thread(job, monkeypatch, tmp
 
     monkeypatch.setattr(writing, "write", write)
     made = job()
-    with pytest.raises(KeyError, match="first"), Writer(tmp_path, 1) as writer:
-        writer.save(snapshot(State(seed=0, step=1), made.model, made.optimizer))
-        raise KeyError("first")
+
+    def work():
+        with Writer(tmp_path, 1) as writer:
+            writer.save(snapshot(State(seed=0, step=1), made.model, made.optimizer))
+            raise KeyError("first")
+
+    with pytest.raises(KeyError, match="first"):
+        work()
 
 
 def test_training_waits_for_the_copy_alone(job, monkeypatch, tmp_path):

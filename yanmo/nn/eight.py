@@ -75,7 +75,7 @@ def eight_bits(regions: list[nn.Module]) -> Iterator[int]:
     """Within, the linear maps of these modules are float8's while they train; gives how many they are."""
     layers = [layer for region in regions for layer in region.modules() if fits(layer) and "forward" not in vars(layer)]
     for layer in layers:
-        layer.forward = _mapped(layer, layer.forward)  # type: ignore[method-assign]
+        layer.forward = _mapped(layer, layer.forward)
     try:
         yield len(layers)
     finally:

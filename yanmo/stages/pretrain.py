@@ -6,23 +6,27 @@
              metrics.jsonl   a line a step, with timings
              checkpoints/    the last ones and the best
 
-Counted models (n-gram) are fitted in one go; the others are trained by `yanmo.train.loop`.
+Counted models (n-gram) are fitted in one go; the others are trained by `yanmo.train.loop`. Where `model:` names an earlier
+stage or a path, its training is continued (`yanmo.train.continued`) with its own tokenizer, or with one that extends it.
 """
 
 from __future__ import annotations
 
+import copy
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr, model_validator
 
 from yanmo.core import files
-from yanmo.core.config import PartOf
-from yanmo.core.errors import DataError, RequestError
+from yanmo.core.config import Part, PartOf
+from yanmo.core.errors import DataError, RequestError, nearest
 from yanmo.core.messages import text
-from yanmo.core.registry import create
+from yanmo.core.registry import create, names, resolve
 from yanmo.core.run import Run
 from yanmo.core.stage import Stage
 from yanmo.corpus.mixture import Mixing
@@ -32,48 +36,110 @@ if TYPE_CHECKING:
     import torch
 
     from yanmo.corpus.tokens import Split, TokenShards
-    from yanmo.models.base import ModelPart
+    from yanmo.models.base import LanguageModel, ModelPart
     from yanmo.objectives.base import Objective
     from yanmo.text.tokenizer import Tokenizer
     from yanmo.train.batches import TokenBatches
     from yanmo.train.job import Job
-    from yanmo.train.plan import Speed
+    from yanmo.train.soundness.finding import Patient, Sample
+    from yanmo.train.speed import Speed
+    from yanmo.train.world import World
 
 WEIGHTS = {"transformer": 6.0, "lstm": 2.0}  # shares of a budget
 
 
 class PretrainStage(Stage):
-    """Makes a language model of the corpus."""
+    """Makes a language model of the corpus, from a part's settings or from a model that is there."""
 
-    takes: ClassVar[tuple[str, ...]] = ("corpus", "tokenizer")
+    takes: ClassVar[tuple[str, ...]] = ("corpus", "tokenizer", "model")
     gives: ClassVar[str] = "model"
 
     type: str = "pretrain"
     corpus: str | None = None  # an earlier stage or a path; None: the nearest earlier one
     tokenizer: str | None = None
-    model: Annotated[Any, PartOf("model")] = Field(default_factory=lambda: create("model", "transformer"))
+    # A part to start from scratch; or the name of an earlier stage, or a path, of a model to go on from.
+    model: Annotated[Part | str, PartOf("model")] = Field(default_factory=lambda: create("model", "transformer"))
     objective: Annotated[Any, PartOf("objective")] = Field(default_factory=lambda: create("objective", "causal"))
     train: Train = Train()
     mixture: Mixing | None = None  # of the corpus's sources; None: as their weights say
 
+    _word: str | None = PrivateAttr(default=None)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _named(cls, values: Any, handler: Any) -> Any:
+        """A part's name alone is the part, until `settled` knows of a stage that is called so."""
+        word = values.get("model") if isinstance(values, dict) else None
+        if not isinstance(word, str) or word not in names("model"):
+            return handler(values)
+        made = handler({**values, "model": create("model", word)})
+        made._word = word
+        return made
+
+    @property
+    def optional(self) -> frozenset[str]:  # type: ignore[override]
+        """A model that is there brings its tokenizer."""
+        return frozenset({"tokenizer"}) if isinstance(self.model, str) else frozenset()
+
+    @property
+    def part(self) -> Any:
+        """The settings of a model from scratch; None where one is gone on from."""
+        return None if isinstance(self.model, str) else self.model
+
+    @property
+    def together(self) -> bool:
+        return not getattr(self.part, "counted", False)
+
     @property
     def weight(self) -> float:
         """0 where the recipe itself says how long to train, and for counted models, which take what they take."""
-        if self.model.counted or self.train.timed is False:
+        if getattr(self.part, "counted", False) or self.train.timed is False:
             return 0.0
-        return WEIGHTS.get(self.model.type, 4.0)
+        return WEIGHTS["transformer"] if self.part is None else WEIGHTS.get(self.part.type, 4.0)
+
+    def settled(self, models: Collection[str]) -> Self:
+        """A word is the earlier stage of that name, else the part, else a path."""
+        if isinstance(self.model, Part):
+            return self.model_copy(update={"model": self._word}) if self._word in models else self
+        if self.model not in models and not Path(self.model).exists():
+            if ":" in self.model:  # another's class
+                return self.model_copy(update={"model": create("model", self.model)})
+            if not {"/", "\\", "."} & set(self.model):  # a path that is not there is found when inputs are looked for
+                raise RequestError("pretrain.model", text("an earlier stage, a path or a part"), self.model,
+                                   nearest(self.model, [*models, *names("model")]))  # fmt: skip
+        return self
 
     def check(self) -> None:
         from yanmo.train.plan import check_settings
 
-        if self.model.kind != "language":
-            raise RequestError("pretrain.model", text("a language model"), self.model.type,
-                               text("'{name}' labels texts: use it in a 'finetune' stage", name=self.model.type))  # fmt: skip
-        if getattr(self.model, "bidirectional", False):
+        part = self.part
+        if part is not None and part.kind != "language":
+            raise RequestError("pretrain.model", text("a language model"), part.type,
+                               text("'{name}' labels texts: use it in a 'finetune' stage", name=part.type))  # fmt: skip
+        if getattr(part, "bidirectional", False):
             raise RequestError("pretrain.model.bidirectional", text("a model that predicts what it has not read"), "true",
-                               text("'{name}' labels texts: use it in a 'finetune' stage", name=self.model.type))  # fmt: skip
-        if not self.model.counted:
-            check_settings("pretrain", self.train, self.model, getattr(self.objective, "context", None))
+                               text("'{name}' labels texts: use it in a 'finetune' stage", name=part.type))  # fmt: skip
+        if not getattr(part, "counted", False):
+            check_settings("pretrain", self.train, part, getattr(self.objective, "context", None))
+
+    def patient(self, run: Run, folder: Path, started: float, sample: Sample | None = None) -> Patient | None:
+        """The training before its first step, planned; None for a model that is only counted. `sample`: what the text at hand
+        is a sample of."""
+        from yanmo.corpus.tokens import for_run
+        from yanmo.text.tokenizer import Tokenizer
+
+        loaded: LanguageModel | None = None
+        if self.part is None and sample is not None and sample.start is not None:
+            loaded, tokenizer, place = cast("LanguageModel", sample.start.build()), sample.start.tokenizer, folder / "tokenizer"
+            tokenizer.save(place)
+        elif self.part is None:
+            loaded, tokenizer, place = begun(run, folder, self)
+        elif self.part.counted:
+            return None
+        else:
+            place = run.take("tokenizer")
+            tokenizer = Tokenizer.load(place)
+        return planned(run, folder, self, for_run(run, run.take("corpus"), place), tokenizer, started, loaded, sample)
 
     def run(self, run: Run, folder: Path) -> dict[str, str]:
         from yanmo.corpus.tokens import for_run
@@ -81,11 +147,70 @@ class PretrainStage(Stage):
 
         started = time.monotonic()
         self.check()
+        found = self.patient(run, folder, started)
+        if found is not None:
+            return train_language_model(run, folder, self, found)
         shards = for_run(run, run.take("corpus"), run.take("tokenizer"))
         tokenizer = Tokenizer.load(run.take("tokenizer"))
-        if self.model.counted:
-            return fit(run, folder, self.model, shards.split("train").weighted(self.mixture), tokenizer)
-        return train_language_model(run, folder, self, shards, tokenizer, started)
+        return fit(run, folder, self.part, shards.split("train").weighted(self.mixture), tokenizer)
+
+
+def begun(run: Run, folder: Path, stage: PretrainStage) -> tuple[LanguageModel, Tokenizer, Path]:
+    """The model to go on from, its tokenizer, and where that lies: the one before this stage if it extends the model's own (then
+    the model has rows for what is new), else the model's own."""
+    from yanmo.models.base import LanguageModel
+    from yanmo.models.growth import grow
+    from yanmo.models.store import load
+    from yanmo.stages.tokenizer import EXTENSION
+    from yanmo.text.extend import extends, spelling
+    from yanmo.text.tokenizer import Tokenizer
+    from yanmo.train.continued import still
+
+    place = f"{run.stage}.model"
+    loaded = load(run.take("model"))
+    model, own = loaded.model, loaded.tokenizer
+    if not isinstance(model, LanguageModel) or loaded.labels or not model.trainable or model.width is None:
+        raise RequestError(place, text("a model that can be trained further (a Transformer or an LSTM)"),
+                           str(loaded.config.get("model_type")), text("name another stage or folder with 'model:'"))  # fmt: skip
+    if own is None:
+        raise RequestError(place, text("a model directory with its tokenizer"), str(loaded.folder))
+    fit_objective(run, stage, model)
+    if getattr(model, "attends", False):
+        still(model)
+    given = run.given("tokenizer")
+    if given is not None:
+        tokenizer = Tokenizer.load(given)
+        if extends(tokenizer, own):
+            new = spelling(own, tokenizer)
+            if new:
+                grow(model, own.size, new)
+                run.console.log(text("{stage}: {count} new tokens, each beginning as the mean of its old pieces",
+                                     stage=run.stage, count=len(new)))  # fmt: skip
+            return model, tokenizer, given
+        if stage.tokenizer is not None or (given / EXTENSION).is_file():
+            raise RequestError(f"{run.stage}.tokenizer", text("the model's tokenizer, or one that extends it"), str(given),
+                               text("make it by 'tokenizer: {{type: extended, base: {base}}}'", base=stage.model))  # fmt: skip
+        run.console.log(text("{stage}: the model's own tokenizer, {size} tokens", stage=run.stage, size=own.size))
+    mine = folder / f"{run.stage}-tokenizer"
+    with run.crew.turn("tokenizer"):
+        if run.crew.first:
+            own.save(mine)
+    return model, own, mine
+
+
+def fit_objective(run: Run, stage: PretrainStage, model: Any) -> None:
+    """RequestError for an objective or a context that this model cannot be trained with, naming those that it can."""
+    known = {name: resolve("objective", name) for name in names("objective")}
+    fitting = [name for name, cls in known.items() if model.kind in getattr(cls, "kinds", ())]
+    if stage.objective.kinds and model.kind not in stage.objective.kinds:
+        raise RequestError(f"{run.stage}.objective", text("one that trains a model of the kind {kinds}", kinds=model.kind),
+                           stage.objective.type, text("one of {choices}", choices=", ".join(fitting)))  # fmt: skip
+    context = getattr(stage.objective, "context", None)
+    if context is not None and model.context is not None and context > model.context:
+        raise RequestError(f"{run.stage}.objective.context", text("at most the model's {context}", context=model.context),
+                           str(context))  # fmt: skip
+    if getattr(stage.objective, "isolate", False) and getattr(model, "attends", True) is False:
+        raise RequestError(f"{run.stage}.objective.isolate", text("'false' for a model without our attention"), "true")
 
 
 @dataclass(frozen=True)
@@ -106,32 +231,70 @@ def fit(run: Run, folder: Path, part: ModelPart, tokens: Any, tokenizer: Tokeniz
     return {"model": "model"}
 
 
-def train_language_model(run: Run, folder: Path, stage: PretrainStage, shards: TokenShards, tokenizer: Tokenizer,
-                         started: float) -> dict[str, str]:  # fmt: skip
+def planned(run: Run, folder: Path, stage: PretrainStage, shards: TokenShards, tokenizer: Tokenizer, started: float,
+            loaded: LanguageModel | None = None, sample: Sample | None = None) -> Patient:  # fmt: skip
+    """`loaded`: the model to go on from, with a row for each of the tokenizer's tokens."""
     import torch
 
-    from yanmo.models.store import save
     from yanmo.objectives.base import Context
+    from yanmo.train import continued
     from yanmo.train import plan as planning
-    from yanmo.train.loop import train
-    from yanmo.train.validate import language_validation, objective_validation
+    from yanmo.train.soundness.finding import Patient
 
     split, held_out = shards.split("train"), shards.split("validation")
     if len(split) < 2:
         raise DataError(str(run.take("corpus")), text("text in the training split"), text("none"))
-    if not len(held_out) and (stage.train.patience or stage.train.validate_every):
-        raise DataError(str(run.take("corpus")), text("text in the validation split"), text("none"),
-                        text("raise the corpus's 'validation', or leave out 'patience' and 'validate_every'"))  # fmt: skip
+    size, tokens = tokenizer.size, split.epoch_tokens(stage.mixture)
+    if sample is not None:
+        size, tokens = sample.vocabulary or size, round(sample.scale * tokens)
     objective = stage.objective.bind(Context(tokenizer))
     minutes = run.minutes if stage.weight else None
-    case = planning.Case(stage.train, stage.model, tokenizer.size, split.epoch_tokens(stage.mixture), stage.objective.context,
-                         None, minutes, started, prober(stage, objective, split, tokenizer, run), run.stage)  # fmt: skip
-    plan = run.plan(folder, lambda: planning.decide(case))
+
+    def decide() -> dict[str, Any]:
+        settings, part, limit = stage.train, stage.part, None
+        if loaded is not None:
+            settings = continued.begin(stage.train, loaded, objective, split.tokens[:64].tolist(), minutes)
+            part, limit = continued.described(loaded), loaded.context
+        probe = prober(stage, settings, objective, split, tokenizer, run, loaded)
+        return planning.decide(planning.Case(settings, part, size, tokens, stage.objective.context, limit, minutes, started,
+                                             probe, run.stage))  # fmt: skip
+
+    plan = run.plan(folder, decide)
+
+    def build() -> LanguageModel:
+        if loaded is not None:
+            return loaded if sample is None else copy.deepcopy(loaded)
+        draws = torch.Generator().manual_seed(run.seed_for("parameters"))
+        wide: Any = tokenizer if size == tokenizer.size else SimpleNamespace(size=size)
+        return create("model", plan["model"]).build(wide, draws, context=plan["context"])
+
+    return Patient(run.stage, stage.train, plan, objective, tokenizer, build, batches_of(run, stage, split, objective, plan),
+                   folder, str(run.take("corpus")), split, held_out, model=loaded, vocabulary=size, epoch_tokens=tokens,
+                   sampled=sample is not None and sample.scale != 1.0)  # fmt: skip
+
+
+def train_language_model(run: Run, folder: Path, stage: PretrainStage, patient: Patient) -> dict[str, str]:
+    import torch
+
+    from yanmo.corpus.documents import origins
+    from yanmo.models.store import save
+    from yanmo.train import doctor
+    from yanmo.train.bands import band_of
+    from yanmo.train.loop import train
+    from yanmo.train.parallel import world_of
+    from yanmo.train.validate import language_validation, objective_validation
+
+    if run.crew.first:
+        doctor.admit(doctor.examine(patient), run.console, run.stage, folder, run.force)
+    plan, objective, tokenizer, loaded = patient.plan, patient.objective, patient.tokenizer, patient.model
+    split: Any = patient.split
+    held_out: Any = patient.held_out
     torch.set_num_threads(plan["threads"])
-    device = torch.device(plan["device"])
-    part = create("model", plan["model"])
-    model = part.build(tokenizer, torch.Generator().manual_seed(run.seed_for("parameters")), context=plan["context"]).to(device)
-    objective.check(model)
+    world = world_of(run.crew, stage.train.parallel, torch.device(plan["device"]))
+    plan = world.shared(plan)
+    whole: Any = patient.build()
+    objective.check(whole)
+    model: Any = world.place(whole, torch.device(plan["device"]))
     run.console.log(text("{stage}: {model}, {parameters} parameters, {steps} steps of {tokens} tokens, {precision}",
                          stage=run.stage, model=describe(plan["model"]), parameters=sum(p.numel() for p in model.parameters()),
                          steps=plan["steps"], tokens=plan["batch_tokens"], precision=plan["precision"]))  # fmt: skip
@@ -139,7 +302,6 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, shards: T
     if hasattr(made, "describe"):  # what is in effect, where settings follow from others
         effective = ", ".join(f"{key} {value}" for key, value in made.describe().items())
         run.console.log(text("{stage}: {settings}", stage=run.stage, settings=effective))
-    batches = batches_of(run, stage, split, objective, plan)
     if not len(held_out):
         validate = None
     elif model.kind in ("causal", "permuted"):  # those that give a text a probability from left to right
@@ -147,14 +309,23 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, shards: T
     else:
         validate = objective_validation(model, objective, held_out, plan["context"], plan["micro_rows"],
                                         plan["validation_tokens"])  # fmt: skip
-    if validate is None:
-        run.console.warn(text("{stage}: the corpus has no validation text; the last weights are kept", stage=run.stage))
-    job = job_of(run, folder, stage.train, plan, model, objective, batches, validate)
+    batches = patient.batches if world.size == 1 else batches_of(run, stage, split, objective, plan)
+    job = job_of(run, folder, stage.train, plan, model, objective, batches, validate, world)
+    read: Any = batches
+    job.origins = lambda items: origins(run.take("corpus"), read.documents(items))
+    if loaded is None:  # one that goes on is where it was
+        job.band = band_of(plan["model"], objective.type, tokenizer.size, plan["parameters"], plan["batch_tokens"])
+    doctor.begin(job, patient, run.console, run.force)
     state = train(job)
+    deviations = job.optimizer.posterior(model)
+    model = world.plain(model)
+    world.leave()
+    if not run.crew.first:
+        return {}
     model.to("cpu")
     made_by = None if objective.type == "causal" else {"objective": objective.type}  # how it reads and is read, where not plainly
-    save(folder / "model", model, tokenizer, extra=made_by)
-    about = {**summary(plan, state, folder), "packing": split.packing(batches.stretch, objective.overlap)}
+    save(folder / "model", model, tokenizer, extra=made_by, deviations=deviations)
+    about = {**summary(plan, state, folder), "packing": split.packing(objective.stretch(plan["context"]), objective.overlap)}
     files.write_json(folder / "training.json", about)
     return {"model": "model", "training": "training.json"}
 
@@ -173,22 +344,36 @@ def batches_of(run: Run, stage: PretrainStage, split: Split, objective: Objectiv
 
 
 def job_of(run: Run, folder: Path, settings: Train, plan: dict[str, Any], model: torch.nn.Module, objective: Objective,
-           batches: Any, validate: Any) -> Job:  # fmt: skip
+           batches: Any, validate: Any, world: World) -> Job:  # fmt: skip
     """The plan put to work; pretraining and fine-tuning alike."""
-    import torch
-
+    from yanmo.core.energy import country
+    from yanmo.train import horizon
+    from yanmo.train.ahead import PREFETCH
+    from yanmo.train.average import Averaging
+    from yanmo.train.gauge import gauge_of
+    from yanmo.train.guard import Guard
     from yanmo.train.job import Job
+    from yanmo.train.records import Title, records_of
 
+    average: Any = settings.average
     return Job(
         model=model, objective=objective, batches=batches, optimizer=create("optimizer", plan["optimizer"]).make(model),
-        schedule=create("schedule", plan["schedule"]), steps=plan["steps"], folder=folder, seed=run.seed_for("steps"),
-        device=torch.device(plan["device"]), precision=plan["precision"], compile=plan["compile"], clip=settings.clip,
+        schedule=create("schedule", plan["schedule"]), steps=plan["steps"], folder=world.folder(folder),
+        seed=run.seed_for("steps"), device=world.device, world=world, precision=plan["precision"], compile=plan["compile"], clip=settings.clip,
         validate=validate, validate_every=plan["validate_every"], patience=settings.patience,
         checkpoint_every=plan["checkpoint_every"], keep=settings.keep, console=run.console, what=run.stage,
+        horizon=horizon.of(plan, folder, run.console.log, world.largest),
+        records=records_of(settings.records) if world.first else [],
+        title=Title(run.directory.resolve().name, run.stage, plan),
+        gauge=gauge_of(model, plan, settings.country or country()),
+        average=Averaging() if average is None else average.make(plan["validate_every"]),
+        guard=Guard(settings.spikes), recompute=settings.recompute,
+        prefetch=settings.prefetch if settings.prefetch is not None else PREFETCH.get(world.device.type, 0),
     )  # fmt: skip
 
 
-def prober(stage: PretrainStage, objective: Objective, split: Split, tokenizer: Tokenizer, run: Run) -> Any:
+def prober(stage: PretrainStage, settings: Train, objective: Objective, split: Split, tokenizer: Tokenizer, run: Run,
+           loaded: LanguageModel | None) -> Any:  # fmt: skip
     """What the plan measures with: the real model on real rows, a warm-up and then the faster of two."""
 
     def probe(part: Any, context: int, rows: int, form: str, compiled: bool) -> Speed:
@@ -201,12 +386,18 @@ def prober(stage: PretrainStage, objective: Objective, split: Split, tokenizer: 
         shown = describe(part.model_dump()) + (", torch.compile" if compiled else "")
         run.console.log(text("{stage}: measuring {model}, {precision} …", stage=run.stage, model=shown, precision=form))
         device = device_of(stage.train)
-        model = part.build(tokenizer, torch.Generator().manual_seed(0), context=context).to(device)
+        model = loaded or part.build(tokenizer, torch.Generator().manual_seed(0), context=context)
+        model = model.to(device)
+        before = {name: value.clone() for name, value in loaded.state_dict().items()} if loaded is not None else {}
         objective.check(model)
-        chosen: Any = stage.train.optim or create("optimizer", DEFAULT_OPTIMIZER.get(part.type, "adamw"))
+        chosen: Any = settings.optim or create("optimizer", DEFAULT_OPTIMIZER.get(part.type, "adamw"))
         optimizer = chosen.make(model)
         batches = TokenBatches(split, objective, context, rows, rows, run.seed_for("probe"))
-        return measure(model, objective, optimizer, batches, device, form, compiled)
+        try:
+            return measure(model, objective, optimizer, batches, device, form, compiled)
+        finally:
+            if loaded is not None:  # which the steps of the probe moved
+                loaded.load_state_dict(before)
 
     return probe
 

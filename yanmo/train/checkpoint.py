@@ -144,12 +144,13 @@ def differs(path: Path, model: nn.Module, made_for: dict[str, Any]) -> tuple[Tex
     record = files.read_json(path / MANIFEST)
     number = record.get("format", 1)
     if number > FORMAT:
-        return (text("a checkpoint of format {format} at most", format=FORMAT), text("format {format}, of a newer Yanmo", format=number),
-                text("install that version, or {other}", other=other))  # fmt: skip
+        return (text("a checkpoint of format {format} at most", format=FORMAT),
+                text("format {format}, of a newer Yanmo", format=number), text("install that version, or {other}", other=other))  # fmt: skip
     then = record.get("made_for", {})
     for key, value in made_for.items():
         if key in then and then[key] != value:
-            return text("a checkpoint for {what} {name}", what=key, name=str(value)), text("for {name}", name=str(then[key])), other
+            return (text("a checkpoint for {what} {name}", what=key, name=str(value)), text("for {name}", name=str(then[key])),
+                    other)  # fmt: skip
     own, shapes = sharded.shapes(model), sharded.stored(path)
     for name in sorted(own.keys() | shapes.keys()):
         mine = own.get(name)
@@ -190,7 +191,8 @@ def newest(folder: Path, console: Console | None = None) -> Path | None:
             return path
         if console is not None:
             skipped = text("{path}: skipped, {fault}; an older checkpoint is used", path=str(path), fault=fault)
-            begins = text("{path}: skipped, {fault}; there is no older checkpoint, training begins anew", path=str(path), fault=fault)
+            begins = text("{path}: skipped, {fault}; there is no older checkpoint, training begins anew", path=str(path),
+                          fault=fault)  # fmt: skip
             console.warn(begins if path == paths[-1] else skipped)
     return None
 

@@ -104,7 +104,8 @@ def diagnose(job: Job, micro: list[Batch], rng: torch.Generator, rising: bool, c
                               "learning rate (train.optim.lr)"), *damaged[0])  # fmt: skip
     if job.world.size > 1:  # doing it again would have to be done by all of them alike
         return Diagnosis("nothing", text("where it begins is looked for with one process only"),
-                         text("lower the learning rate (train.optim.lr), or go on from the checkpoint with one process"))  # fmt: skip
+                         text("lower the learning rate (train.optim.lr), or go on from the checkpoint with one "
+                              "process"))  # fmt: skip
     begun = Moment(rng)
     watch, guilty, lost = once_more(job, micro, rng, job.precision, carried)
     if job.precision == "fp16" and (watch.found or lost):
@@ -112,22 +113,22 @@ def diagnose(job: Job, micro: list[Batch], rng: torch.Generator, rising: bool, c
         wide, _, lost_too = once_more(job, micro, rng, "fp32", carried)
         if not (wide.found or lost_too):
             what = "loss" if watch.found is None else "output" if watch.output else "gradient"
+            layer, dtype = watch.found or (None, "float16")
             return Diagnosis(what, text("in float32 the same step is finite: float16 holds nothing above 65504"),
-                             text("set train.precision to bf16 or fp32"), *(watch.found or (None, "float16")),
-                             largest=watch.largest, items=guilty)  # fmt: skip
-    about: dict[str, Any] = {"largest": watch.largest, "items": guilty}
+                             text("set train.precision to bf16 or fp32"), layer, dtype, watch.largest, guilty)  # fmt: skip
     if watch.output is not None:
-        return Diagnosis("output", *grown(watch.largest, rising), *watch.output, **about)
+        return Diagnosis("output", *grown(watch.largest, rising), *watch.output, watch.largest, guilty)
     if lost:
-        return Diagnosis("loss", text("every layer is finite, the loss is not: the log of 0, or a division by 0, in the objective"),
+        return Diagnosis("loss",
+                         text("every layer is finite, the loss is not: the log of 0, or a division by 0, in the objective"),
                          text("look at what its targets and weights are for these rows, or lower the learning rate "
-                              "(train.optim.lr)"), **about)  # fmt: skip
+                              "(train.optim.lr)"), largest=watch.largest, items=guilty)  # fmt: skip
     if watch.gradient is not None:
-        return Diagnosis("gradient", *backward(watch.largest, rising), *watch.gradient, **about)
+        return Diagnosis("gradient", *backward(watch.largest, rising), *watch.gradient, watch.largest, guilty)
     return Diagnosis("nothing", text("the same step is finite when it is done again: a fault of the machine, or a kernel that does "
                                      "not give the same twice"),
                      text("run the same command again, and test the machine's memory if it comes back; or lower the learning rate "
-                          "(train.optim.lr)"), **about)  # fmt: skip
+                          "(train.optim.lr)"), largest=watch.largest, items=guilty)  # fmt: skip
 
 
 def once_more(job: Job, micro: list[Batch], rng: torch.Generator, precision: str,

@@ -84,7 +84,8 @@ class Guard:
         if self.in_a_row >= self.settings.in_a_row:
             raise TrainingError(text("{what}: step {step}", what=job.what, step=step), text("a spike that passes"),
                                 text("{count} steps in a row far above those before", count=self.in_a_row),
-                                text("go back to an earlier checkpoint and lower the learning rate (train.optim.lr)"))  # fmt: skip
+                                text("go back to an earlier checkpoint and lower the learning rate "
+                                     "(train.optim.lr)"))  # fmt: skip
 
     def rising(self) -> bool:
         """Whether the recent losses had been growing before the failure."""
@@ -111,7 +112,8 @@ class Guard:
         remedy = text("{where}: {cause}; {remedy}; rows: {rows}; all of it in {file}; the state of step {kept} is kept",
                       where=found.where, cause=found.cause, remedy=found.remedy, rows=shown,
                       file=str(job.folder / FAILURE), kept=kept)  # fmt: skip
-        return TrainingError(text("{what}: step {step}", what=job.what, step=step), text("a finite loss and gradient"), given, remedy)
+        place = text("{what}: step {step}", what=job.what, step=step)
+        return TrainingError(place, text("a finite loss and gradient"), given, remedy)
 
 
 def bound(values: Sequence[float], deviations: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,8 +12,16 @@ from torch import nn
 
 from yanmo.core.console import Console
 from yanmo.objectives.base import Batch, Objective
+from yanmo.train.average import Averaging
+from yanmo.train.bands import Band
+from yanmo.train.gauge import Gauge
 from yanmo.train.guard import Guard
+from yanmo.train.horizon import Horizon
+from yanmo.train.optimizers.base import Live
+from yanmo.train.precision import scaler
+from yanmo.train.records import Record, Title
 from yanmo.train.schedule import Schedule
+from yanmo.train.world import World
 
 
 class Batches(Protocol):
@@ -36,12 +44,12 @@ class Verdict:
 
 @dataclass
 class Job:
-    """All that a training run needs; nothing in it changes while it runs but model and optimizer."""
+    """All that a training run needs; nothing in it changes while it runs but model, optimizer, guard and scaler."""
 
     model: nn.Module
     objective: Objective
     batches: Batches
-    optimizer: torch.optim.Optimizer
+    optimizer: Live
     schedule: Schedule
     steps: int
     folder: Path  # gets checkpoints/ and metrics.jsonl
@@ -55,6 +63,20 @@ class Job:
     patience: int | None = None
     checkpoint_every: int | None = None
     keep: int = 2
+    average: Averaging = field(default_factory=Averaging)
     guard: Guard = field(default_factory=Guard)
     console: Console = field(default_factory=Console)
     what: str = "training"
+    horizon: Horizon | None = None  # where it ends, if not simply after `steps`: a budget
+    records: Sequence[Record] = ()  # where figures go beside metrics.jsonl, and
+    title: Title = field(default_factory=Title)  # what they are called there
+    gauge: Gauge | None = None  # what tells the costs
+    band: Band | None = None  # what losses are expected
+    recompute: bool = False  # the model's regions in the backward pass, instead of keeping what they computed
+    prefetch: int = 0  # steps whose rows are collated ahead, in a thread
+    origins: Callable[[list[Any]], list[dict[str, Any]]] | None = None  # rows' items → where their documents were read
+    scaler: torch.amp.GradScaler | None = None  # of float16
+    world: World = field(default_factory=World)  # the processes that train together
+
+    def __post_init__(self) -> None:
+        self.scaler = scaler(self.precision, self.device)

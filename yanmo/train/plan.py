@@ -17,12 +17,15 @@ from typing import Any
 
 import torch
 
+from yanmo.core import energy
 from yanmo.core.config import dump_part
+from yanmo.core.energy import Meter
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.core.registry import create
-from yanmo.train import precision
-from yanmo.train.optim import WIDTH
+from yanmo.train import precision, records
+from yanmo.train.gauge import gpus_of
+from yanmo.train.optimizers.groups import WIDTH
 from yanmo.train.precision import compiler
 from yanmo.train.settings import Train
 from yanmo.train.speed import Speed
@@ -73,7 +76,9 @@ def decide(case: Case) -> dict[str, Any]:
         "precision": train.precision or precision.rule(device), "compile": bool(train.compile),
     }  # fmt: skip
     torch.set_num_threads(plan["threads"])
-    if minutes is None:
+    if train.joules is not None:
+        plan |= by_meter(case, plan, train.joules, device)
+    elif minutes is None:
         part, context, tokens = by_rule(case)
         if train.compile is None:
             plan["compile"] = device.type == "cuda" and compiler()
@@ -81,7 +86,7 @@ def decide(case: Case) -> dict[str, Any]:
     else:
         plan |= by_probe(case, plan, minutes, device)
     optimizer: Any = train.optim or create("optimizer", DEFAULT_OPTIMIZER.get(case.part.type, "adamw"))
-    plan["optimizer"] = dump_part(optimizer.filled(plan["model"].get("width") or WIDTH))
+    plan["optimizer"] = dump_part(optimizer.filled(plan["model"].get("width") or WIDTH, case.text_tokens))
     plan["schedule"] = dump_part(train.schedule or create("schedule", "wsd"))
     return plan
 
@@ -164,8 +169,44 @@ def by_probe(case: Case, plan: dict[str, Any], minutes: float, device: torch.dev
         validation = validations * found["validation_tokens"] * (2 / 3) * a_token  # forward alone, every token read twice
         steps = (left - validation) / (found["batch_tokens"] * a_token + speed.step)
         tokens = max(1.0, steps) * found["batch_tokens"]
-    return {"precision": form, "compile": compiled, **sizes(case, part, context, tokens, device), "measured": measured,
-            "minutes": round(minutes, 3)}  # fmt: skip
+    found = sizes(case, part, context, tokens, device)
+    horizon = in_seconds(deadline - time.monotonic(), found["batch_tokens"] * a_token + speed.step,
+                         found["validation_tokens"] * (2 / 3) * a_token)  # fmt: skip
+    return {"precision": form, "compile": compiled, **found, "measured": measured, "minutes": round(minutes, 3),
+            "horizon": horizon}  # fmt: skip
+
+
+def by_meter(case: Case, plan: dict[str, Any], joules: float, device: torch.device) -> dict[str, Any]:
+    """As `by_probe`, for `joules` of energy: what a few steps draw turns them into minutes."""
+    meter = Meter(gpus_of(device))
+    context = context_of(case, case.part, None)
+    rows = max(1, (case.train.micro_tokens or micro_tokens(case.train, device)) // context)
+    case.probe(complete(case.part, 3 if open_depth(case.part) else None, context), context, rows, plan["precision"], False)
+    watts = watts_of(meter, case.where)
+    minutes = (time.monotonic() - case.started + (joules - meter.read()["joules"]) / watts) / 60
+    found = by_probe(case, plan, min(minutes, case.minutes or minutes), device)
+    del found["minutes"]
+    return {**found, "joules": joules, "watts": round(watts, 2),
+            "horizon": in_joules(found["horizon"], watts, joules - meter.read()["joules"])}  # fmt: skip
+
+
+def watts_of(meter: Meter, where: str) -> float:
+    """What was drawn since the meter was made; RequestError where nothing tells."""
+    found = meter.read()
+    if not found["joules"]:
+        raise RequestError(f"{where}.train.joules", text("a machine that tells what it draws"), text("energy unknown"),
+                           text("pip install 'yanmo[{extra}]'", extra="train"))  # fmt: skip
+    return float(found["joules"]) / max(found["seconds"], 1e-3)
+
+
+def in_seconds(left: float, step: float, reserve: float) -> dict[str, Any]:
+    """What holds a run to the time that is left, see `horizon`: less a little for saving what was made."""
+    return {"unit": "seconds", "limit": round(max(0.0, left) * (1 - SPARE / 3), 3), "step_cost": step, "reserve": reserve}
+
+
+def in_joules(horizon: dict[str, Any], watts: float, left: float) -> dict[str, Any]:
+    return {"unit": "joules", "limit": round(max(0.0, left) * (1 - SPARE / 3), 1),
+            "step_cost": watts * horizon["step_cost"], "reserve": watts * horizon["reserve"]}  # fmt: skip
 
 
 def best_depth(case: Case, context: int, rate: float, seconds: float) -> int:
@@ -218,7 +259,10 @@ def micro_tokens(train: Train, device: torch.device) -> int:
 
 def check_settings(where: str, train: Train, part: Any, context: int | None) -> None:
     """What can be known to be wrong before any work: a device that is not there, a context beyond the model's."""
-    device_of(train)
+    precision.check(train.precision or "fp32", device_of(train), f"{where}.train")
+    records.check(train.records, f"{where}.train.records")
+    if train.country or energy.country():
+        energy.check_country(train.country or str(energy.country()), f"{where}.train.country")
     limit = getattr(part, "context", None)
     if context is not None and limit is not None and context > limit:
         raise RequestError(f"{where}.objective.context", text("at most the model's {context}", context=limit), str(context),
@@ -288,11 +332,20 @@ def finetune(train: Train, examples: int, tokens: float, minutes: float | None, 
         steps = max(1, round(train.tokens / (rows * tokens)))
     else:
         steps = max(1, round((train.epochs or FINETUNE_EPOCHS) * epoch))
-    if minutes is not None:
-        speed = measure(rows)
-        left = (started + 60 * minutes - time.monotonic()) * (1 - SPARE) * 0.9
-        steps = max(1, min(steps, int(left / speed.seconds(1, 1))))
-        plan |= {"minutes": round(minutes, 3), "measured": {"step_seconds": round(speed.seconds(1, 1), 5)}}
+    if minutes is not None or train.joules is not None:
+        meter = Meter(gpus_of(device))
+        step = measure(rows).seconds(1, 1)
+        plan |= {"measured": {"step_seconds": round(step, 5)}}
+        if train.joules is not None:
+            watts = watts_of(meter, "finetune")
+            left = (train.joules - meter.read()["joules"]) / watts
+            plan |= {"joules": train.joules, "horizon": in_joules(in_seconds(left, step, 0.0), watts, left * watts)}
+        else:
+            assert minutes is not None
+            left = started + 60 * minutes - time.monotonic()
+            plan |= {"minutes": round(minutes, 3), "horizon": in_seconds(left, step, 0.0)}
+        steps = max(1, min(steps, int(left * (1 - SPARE) * 0.9 / step)))
     every = train.validate_every or min(epoch, max(1, steps))
-    return {**plan, "rows": rows, "micro_rows": max(1, min(rows, int(a_row))), "steps": steps, "epochs": round(steps / epoch, 3),
+    return {**plan, "rows": rows, "micro_rows": max(1, min(rows, int(a_row))),
+            "micro_padded": train.micro_tokens or micro_tokens(train, device), "steps": steps, "epochs": round(steps / epoch, 3),
             "validate_every": every, "checkpoint_every": train.checkpoint_every or every}  # fmt: skip

@@ -25,8 +25,8 @@ from yanmo.models.base import Inputs
 from yanmo.objectives.base import Batch
 
 FILE = "memory.json"
-SAID = re.compile(r"out of memory|not enough memory|can't allocate memory|cannot allocate memory|bad_alloc|could not (create|allocate) "
-                  r"(a )?memory", re.IGNORECASE)  # fmt: skip
+SAID = re.compile(r"out of memory|not enough memory|can't allocate memory|cannot allocate memory|bad_alloc|"
+                  r"could not (create|allocate) (a )?memory", re.IGNORECASE)  # fmt: skip
 T = TypeVar("T")
 
 

@@ -26,7 +26,8 @@ class Stopped(WorkError):
 
     @classmethod
     def after(cls, what: str, asked: str, step: int, steps: int) -> Stopped:
-        given = text("stopped by {signal} after step {step} of {steps}; a checkpoint is saved", signal=asked, step=step, steps=steps)
+        given = text("stopped by {signal} after step {step} of {steps}; a checkpoint is saved", signal=asked, step=step,
+                     steps=steps)  # fmt: skip
         error = cls(what, None, given, again())
         error.exit_status = 130 if asked == "SIGINT" else 0
         return error
