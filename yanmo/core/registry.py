@@ -19,6 +19,7 @@ PARTS: dict[str, dict[str, str]] = {
         "tokenizer": "yanmo.stages.tokenizer:TokenizerStage",
         "pretrain": "yanmo.stages.pretrain:PretrainStage",
         "finetune": "yanmo.stages.finetune:FinetuneStage",
+        "mix": "yanmo.stages.mix:MixStage",
         "evaluate": "yanmo.stages.evaluate:EvaluateStage",
     },
     "engine": {
@@ -171,6 +172,7 @@ PARTS: dict[str, dict[str, str]] = {
         "yanmo_lstm": "yanmo.models.families.native:LstmFamily",
         "yanmo_cnn": "yanmo.models.families.native:CnnFamily",
         "yanmo_ngram": "yanmo.models.ngram:NgramFamily",
+        "yanmo_mixture": "yanmo.models.mixture:MixtureFamily",
         "yanmo_completion": "yanmo.models.completion:CompletionFamily",
         "yanmo_tfidf": "yanmo.models.tfidf:TfidfFamily",
         "yanmo_majority": "yanmo.models.majority:MajorityFamily",

@@ -40,8 +40,9 @@ def for_decoding(model: nn.Module, rows: int = 1) -> None:
             if isinstance(module, PackedLinear):
                 with torch.no_grad():
                     module.packed = torch.ops.mkldnn._reorder_linear_weight(module.weight.detach().contiguous(), HINT)
-    if getattr(model, "head", model) is None:
-        _by_columns(model.get_submodule("embedding"))
+        tied = getattr(module, "head", module) is None and getattr(module, "embedding", None)
+        if isinstance(tied, nn.Embedding):
+            _by_columns(tied)
 
 
 def _by_columns(layer: nn.Module) -> bool:

@@ -168,16 +168,7 @@ def _surprise(
     model: LanguageModel, rows: list[np.ndarray], counted: list[int], device: torch.device, slots: Slots | None = None
 ) -> np.ndarray:
     """-ln p (n,) float64 of each row's tokens from number `counted` + 1 on, given those before it, in row order."""
-    lengths = np.array([len(ids) - 1 for ids in rows])
-    tokens = np.zeros((len(rows), lengths.max()), dtype=np.int64)  # 0 is padding
-    targets = np.zeros_like(tokens)
-    for row, ids in enumerate(rows):
-        tokens[row, : lengths[row]], targets[row, : lengths[row]] = ids[:-1], ids[1:]
-    place = np.arange(tokens.shape[1])
-    mask = torch.from_numpy(place < lengths[:, None])
-    select = mask & torch.from_numpy(place >= np.array(counted)[:, None])
-    inputs = Inputs(torch.from_numpy(tokens).to(device), mask=None if mask.all() else mask.to(device))
-    wanted, select = torch.from_numpy(targets).to(device), select.to(device)
+    inputs, wanted, select = aligned(rows, counted, device)
     if model.trainable:
         chosen = wanted[select]
 
@@ -188,3 +179,18 @@ def _surprise(
     else:
         found = model.logprobs(inputs, wanted)[select]
     return -found.double().cpu().numpy()
+
+
+def aligned(rows: list[np.ndarray], counted: list[int], device: torch.device) -> tuple[Inputs, Tensor, Tensor]:
+    """Rows of tokens as inputs (B, T), the token behind each as its target (B, T), and which of them count (B, T): of each row
+    those from number `counted` + 1 on."""
+    lengths = np.array([len(ids) - 1 for ids in rows])
+    tokens = np.zeros((len(rows), lengths.max()), dtype=np.int64)  # 0 is padding
+    targets = np.zeros_like(tokens)
+    for row, ids in enumerate(rows):
+        tokens[row, : lengths[row]], targets[row, : lengths[row]] = ids[:-1], ids[1:]
+    place = np.arange(tokens.shape[1])
+    mask = torch.from_numpy(place < lengths[:, None])
+    select = mask & torch.from_numpy(place >= np.array(counted)[:, None])
+    inputs = Inputs(torch.from_numpy(tokens).to(device), mask=None if mask.all() else mask.to(device))
+    return inputs, torch.from_numpy(targets).to(device), select.to(device)

@@ -95,11 +95,11 @@ class CompletionLanguageModel(NgramLanguageModel):
     def _written(self, prefix: str, k: int, tokenizer: Tokenizer) -> list[Completion]:
         """What the n-gram model would write after the prefix, by a beam of `k`: up to a border, or NEW tokens on."""
         row = torch.tensor([[tokenizer.eos_id, *tokenizer.encode(" ".join(prefix.split()) + " " * prefix[-1:].isspace())]])
-        nodes = self._contexts(Inputs(row), None)[0, -1:]
+        nodes = self.contexts(Inputs(row), None)[0, -1:]
         logs, beams, done = np.zeros(1), [[]], []  # type: ignore[var-annotated]
         banned = [token for token in tokenizer.special.values() if token != tokenizer.eos_id]
         for _ in range(NEW):
-            scores = self._distributions(nodes) + logs[:, None]
+            scores = self.distributions(nodes) + logs[:, None]
             scores[:, banned] = -np.inf
             done += [(float(scores[i, tokenizer.eos_id]), beam) for i, beam in enumerate(beams) if beam]
             done = heapq.nlargest(k, done, key=lambda item: item[0])

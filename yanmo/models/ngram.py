@@ -118,13 +118,13 @@ class NgramLanguageModel(LanguageModel):
     ) -> Output:
         """Log-probabilities, float32 (they are logits whose exponentials sum to 1), made chunk by chunk of positions."""
         shape, device = inputs.tokens.shape, inputs.tokens.device
-        nodes = self._contexts(inputs, slots).reshape(shape.numel(), self.order - 1)
+        nodes = self.contexts(inputs, slots).reshape(shape.numel(), self.order - 1)
         if select is not None:
             nodes = nodes[select.reshape(-1).cpu().numpy()]
         rows = max(CHUNK // self.vocabulary, 1)
         parts: list[Any] = []
         for start in range(0, max(len(nodes), 1), rows):
-            logits = torch.from_numpy(self._distributions(nodes[start : start + rows])).to(device)
+            logits = torch.from_numpy(self.distributions(nodes[start : start + rows])).to(device)
             if reduce is None:
                 parts.append(logits)
             else:
@@ -160,7 +160,7 @@ class NgramLanguageModel(LanguageModel):
 
     # ------------------------------------------------------------------------------------------------ the walk
 
-    def _contexts(self, inputs: Inputs, slots: Slots | None) -> Array:
+    def contexts(self, inputs: Inputs, slots: Slots | None) -> Array:
         """The nodes of the last 1 … order - 1 tokens at every position, (B, T, order - 1) int64."""
         tokens = inputs.tokens.cpu().numpy()
         rows, width = tokens.shape
@@ -186,7 +186,7 @@ class NgramLanguageModel(LanguageModel):
             slots.write("nodes", torch.from_numpy(last).to(inputs.tokens.device))
         return nodes
 
-    def _distributions(self, nodes: Array) -> Array:
+    def distributions(self, nodes: Array) -> Array:
         """(n, V) float32 log-probabilities after contexts (n, order - 1): Σ over lengths of share × the γ of longer ones."""
         gamma = self.trie.gamma[nodes]
         scale = np.ones((len(nodes), self.order), np.float32)  # of the unigrams, of the bigrams, …
@@ -203,6 +203,16 @@ class NgramLanguageModel(LanguageModel):
             mixed[rows, self.trie.tokens[children]] += self.trie.share[children] * scale[rows, length]
         np.maximum(mixed, TINY, out=mixed)  # a model that backs off has shares below 0, and rounding
         return np.log(mixed, out=mixed)
+
+    def trust(self, nodes: Array) -> Array:
+        """(n, 3) float32, how far the counts of contexts (n, order - 1) are to be believed: the length of the longest after which
+        something was seen, as a share of the longest there are; ln γ there, and ln γ one token shorter (0: nothing known)."""
+        gamma = np.log(np.maximum(self.trie.gamma[nodes], TINY)).astype(np.float32)
+        seen = (nodes > 0) & (gamma < 0)
+        lengths = (seen * np.arange(1, self.order)).max(1, initial=0)
+        padded = np.concatenate([np.zeros((len(nodes), 2), np.float32), gamma], 1)  # of none, and of the empty one
+        rows, share = np.arange(len(nodes)), lengths / max(self.order - 1, 1)
+        return np.stack([share, padded[rows, lengths + 1], padded[rows, lengths]], 1).astype(np.float32)
 
 
 class NgramFamily:
