@@ -102,10 +102,10 @@ def test_it_is_saved_and_opened_and_scores_the_same(mixture, tmp_path):
 
 
 def test_models_that_do_not_fit_together_are_refused():
+    network, other = model("lstm"), model("ngram")
+    other.vocabulary += 1
     with pytest.raises(RequestError, match="vocabulary"):
-        other = model("ngram")
-        other.vocabulary += 1
-        Mixture(model("lstm"), other)
+        Mixture(network, other)
 
 
 def test_the_mixture_of_two_probabilities():
