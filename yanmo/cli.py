@@ -32,6 +32,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only errors.")]
 ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="A run, RUN/STAGE, or a model directory.")]
 Seed = Annotated[int, typer.Option(help="The sampling seed.")]
+Beside = Annotated[list[str] | None, typer.Option("--with", metavar="MODEL", help="Another that answers too; averaged.")]
+Samples = Annotated[int | None, typer.Option(help="Average so many draws from the posterior that optim ivon leaves.")]
 MaxTokens = Annotated[int, typer.Option(help="The most tokens to generate.")]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
 TopP = Annotated[float, typer.Option(help="Sample from the most probable tokens that hold this mass.")]
@@ -65,11 +67,25 @@ def run(
     run_dir: Annotated[str | None, typer.Option(help="The run directory; default runs/NAME.")] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
     redo: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Make it again, and what depends on it.")] = None,
+    ranks: Annotated[int, typer.Option(metavar="N", help="So many processes of this machine train together.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Begin also a training that would be refused as doomed.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a recipe's unfinished stages; a killed run goes on where it was."""
-    report = _run(recipe, overrides, run_dir, until, redo, quiet)
+    from yanmo.core.crew import among_others
+
+    if ranks != 1 and not among_others():
+        from yanmo.core.console import Console
+        from yanmo.train.launch import launch
+
+        again = [recipe, *(overrides or []), *(["--run-dir", run_dir] if run_dir else []), *(["--until", until] if until else []),
+                 *(word for stage in redo or [] for word in ("--redo", stage)), *["--json"] * as_json, *["--quiet"] * quiet,
+                 *["--force"] * force]  # fmt: skip
+        raise typer.Exit(launch(ranks, ["run", *again], Console().warn))
+    report = _run(recipe, overrides, run_dir, until, redo, quiet, force)
+    if not report:
+        return  # the first process reports
     if as_json:
         show(report)
     else:
@@ -79,11 +95,19 @@ def run(
 
 
 def _run(recipe: str, overrides: list[str] | None = None, run_dir: str | None = None, until: str | None = None,
-         redo: list[str] | None = None, quiet: bool = False) -> dict[str, Any]:  # fmt: skip
+         redo: list[str] | None = None, quiet: bool = False, force: bool = False) -> dict[str, Any]:  # fmt: skip
     from yanmo.core.console import Console
+    from yanmo.core.crew import ALONE, Crew, among_others
     from yanmo.core.execute import run_recipe
 
-    return run_recipe(recipe, overrides, run_dir, until=until, redo=redo, console=Console(quiet))
+    def work(crew: Crew) -> dict[str, Any]:
+        return run_recipe(recipe, overrides, run_dir, until=until, redo=redo, console=Console(quiet), crew=crew, force=force)
+
+    if not among_others():
+        return work(ALONE)
+    from yanmo.train.launch import among
+
+    return among(work)
 
 
 @app.command()
@@ -124,12 +148,24 @@ def new(
 def check(
     recipe: Annotated[str, typer.Argument(help="A recipe file.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="stage.key=value …")] = None,
+    lr_range: Annotated[str | None, typer.Option(metavar="STAGE", help="Try learning rates on this stage's own rows.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Is the recipe valid, is the data there and sound? Says what it would do, without doing it."""
+    """Is the recipe valid, is the data there and sound? Says what it would do, without doing it. With --lr-range STAGE: which
+    learning rates that stage's training bears, by a few dozen steps that leave nothing behind."""
     from yanmo.stages.check import check as check_recipe
     from yanmo.stages.check import lines
 
+    if lr_range is not None:
+        from yanmo.stages.rates import lines as curve
+        from yanmo.stages.rates import rates
+
+        found = rates(recipe, overrides, lr_range)
+        if as_json:
+            show(found.plain())
+        else:
+            print("\n".join(curve(found)))
+        return
     report = check_recipe(recipe, overrides)
     if as_json:
         show(report)
@@ -139,6 +175,29 @@ def check(
         print(text("sound: yanmo run {recipe}", recipe=recipe) if report["ok"] else text("not sound"))
     if not report["ok"]:
         raise typer.Exit(2)
+
+
+@app.command()
+def plan(
+    size: Annotated[str, typer.Argument(help="1B, 3B, 7B, 8B, 13B, 34B or 70B: a decoder of so many parameters.")],
+    gpus: Annotated[list[int] | None, typer.Option(help="How many; may be repeated. Default: 8 to 1024.")] = None,
+    gpu: Annotated[str, typer.Option(help="a100, h100 or h200.")] = "h100",
+    tokens: Annotated[float | None, typer.Option(help="To train on, such as 1.4e12; default: 20 a parameter.")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens of a row; default: as such models have it.")] = None,
+    batch_tokens: Annotated[int, typer.Option(help="Of one optimizer step.")] = 4_194_304,
+    as_json: Json = False,
+) -> None:
+    """Memory, communication and time of training on machines that are not here."""
+    from yanmo.train.cost import plan as cost_of
+    from yanmo.train.cost import sensible, table
+
+    rows = cost_of(size, gpu, gpus, tokens, batch_tokens, context)
+    if as_json:
+        show({"rows": rows})
+    else:
+        print(text("{parameters} parameters, {tokens} tokens, {gpu}", parameters=sensible(rows[0]["parameters"]),
+                   tokens=sensible(rows[0]["tokens"]), gpu=gpu))  # fmt: skip
+        print("\n".join(table(rows)))
 
 
 @app.command(name="list")
@@ -280,6 +339,8 @@ def predict(
     model: ModelPath,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to label.")] = None,
     file: Annotated[str | None, typer.Option(help="A file: one text a line, or JSONL with 'text'.")] = None,
+    beside: Beside = None,
+    samples: Samples = None,
     as_json: Json = False,
 ) -> None:
     """Label texts; one line for each."""
@@ -290,7 +351,7 @@ def predict(
         given += _lines(file)
     if not given:
         raise RequestError("yanmo predict", text("a TEXT or --file FILE"), text("neither"))
-    for prediction in yanmo.load(model).predict(given):
+    for prediction in yanmo.load([model, *(beside or [])], samples=samples).predict(given):
         if as_json:
             show({"text": prediction.text, "label": prediction.label, "score": prediction.score})
         else:
@@ -318,6 +379,8 @@ def _lines(file: str) -> list[str]:
 def score(
     model: ModelPath,
     file: Annotated[str, typer.Argument(help="A UTF-8 text file; it is one document.")],
+    beside: Beside = None,
+    samples: Samples = None,
     as_json: Json = False,
 ) -> None:
     """Perplexity and bits per byte of a file: every byte counted once, stride half the context. A masked model has a
@@ -333,7 +396,7 @@ def score(
         raise RequestError(file, text("UTF-8 text"), str(error)) from None
     if not content:
         raise RequestError(file, text("some text"), text("an empty file"))
-    result = yanmo.load(model).score(content)
+    result = yanmo.load([model, *(beside or [])], samples=samples).score(content)
     if as_json:
         show(result)
     else:
@@ -379,13 +442,15 @@ def evaluate(
     model: ModelPath,
     task: Annotated[str, typer.Option(help="A task: classify, language_modeling.")],
     data: Annotated[str, typer.Option(help="The test data: a file, a folder or a glob.")],
+    beside: Beside = None,
+    samples: Samples = None,
     as_json: Json = False,
 ) -> None:
     """Score a model on a task, with 95% intervals and the floors beside."""
     from yanmo.core.registry import create
     from yanmo.evaluate.runner import evaluate_model
 
-    results = evaluate_model(model, create("task", {"type": task, "path": data}))
+    results = evaluate_model(model, create("task", {"type": task, "path": data}), beside or [], samples)
     if as_json:
         show({"results": results})
         return
@@ -416,6 +481,28 @@ def compare(
         show({"results": rows})
     else:
         print(table(rows))
+
+
+@app.command()
+def scaling(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Finished runs or RUN/STAGE, of several sizes and lengths.")],
+    parameters: Annotated[float | None, typer.Option(help="Predict a model of so many parameters;")] = None,
+    tokens: Annotated[float | None, typer.Option(help="trained on so many tokens.")] = None,
+    flops: Annotated[float | None, typer.Option(help="Or: the best of both for so many operations (6 N D).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a scaling law to short runs and predict the loss of a larger one, with its error."""
+    from yanmo.evaluate.compare import aligned
+    from yanmo.evaluate.scaling import points_of, report, said
+
+    found = report(points_of(runs), parameters, tokens, flops)
+    if as_json:
+        show(found)
+    else:
+        rows, notes = said(found)
+        print(aligned(rows))
+        for note in notes:
+            print(note)
 
 
 @app.command()

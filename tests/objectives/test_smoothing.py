@@ -37,7 +37,7 @@ def test_it_is_torchs_label_smoothing(name):
     logits = model(batch.inputs).logits
     each = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none", label_smoothing=0.2)
     wanted = (each * batch.weights.flatten()).sum()
-    assert float(found.total) == pytest.approx(float(wanted), rel=1e-5)
+    assert found.total.item() == pytest.approx(wanted.item(), rel=1e-5)
     for a, b in zip(gradients, torch.autograd.grad(wanted, list(model.parameters()))):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
@@ -55,7 +55,7 @@ def test_logits_are_never_held_all_together(monkeypatch):
     chunked = objective.loss(model, batch)
     for a, b in zip(gradients, torch.autograd.grad(chunked.total, list(model.parameters()))):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    assert float(chunked.total) == pytest.approx(float(whole.total), rel=1e-6)
+    assert chunked.total.item() == pytest.approx(whole.total.item(), rel=1e-6)
     assert max(seen) == 4
     assert sum(seen) == batch.targets.numel()
 
@@ -76,7 +76,7 @@ def test_none_is_what_it_was():
     model.train()
     logits = model(batch.inputs).logits
     wanted = -logits.log_softmax(-1).gather(-1, batch.targets[..., None]).squeeze(-1) * batch.weights
-    assert float(objective.loss(model, batch).total) == pytest.approx(float(wanted.sum()), rel=1e-6)
+    assert objective.loss(model, batch).total.item() == pytest.approx(wanted.sum().item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])

@@ -26,9 +26,10 @@ from yanmo.core.data import Example, Prediction
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import Text, text
 from yanmo.evaluate import measure
+from yanmo.evaluate.changes import changes
 from yanmo.evaluate.floors import classify_floors, language_floors, pair_floors
 from yanmo.evaluate.provenance import provenance
-from yanmo.evaluate.subjects import Subject, facts, subjects
+from yanmo.evaluate.subjects import Subject, facts, subjects, together
 from yanmo.tasks.base import Task
 from yanmo.tasks.classify import Classify, row_tokens
 from yanmo.tasks.minimal_pairs import MinimalPairs
@@ -59,9 +60,11 @@ class Assignment:
     examples: list[Example]
 
 
-def evaluate_model(path: str | Path, task: Task) -> list[dict[str, Any]]:
-    """The results of one model on all the data that `task` names, floors among them; RequestError where it cannot."""
-    [subject] = subjects([_able(path, task)])
+def evaluate_model(path: str | Path, task: Task, beside: Sequence[str | Path] = (),
+                   samples: int | None = None) -> list[dict[str, Any]]:  # fmt: skip
+    """The results of one model (of several that answer together; of samples of a posterior) on all the data that `task` names,
+    floors among them; RequestError where it cannot."""
+    subject = together(subjects([_able(place, task) for place in (path, *beside)]), samples)
     model = subject.open()
     task = task.whole()
     if isinstance(task, Classify) and model.loaded.labels:
@@ -105,12 +108,15 @@ def evaluate(
                      for name, entry in known.items() for task, reason in entry["left_out"].items()],
         "tasks": {},
     })  # fmt: skip
+    origins = {subject.name: origin for subject in subjects if (origin := subject.origin(subjects)) is not None}
     for assignment in assignments:
         answers = {name: _read(folder / "answers" / name / f"{assignment.name}.jsonl")
                    for name, entry in known.items() if assignment.name not in entry["left_out"]}  # fmt: skip
         if answers:
             evaluation.results += _results(answers, assignment)
             evaluation.tables["tasks"][assignment.name] = _tables(answers, assignment)
+            found = changes(answers, origins, assignment.task.head, _choices(assignment.task))
+            evaluation.tables["tasks"][assignment.name] |= {"changes": found} if found else {}
     for name in known:
         path = folder / "answers" / name / "samples.json"
         evaluation.samples += [{"model": name, **sample} for sample in files.read_json(path)] if path.is_file() else []
@@ -256,6 +262,13 @@ def _results(answers: dict[str, list[dict]], assignment: Assignment) -> list[dic
         rows += measure.classify_results(model, name, lines, names)
     training = [example.fields["label"] for example in assignment.task.load("train") or assignment.examples]
     return rows + classify_floors(name, some, names, training)
+
+
+def _choices(task: Task) -> list[str] | None:
+    """What a task's answers choose from; None where they are likelihoods."""
+    if isinstance(task, MinimalPairs):
+        return list(measure.PAIR)
+    return task.names() if isinstance(task, Classify) else None
 
 
 def _tables(answers: dict[str, list[dict]], assignment: Assignment) -> dict[str, Any]:

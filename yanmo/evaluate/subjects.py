@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +21,30 @@ class Subject:
 
     name: str
     folder: Path
+    others: tuple[Path, ...] = ()  # that answer together with it
+    samples: int | None = None  # of its posterior, instead of its mean
 
     @property
     def stage(self) -> str | None:
         """The stage that made the model, by the manifest beside it."""
         return self.manifest.get("stage")
 
+    def origin(self, others: Iterable[Subject]) -> str | None:
+        """The name of that among `others` whose training the model's stage went on from, by its manifest; None where it is not
+        there, or nothing of that kind."""
+        link = next((link for link in self.manifest.get("inputs") or [] if link["role"] == "model"), None)
+        if link is None:
+            return None
+        for other in others:
+            beside = other.stage == link["from"] and other.folder.resolve().parent == self.folder.resolve().parent
+            if other is not self and (beside or Path(link["from"]).resolve() == other.folder.resolve()):
+                return other.name
+        return None
+
     def open(self) -> Model:
         from yanmo.inference.model import Model
 
-        return Model.open(self.folder)
+        return Model.open([self.folder, *self.others], samples=self.samples)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -59,6 +73,12 @@ def subjects(folders: Iterable[Path]) -> list[Subject]:
     return found
 
 
+def together(members: Sequence[Subject], samples: int | None = None) -> Subject:
+    """The subjects as one whose answers are the mean of theirs."""
+    others = tuple(member.folder for member in members[1:])
+    return replace(members[0], name="+".join(member.name for member in members), others=others, samples=samples)
+
+
 def facts(model: Model) -> dict[str, Any]:
     """What does not depend on the machine: family, parameters, bytes on disk, vocabulary, context, labels."""
     loaded = model.loaded
@@ -67,7 +87,8 @@ def facts(model: Model) -> dict[str, Any]:
         "kind": getattr(loaded.model, "kind", None),
         "objective": (loaded.config.get("yanmo") or {}).get("objective"),
         "parameters": parameters(loaded.model),
-        "bytes": sum(path.stat().st_size for path in files.files(loaded.folder) if path.name != MANIFEST),
+        "bytes": sum(path.stat().st_size for folder in dict.fromkeys(model.folders)
+                     for path in ([folder] if folder.is_file() else files.files(folder)) if path.name != MANIFEST),
         "vocabulary": loaded.tokenizer.size if loaded.tokenizer else None,
         "context": getattr(loaded.model, "context", None),
         "labels": len(loaded.labels) or None,

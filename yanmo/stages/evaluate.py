@@ -38,7 +38,7 @@ class EvaluateStage(Stage):
     type: str = "evaluate"
     tasks: Annotated[list[Task], PartOf("task")]
     models: list[str] | None = None  # names of earlier stages, or paths; None: every earlier model
-    ensembles: list[list[str]] = []  # each some of the models' names, which answer together as one more model
+    ensembles: tuple[tuple[str, ...], ...] = ()  # each some of the models' names, which answer together as one more model
     samples: tuple[str, ...] = PROMPTS  # prompts that every generating model goes on with
     corpus: str | None = None  # whose held-out documents a task without a path takes
 

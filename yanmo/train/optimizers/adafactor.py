@@ -8,6 +8,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from yanmo.core.errors import RequestError
+from yanmo.core.messages import text
 from yanmo.train.optimizers.base import Live, Optimizer, Rate
 
 
@@ -15,8 +17,8 @@ class Adafactor(Optimizer):
     """Shazeer and Stern 2018: Adam whose second moment is kept as one row and one column a matrix, for memory.
 
     A step is relative to the size of what it moves: lr · max(`smallest`, root mean square of the parameter), and lr is at most
-    1/√step. `beta2_decay`: the second moment forgets by 1 - step^beta2_decay. `clip`: the largest root mean square of an
-    update before it is scaled. `lr` None: 0.05."""
+    1/√step. `beta2_decay`: the second moment forgets by 1 - step^beta2_decay. `clip`: the largest root mean square of an update
+    before it is scaled. `lr` None: 0.05. Not for models in slices (FSDP): its factors are means over whole rows and columns."""
 
     lr: Rate | None = None
     beta2_decay: float = Field(default=-0.8, le=0, ge=-1)
@@ -31,6 +33,9 @@ class Adafactor(Optimizer):
         return self.lr
 
     def live(self, groups: list[dict[str, Any]], model: nn.Module) -> Live:
+        if any(hasattr(p, "placements") for p in model.parameters()):
+            raise RequestError("train.optim", text("an optimizer other than '{name}' for a model in slices", name=self.type),
+                               self.type, text("use muon, adamw or lion, or 'parallel: {{type: ddp}}'"))  # fmt: skip
         return LiveAdafactor(groups, beta2_decay=self.beta2_decay, eps=(None, self.smallest), d=self.clip, foreach=True)
 
 

@@ -124,7 +124,11 @@ class Live(torch.optim.Optimizer):
 
     def move(self) -> None:
         """The rule: from gradients to other parameters."""
-        super().step()
+        rule: Any = super().step
+        if getattr(rule, "hooked", False):  # torch wraps a class's step when one of it is made; this step is wrapped already,
+            rule.__wrapped__(self)  # and hooks are called once
+        else:
+            rule()
 
     def disturb(self) -> None:
         """Penalties and noise, added to the gradients in place."""

@@ -116,5 +116,9 @@ class LiveIvon(Live):
 
     @torch.no_grad()
     def posterior(self, model: nn.Module) -> dict[str, Tensor]:
+        """Of a model in slices every process has to ask."""
         names = {parameter: name for name, parameter in model.named_parameters()}
-        return {names[p]: self._precision(p, group).rsqrt() for group in self.param_groups for p in group["params"]}
+        found: dict[str, Any] = {
+            names[p]: self._precision(p, group).rsqrt() for group in self.param_groups for p in group["params"]
+        }
+        return {name: value.full_tensor() if hasattr(value, "full_tensor") else value for name, value in found.items()}

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from torch import nn
 
 from yanmo.core.messages import text
-from yanmo.train.optimizers.base import Amount, Live, Optimizer, Rate, Share, implementation, narrowed
+from yanmo.train.optimizers.base import Amount, Live, Optimizer, Rate, Share, narrowed
 
 
 class Sgd(Optimizer):
@@ -41,7 +41,7 @@ class Sgd(Optimizer):
     def live(self, groups: list[dict[str, Any]], model: nn.Module) -> Live:
         for group in groups:
             group |= {"decay": group["weight_decay"], "weight_decay": 0.0}
-        return LiveSgd(groups, momentum=self.momentum, nesterov=self.nesterov and self.momentum > 0, **implementation(model))
+        return LiveSgd(groups, momentum=self.momentum, nesterov=self.nesterov and self.momentum > 0, foreach=True)
 
 
 class LiveSgd(Live, torch.optim.SGD):
