@@ -24,6 +24,7 @@ import yaml
 
 from yanmo.core import files
 from yanmo.train.bands import FILE, MEAN, features
+from yanmo.train.metrics import read
 
 POINTS = 24
 LEVEL = 0.95
@@ -55,12 +56,15 @@ def curve(folder: Path) -> Curve | None:
         return None
     if not isinstance(settings.get("model"), dict) or not decided["parameters"]:
         return None  # goes on from another model
-    vocabularies = {json.loads(p.read_text(encoding="utf-8"))["size"] for p in run.glob("tokens/*/tokens.json")}
+    told = next((folder / name for name in ("manifest.json", "begun.json") if (folder / name).is_file()), None)
+    inputs = json.loads(told.read_text(encoding="utf-8")).get("inputs", []) if told else []
+    links = {link["role"]: link["from"] for link in inputs}
+    shards = f"{links['corpus']}-{links['tokenizer']}" if {"corpus", "tokenizer"} <= links.keys() else "*"
+    vocabularies = {json.loads(p.read_text(encoding="utf-8"))["size"] for p in run.glob(f"tokens/{shards}/tokens.json")}
     if len(vocabularies) != 1:
         return None
     (vocabulary,) = vocabularies
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-    steps = [line for line in lines if "loss" in line and "validation" not in line]
+    steps = [line for line in read(folder / "metrics.jsonl") if "loss" in line and "validation" not in line]
     if len(steps) < 2 * MEAN:
         return None
     losses, tokens = np.array([s["loss"] for s in steps]), np.array([s["tokens"] for s in steps], dtype=float)
@@ -110,8 +114,8 @@ def band(curves: list[Curve]) -> dict[str, Any]:
         inside.append(np.abs(c.y - c.x @ fit(others)) <= halfwidth(left_out(others)))
     width = halfwidth(left_out(curves))
     ranges = {name: [min(c.sizes[name][0] for c in curves), max(c.sizes[name][1] for c in curves)] for name in curves[0].sizes}
-    return {"runs": len(curves), "points": sum(len(c.y) for c in curves), "coefficients": [round(float(v), 9) for v in fit(curves)],
-            "halfwidth": round(width, 4), "level": LEVEL,
+    return {"runs": len(curves), "points": sum(len(c.y) for c in curves),
+            "coefficients": [round(float(v), 9) for v in fit(curves)], "halfwidth": round(width, 4), "level": LEVEL,
             "coverage": {"points_of_runs_left_out": round(float(np.mean([i.mean() for i in inside])), 3),
                          "runs_left_out": round(float(np.mean([i.mean() >= 0.9 for i in inside])), 3)},
             "ranges": ranges}  # fmt: skip

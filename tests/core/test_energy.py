@@ -5,8 +5,8 @@ import time
 import pytest
 
 from yanmo.core import energy
-from yanmo.core.errors import RequestError
 from yanmo.core.energy import Meter, carbon, check_country, weaker
+from yanmo.core.errors import RequestError
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_the_gradient_is_the_objectives():
     sizes, tokens, losses = rng.normal(size=(3, 9))
     for form in ("both", "parameters", "tokens"):
         x = np.array([0.3, *rng.normal(size=2 * len(scaling.form_terms(form)))])
-        value, gradient = scaling._huber(x, form, sizes, tokens, losses)
+        _, gradient = scaling._huber(x, form, sizes, tokens, losses)
         for index in range(len(x)):
             step = np.zeros_like(x)
             step[index] = 1e-6
@@ -60,20 +60,21 @@ def test_the_gradient_is_the_objectives():
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says(monkeypatch):
-    monkeypatch.setattr(scaling, "DRAWS", 40)
+    monkeypatch.setattr(scaling, "DRAWS", 30)
     held, wide = 0, []
-    for seed in range(20):
+    for seed in range(8):
         points = runs(noise=0.01, seed=seed, sizes=SIZES[:3], lengths=LENGTHS[:3])
         found = predict(points, 6.4e7, 1.28e9)
         truth = CHINCHILLA(6.4e7, 1.28e9)
         held += found["low"] <= truth <= found["high"]
         wide.append(found["high"] / found["low"] - 1)
         assert found["low"] <= found["value"] <= found["high"]
-    assert held >= 15  # 90% of 20 is 18
+    assert held >= 6  # 90% of 8 is 7
     assert 0.01 < float(np.median(wide)) < 0.3
 
 
-def test_the_largest_run_is_predicted_by_the_others():
+def test_the_largest_run_is_predicted_by_the_others(monkeypatch):
+    monkeypatch.setattr(scaling, "DRAWS", 20)
     found = held_out(runs(noise=0.002))
     assert found["run"] == "6e+07-1e+09"
     assert abs(found["error"]) < 0.02
@@ -90,7 +91,7 @@ def test_the_best_split_has_the_least_loss_of_its_operations():
 
 
 def test_too_few_runs_are_refused():
-    with pytest.raises(RequestError, match=r"5 finished runs or more.*got 3 runs, 1 sizes, 3 lengths"):
+    with pytest.raises(RequestError, match=r"5 finished runs of 2 sizes.*got 3 runs, 1 sizes, 3 lengths"):
         fit(runs(sizes=SIZES[:1], lengths=LENGTHS[:3]))
 
 
@@ -102,7 +103,8 @@ def written(folder, name, parameters, tokens, loss, **changes):
     (stage / "training.json").write_text(json.dumps(told))
 
 
-def test_runs_are_read_from_their_folders(tmp_path, capsys):
+def test_runs_are_read_from_their_folders(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(scaling, "DRAWS", 20)
     grid = [(n, d) for n in SIZES[:3] for d in LENGTHS[:3]]
     for index, (n, d) in enumerate(grid):
         written(tmp_path / "一次运行", f"模型{index}", n, d, CHINCHILLA(n, d))

@@ -1,6 +1,7 @@
 """Budgets of time and energy: on machines that slow down, stall and recover, and after kills."""
 
 import random
+from itertools import pairwise
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from yanmo.train.loop import train
 from yanmo.train.records import Records
 from yanmo.train.settings import Train
 
-PLANNED, LIMIT = 500, 1080.0  # of which the steps take 955 as planned and the validations 80
+PLANNED, LIMIT = 500, 1100.0  # of which the steps take 955 as planned and the validations 80
 
 
 def machine(kind, seed=0):
@@ -73,9 +74,9 @@ def test_the_rate_falls_to_the_end_of_the_schedule_without_a_jump(schedule, tmp_
         spent += cost(step)
         step += 1
         budget.look(step, {"seconds": spent})
-    assert step < 0.8 * PLANNED
+    assert step < 0.85 * PLANNED
     assert factors[-1] < 0.02 + getattr(part, "final", 0)
-    assert max(abs(a - b) for a, b in zip(factors[20:], factors[21:])) < 0.03
+    assert max(abs(a - b) for a, b in pairwise(factors[20:])) < 0.03
 
 
 def test_after_a_kill_the_decisions_are_followed_and_not_the_clock(tmp_path):

@@ -13,7 +13,20 @@ from typing import Any
 from yanmo.core import files
 from yanmo.core.energy import WATTS, named
 from yanmo.evaluate.floors import FLOORS
-from yanmo.evaluate.numbers import bounds, carbon, compact, count, duration, energy, figure, group_name, heard, metric_name, say, size
+from yanmo.evaluate.numbers import (
+    bounds,
+    carbon,
+    compact,
+    count,
+    duration,
+    energy,
+    figure,
+    group_name,
+    heard,
+    metric_name,
+    say,
+    size,
+)
 from yanmo.evaluate.record import Record
 
 NAME = "card.md"
@@ -168,15 +181,16 @@ def _energy(record: Record) -> str:
              carbon(cost)] for stage, cost in costs.items()]  # fmt: skip
     head = [say("stage"), say("time"), say("energy"), say("how it was found"), say("carbon dioxide")]
     known = {stage: cost for stage, cost in costs.items() if cost.get("joules") is not None}
+    rest = max(0.0, total - sum(_wall(record, stage) for stage in costs))
     stated = say("On {machine} ({cores} cores); other stages ({time} of wall clock in all) were not looked at.", machine=machine,
-                 cores=hardware.get("cores", "?"), time=duration(max(0.0, total - sum(_wall(record, stage) for stage in costs))))  # fmt: skip
+                 cores=hardware.get("cores", "?"), time=duration(rest))  # fmt: skip
     sums = say("Together {energy}.", energy=energy(sum(float(cost["joules"]) for cost in known.values()))) if known else ""
     if known and any("grams" in cost for cost in known.values()):
         sums = say("Together {energy} and {carbon} of carbon dioxide.",
                    energy=energy(sum(float(cost["joules"]) for cost in known.values())),
                    carbon=carbon({"grams": sum(float(cost.get("grams", 0.0)) for cost in known.values())}))  # fmt: skip
-    meaning = say("'Measured' is read from the hardware's counters, of everything that ran on it; 'estimated' is from processor time, at "
-                  "{watts} W a core. Carbon is estimated from a country's yearly mean, where a recipe names the country.",
+    meaning = say("'Measured' is read from the hardware's counters, of everything that ran on it; 'estimated' is from processor "
+                  "time, at {watts} W a core. Carbon is estimated from a country's yearly mean, where a recipe names the country.",
                   watts=f"{WATTS:.0f}")  # fmt: skip
     return "\n\n".join(part for part in (table(head, rows, right=(1, 2, 4)), f"{sums} {stated}".strip(), meaning) if part)
 

@@ -30,9 +30,6 @@ from yanmo.evaluate.numbers import compact, say
 DELTA = 1e-3
 DRAWS = 200
 LEVEL = 0.90
-FORMS = {  # what can be told → the smallest number of runs, and of different sizes and lengths among them
-    "both": (5, 2, 3), "parameters": (4, 3, 1), "tokens": (4, 1, 3),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,10 +73,14 @@ class Law:
 def form_of(points: Sequence[Point]) -> str:
     """Which terms these runs can tell; RequestError where they can tell none."""
     sizes, lengths = ({getattr(p, name) for p in points} for name in ("parameters", "tokens"))
-    for form, (runs, least_sizes, least_lengths) in FORMS.items():
-        if len(points) >= runs and len(sizes) >= least_sizes and len(lengths) >= least_lengths:
-            return form
-    raise RequestError("yanmo scaling", text("5 finished runs or more, of 2 sizes and 3 lengths (or 4 runs of 3 sizes or 3 lengths)"),
+    if len(points) >= 5 and len(sizes) >= 2 and len(lengths) >= 3:
+        return "both"
+    if len(points) >= 4 and len(lengths) == 1 and len(sizes) >= 3:
+        return "parameters"
+    if len(points) >= 4 and len(sizes) == 1 and len(lengths) >= 3:
+        return "tokens"
+    raise RequestError("yanmo scaling", text("5 finished runs of 2 sizes and 3 lengths, or 4 of one size and 3 lengths or of one "
+                                             "length and 3 sizes"),
                        text("{runs} runs, {sizes} sizes, {lengths} lengths", runs=len(points), sizes=len(sizes),
                             lengths=len(lengths)))  # fmt: skip
 
@@ -92,7 +93,7 @@ def fit(points: Sequence[Point], form: str | None = None, start: Law | None = No
     lowest = float(losses.min())
     starts = [_free(start, form, centre)] if start else [
         np.array([lowest + down, *(value for _ in range(len(form_terms(form))) for value in (lowest + share, slope))])
-        for down in (-2.0, -0.7, -0.2, -0.05) for share in (-2.5, -1.0, 0.0) for slope in (0.1, 0.3, 0.6, 1.2)
+        for down in (-1.5, -0.4, -0.05) for share in (-2.0, -0.7) for slope in (0.2, 0.5, 1.0)
     ]  # fmt: skip
     from scipy.optimize import minimize
 
@@ -100,8 +101,10 @@ def fit(points: Sequence[Point], form: str | None = None, start: Law | None = No
         return _huber(x, form, sizes - centre["a"], tokens - centre["b"], losses)
 
     bounds = [(lowest - 12, lowest)] + [(lowest - 12, 20.0), (0.0, 3.0)] * len(form_terms(form))
-    found = min((minimize(objective, np.clip(x, *zip(*bounds)), jac=True, method="L-BFGS-B", bounds=bounds,
-                          options={"maxiter": 500, "ftol": 1e-14, "gtol": 1e-10}) for x in starts), key=lambda r: float(r.fun))  # fmt: skip
+    low, high = np.array(bounds).T
+    options = {"maxiter": 500, "ftol": 1e-14, "gtol": 1e-10}
+    found = min((minimize(objective, np.clip(x, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+                 for x in starts), key=lambda result: float(result.fun))  # fmt: skip
     return _law(found.x, form, centre)
 
 
@@ -207,8 +210,8 @@ def _points(path: Path) -> list[Point]:
         plan = files.read_json(folder / "plan.json") if (folder / "plan.json").is_file() else {}
         size = plan.get("parameters") or done.get("parameters")
         if size:
-            name = f"{folder.parent.name}/{folder.name}"
-            found.append(Point(name, float(size), float(done["tokens"]), float(last["bits_per_byte"]), str(done["model"]["type"])))
+            found.append(Point(f"{folder.parent.name}/{folder.name}", float(size), float(done["tokens"]),
+                               float(last["bits_per_byte"]), str(done["model"]["type"])))  # fmt: skip
     return found
 
 
@@ -229,8 +232,9 @@ def report(points: Sequence[Point], parameters: float | None = None, tokens: flo
         parameters, tokens = split
     if parameters is not None or tokens is not None:
         wanted = (parameters or max(p.parameters for p in points), tokens or max(p.tokens for p in points))
+        times = wanted[0] * wanted[1] / max(p.parameters * p.tokens for p in points)
         made["prediction"] = {"parameters": wanted[0], "tokens": wanted[1], **predict(points, *wanted, law),
-                              "times_the_largest": wanted[0] * wanted[1] / max(p.parameters * p.tokens for p in points)}  # fmt: skip
+                              "times_the_largest": times}  # fmt: skip
     return made
 
 
@@ -238,7 +242,8 @@ def said(report: dict[str, Any]) -> tuple[list[list[str]], list[str]]:
     """The report for people: a table's lines, and sentences."""
     rows = [[say("run"), say("parameters"), say("tokens"), say("bits per byte"), say("fitted")]]
     for run in report["runs"]:
-        rows.append([run["run"], compact(run["parameters"]), compact(run["tokens"]), f"{run['loss']:.4f}", f"{run['fitted']:.4f}"])
+        rows.append([run["run"], compact(run["parameters"]), compact(run["tokens"]), f"{run['loss']:.4f}",
+                     f"{run['fitted']:.4f}"])  # fmt: skip
     law = report["law"]
     terms = [f"{law['E']:.3f}"] + [f"{law[big]:.4g} / {name}^{law[power]:.3f}" for big, name, power in
                                    (("A", "N", "alpha"), ("B", "D", "beta")) if law[big]]  # fmt: skip
@@ -250,13 +255,14 @@ def said(report: dict[str, Any]) -> tuple[list[list[str]], list[str]]:
     if left is None:
         notes.append(say("Too few runs to leave the largest out: how far to believe the prediction is not known."))
     else:
+        guess = left["predicted"]
         notes.append(say("Without {run} the others predict {predicted} [{low}, {high}] for it; it reached {loss} ({error}).",
-                         run=left["run"], predicted=f"{left['predicted']['value']:.4f}", low=f"{left['predicted']['low']:.4f}",
-                         high=f"{left['predicted']['high']:.4f}", loss=f"{left['loss']:.4f}", error=f"{left['error']:+.1%}"))  # fmt: skip
+                         run=left["run"], predicted=f"{guess['value']:.4f}", low=f"{guess['low']:.4f}",
+                         high=f"{guess['high']:.4f}", loss=f"{left['loss']:.4f}", error=f"{left['error']:+.1%}"))  # fmt: skip
     wanted = report.get("prediction")
     if wanted is not None:
         notes.append(say("{parameters} parameters after {tokens} tokens, {times} times the largest run's operations: {value} "
-                         "[{low}, {high}] bits per byte.", parameters=compact(wanted["parameters"]), tokens=compact(wanted["tokens"]),
-                         times=f"{wanted['times_the_largest']:.3g}", value=f"{wanted['value']:.4f}", low=f"{wanted['low']:.4f}",
-                         high=f"{wanted['high']:.4f}"))  # fmt: skip
+                         "[{low}, {high}] bits per byte.", parameters=compact(wanted["parameters"]),
+                         tokens=compact(wanted["tokens"]), times=f"{wanted['times_the_largest']:.3g}",
+                         value=f"{wanted['value']:.4f}", low=f"{wanted['low']:.4f}", high=f"{wanted['high']:.4f}"))  # fmt: skip
     return rows, notes

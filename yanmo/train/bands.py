@@ -2,11 +2,12 @@
 
 `bands.json` is fitted by `python tools/loss_bands.py` to the metrics.jsonl of real runs and holds, for each kind of model:
 
-    loss / ln V = floor + exp(c0 + c1 ln(tokens) + c2 ln(tokens)² + c3 ln(parameters) + c4 ln(batch))  ± the spread
+    ln(loss / ln V) = c0 + c1 ln(tokens) + c2 ln(tokens)² + c3 ln(parameters) + c4 ln(batch)   ± the half width
 
-as a mean and the spread of what is left, in units of the vocabulary's ln V (so a model that knows nothing stands at 1, whatever its
-tokenizer), and the ranges of tokens, parameters, batch and vocabulary within which it was fitted. Outside of them nothing is
-said. The range that is shown is the one that held 95% of the runs that were left out of the fit; the file says of how many.
+with V the vocabulary: a model that knows nothing stands at 0, whatever its tokenizer. The half width held 95% of the points of
+runs that had been left out of the fit, and the file says how well that held for runs that had no part in either. Outside of
+the tokens, parameters, batches and vocabularies that were seen nothing is said. The runs read English and Chinese prose: text of
+another nature may well lie elsewhere, which is why a run outside is told so, and not stopped.
 """
 
 from __future__ import annotations

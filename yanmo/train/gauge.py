@@ -46,7 +46,8 @@ class Work:
 
     def of(self, micro: list[Batch]) -> float:
         """Of one step's micro-batches; padding is no work of the model's."""
-        read = sum(float(batch.inputs.tokens.numel() if batch.inputs.mask is None else batch.inputs.mask.sum()) for batch in micro)
+        inputs = [batch.inputs for batch in micro]
+        read = sum(float(each.tokens.numel() if each.mask is None else each.mask.sum()) for each in inputs)
         return self.body * read + self.head * sum(float(batch.weight) for batch in micro)
 
 

@@ -29,7 +29,7 @@ from yanmo.core.messages import Text, text
 
 NAME = "horizon.json"
 WINDOW = 20  # steps whose median is what a step costs now
-FEW = 5  # and of these, where it has just become more
+FEW = 5  # of them: where the last so many all cost more, it has become more
 SLACK = 0.01  # of the budget: a forecast within it moves nothing
 DOUBT = 0.05  # of what is still to be spent, in addition: so much may a forecast be wrong by
 GREAT = 0.1  # of the budget: a forecast so far beyond it does not wait for its turn
@@ -59,7 +59,8 @@ class Budget(Horizon):
     """The end of a run that may spend `limit` of `unit` ('seconds' or 'joules') in the loop.
 
     `step_cost` is what the plan expects a step to cost, `reserve` what has to be left for the last validation and the saving,
-    both in `unit`. `say` is told of each decision. `agree` makes one figure of those of several processes (the largest), so that all decide alike.
+    both in `unit`. `say` is told of each decision. `agree` makes one figure of those of several processes, so that all decide
+    alike.
     """
 
     def __init__(self, steps: int, unit: str, limit: float, step_cost: float, reserve: float, folder: Path,
@@ -115,7 +116,7 @@ class Budget(Horizon):
         recent = list(self._recent)
         if len(recent) < max(1, min(FEW, self.planned // WINDOW)):
             return self.steps  # a try that has just begun knows nothing yet
-        usual = max(median(recent), median(recent[-FEW:]))
+        usual = max(median(recent), min(recent[-FEW:]))
         each = usual + max(0.0, self._excess / self._seen if self._seen else 0.0)
         left = self.limit - now - self.reserve * max(1.0, usual / self.step_cost)
         if each <= 0:
@@ -143,7 +144,8 @@ class Budget(Horizon):
         self.follow(step)
 
 
-def of(plan: dict[str, Any], folder: Path, say: Callable[[Text], None] | None = None) -> Horizon:
+def of(plan: dict[str, Any], folder: Path, say: Callable[[Text], None] | None = None,
+       agree: Callable[[float], float] = float) -> Horizon:  # fmt: skip
     """As the plan has it: with a budget where it holds one."""
     limits = plan.get("horizon")
-    return Budget(plan["steps"], **limits, folder=folder, say=say) if limits else Horizon(plan["steps"])
+    return Budget(plan["steps"], **limits, folder=folder, say=say, agree=agree) if limits else Horizon(plan["steps"])

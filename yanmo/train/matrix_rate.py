@@ -50,15 +50,16 @@ def matrix_rate(model: nn.Module, rows: int, device: torch.device, precision: st
     begun, rounds = _now(device), 0
     while rounds < 2 or _now(device) - begun < SECONDS:
         for shape, tensors in made.items():
-            best[shape] = min(best[shape], _timed(*tensors, device))
+            best[shape] = min(best[shape], _timed(tensors, device))
         rounds += 1
     operations = sum(cost[shape] * count * rows for shape, count in shapes.items())
     return operations / sum(best[shape] * count for shape, count in shapes.items())
 
 
 @torch.no_grad()
-def _timed(x: Tensor, weight: Tensor, gradient: Tensor, device: torch.device) -> float:
-    """Seconds of x·Wᵀ, g·W and gᵀ·x; shapes (R, I), (O, I), (R, O)."""
+def _timed(tensors: list[Tensor], device: torch.device) -> float:
+    """Seconds of x·Wᵀ, g·W and gᵀ·x, of x (R, I), W (O, I) and g (R, O)."""
+    x, weight, gradient = tensors
     begun = _now(device)
     torch.mm(x, weight.t())
     torch.mm(gradient, weight)

@@ -32,11 +32,14 @@ class MetricsLog:
         self.handle.write(json.dumps(entry, ensure_ascii=False) + "\n")
         self.handle.flush()
 
+    def close(self) -> None:
+        self.handle.close()
+
     def __enter__(self) -> MetricsLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.handle.close()
+        self.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:

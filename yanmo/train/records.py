@@ -145,10 +145,12 @@ class Records:
         found = band.look(self.state.tokens, loss) if band else None
         if found is None:
             return
-        mean, low, middle, high = found
+        mean, low, _, high = found
         self.log.write(step=self.state.step, outside_band={"loss": round(mean, 4), "low": round(low, 4), "high": round(high, 4)})
-        why = text("a learning rate that is too high or too low, rows or targets that are damaged, or text that is harder than "
-                   "prose") if mean > high else text("text that repeats itself or is easy, or validation text in the training")  # fmt: skip
+        why = text("text that repeats itself or is easy, or targets that the model can see")
+        if mean > high:
+            why = text("a learning rate that is too high or too low, rows or targets that are damaged, or text that is harder "
+                       "than prose")  # fmt: skip
         self.job.console.warn(text("{what}: step {step}: the loss {loss} is outside of {low} to {high}, where runs like this one "
                                    "were; likely causes: {why}", what=self.job.what, step=self.state.step, loss=f"{mean:.3f}",
                                    low=f"{low:.3f}", high=f"{high:.3f}", why=why))  # fmt: skip

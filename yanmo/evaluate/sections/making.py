@@ -30,8 +30,8 @@ def training(record: Record) -> Markup | None:
     head = [say("model"), say("objective"), say("steps"), say("tokens"), say("time in the loop"), say("tokens per second"),
             say("of what the machine can"), say("energy"), say("last loss (nats per token)")]  # fmt: skip
     note = say("What a plan holds was decided once, partly by measuring this machine, and written down before the first step.")
-    shares = say("Of what the machine can: the model's operations against the published peak of the GPU (MFU) where it is known, else "
-                 "against the rate measured for the model's own matrix products.")  # fmt: skip
+    shares = say("Of what the machine can: the model's operations against the published peak of the GPU (MFU) where it is known, "
+                 "else against the rate measured for the model's own matrix products.")  # fmt: skip
     several = len({row[1] for row in rows}) > 1
     losses = say("Losses of different objectives are of different things, and do not compare.") if several else None
     return join([table(head, rows, numbers=range(2, 9)) if rows else None, tag("p", losses, cls="note") if losses else None,

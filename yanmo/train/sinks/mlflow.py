@@ -36,6 +36,7 @@ class MlflowRecord(Record):
 
 class MlflowRun:
     def __init__(self, part: MlflowRecord, folder: Path, title: Title):
+        (folder / ".trash").mkdir(parents=True)  # as MLflow would: it makes none where it has met this folder before
         with _allowed():
             tracking: Any = needed("mlflow.tracking", "mlflow", "train.records")
             self._entities: Any = needed("mlflow.entities", "mlflow", "train.records")

@@ -43,7 +43,8 @@ class WandbRun:
         )  # fmt: skip
         self._run = wandb.init(
             project=part.project, entity=part.entity, dir=str(folder), id=uuid4().hex[:8], name=f"{title.run}/{title.stage}",
-            group=title.run, job_type=title.stage, config=title.plan or {}, mode=part.mode, reinit="create_new", settings=settings,
+            group=title.run, job_type=title.stage, config=title.plan or {}, mode=part.mode, reinit="create_new",
+            settings=settings,
         )  # fmt: skip
         self._run.define_metric("*", step_metric="step")
 
@@ -51,4 +52,4 @@ class WandbRun:
         self._run.log({"step": step, "_timestamp": when, **figures})
 
     def close(self, finished: bool) -> None:
-        self._run.finish(exit_code=0 if finished else 1, quiet=True)
+        self._run.finish(exit_code=0 if finished else 1)
