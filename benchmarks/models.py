@@ -275,8 +275,9 @@ def measure(family: str, case: str, compiled: bool, repeats: int, processor: boo
                 inner = max(1, min(20, int(0.04 / max(spent, 1e-4))))
     whole = min if processor else median
     want = next(answers[name] for name in answers if name[0] == "transformers")
-    worst = {name: float((answer - want).abs().max()) for name, answer in answers.items()}
-    assert max(worst.values()) < 1e-3, f"not the same work: {family}, {case}, {worst}"
+    # Of the largest number: a fresh T5 scores up to 290, where rounding alone is 3e-4; others, up to 3.
+    worst = {name: float((answer - want).abs().max() / want.abs().max()) for name, answer in answers.items()}
+    assert max(worst.values()) < 1e-4, f"not the same work: {family}, {case}, {worst}"
 
     def line(kind: str, label: str, name: tuple[str, str], other: tuple[str, str]) -> dict[str, Any]:
         ratios = [b / a for a, b in zip(times[name], times[other], strict=True)]
