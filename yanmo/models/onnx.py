@@ -22,6 +22,7 @@ from yanmo.core.extras import needed
 from yanmo.core.messages import text
 from yanmo.models.base import Inputs, LanguageModel, Loaded
 from yanmo.models.classifier import Classifier
+from yanmo.models.gguf.architectures import EXPORTED
 
 FILE = "model.onnx"
 OPSET = 20
@@ -48,8 +49,9 @@ def write(loaded: Loaded, folder: Path) -> None:
     backbone = model.backbone if isinstance(model, Classifier) else model
     part = getattr(backbone, "part", None)
     if not isinstance(backbone, LanguageModel) or getattr(part, "architecture", "") != "encoder":
-        raise DataError(str(loaded.folder), text("an encoder, or a classifier made of one"), type(backbone).__name__,
-                        text("--to hf or --to gguf"))  # fmt: skip
+        kind = str(loaded.config.get("model_type"))
+        raise DataError(str(loaded.folder), text("an encoder, or a classifier made of one"), kind,
+                        text("--to hf or --to gguf") if kind in EXPORTED else text("--to {format}", format="hf"))  # fmt: skip
     settings: Any = part
     headless = not isinstance(model, Classifier) and not settings.head.transform and not settings.head.bias
     output = "last_hidden_state" if headless else "logits"

@@ -40,7 +40,7 @@ def ask(file: Path, prompts: list[list[int]]) -> list[dict[int, float]]:
     return [{each["id"]: each["logprob"] for each in step[0]["top_logprobs"]} if step else {} for step in steps]
 
 
-@pytest.mark.parametrize("kind", ["Llama", "Qwen3", "Gemma3"])
+@pytest.mark.parametrize("kind", ["Llama", "Qwen3", "Gemma3", "GPTNeoX"])
 def test_llama_cpp_says_what_transformers_says(tmp_path, kind):
     pytest.importorskip("xllamacpp")
     import torch
@@ -59,6 +59,8 @@ def test_llama_cpp_says_what_transformers_says(tmp_path, kind):
                 "num_key_value_heads": 2, "max_position_embeddings": 256, "head_dim": 64}  # fmt: skip
     if kind == "Gemma3":
         settings |= {"query_pre_attn_scalar": 64, "sliding_window": 128, "num_hidden_layers": 7}
+    if kind == "GPTNeoX":
+        settings |= {"rotary_pct": 0.5}
     config = getattr(transformers, "Gemma3TextConfig" if kind == "Gemma3" else f"{kind}Config")(**settings)
     torch.manual_seed(0)
     model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()

@@ -40,6 +40,8 @@ CASES = {
     "gemma2": ("Gemma2", GEMMA),
     "gemma3": ("Gemma3", GEMMA | {"num_hidden_layers": 7}),
     "gpt2": ("GPT2", {"vocab_size": 97, "n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 128, "bos_token_id": 1, "eos_token_id": 1}),
+    "gpt_neox": ("GPTNeoX", BASE | {"rotary_pct": 0.25, "num_key_value_heads": 4}),
+    "gpt_neox linear": ("GPTNeoX", BASE | {"rope_parameters": {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0, "partial_rotary_factor": 0.5}}),
     "bert": ("Bert", BASE),
 }
 CONFIGS, MODELS = {"Gemma3": "Gemma3TextConfig"}, {"GPT2": "GPT2LMHeadModel", "Bert": "BertModel"}

@@ -41,6 +41,9 @@ def _kv(config: Config) -> int:
 QUERIES = Change(lambda x, c: _interleave(x, c["num_attention_heads"]), lambda x, c: _part(x, c["num_attention_heads"]))
 KEYS = Change(lambda x, c: _interleave(x, _kv(c)), lambda x, c: _part(x, _kv(c)))
 TRANSPOSED = Change(lambda x, c: x.t(), lambda x, c: x.t(), turned=True)
+# Published as query, key and value of each head in turn, in the file as all queries, all keys, all values.
+HEADED = Change(lambda x, c: x.unflatten(0, (c["num_attention_heads"], 3, -1)).transpose(0, 1).flatten(0, 2),
+                lambda x, c: x.unflatten(0, (3, c["num_attention_heads"], -1)).transpose(0, 1).flatten(0, 2))  # fmt: skip
 SHIFTED = Change(lambda x, c: x + 1, lambda x, c: x - 1)  # published as what is added to 1
 
 
@@ -175,6 +178,20 @@ GPT2 = Architecture(
     {f"blk.{{layer}}.{stem}": TRANSPOSED for stem in ("attn_qkv", "attn_output", "ffn_up", "ffn_down")},
     "transformer.", (".attn.masked_bias", ".attn.bias"),
 )  # fmt: skip
+_N = "gpt_neox.layers.{layer}."
+GPT_NEOX = Architecture(
+    "gptneox", "gpt_neox", "GPTNeoXForCausalLM",
+    (*SIZES, ("layer_norm_eps", "attention.layer_norm_epsilon", REQUIRED)),
+    {"hidden_act": ("gelu",), "attention_bias": (True, None)},
+    {
+        "token_embd": "gpt_neox.embed_in", "output_norm": "gpt_neox.final_layer_norm", "output": "embed_out",
+        "blk.{layer}.attn_norm": _N + "input_layernorm", "blk.{layer}.attn_qkv": _N + "attention.query_key_value",
+        "blk.{layer}.attn_output": _N + "attention.dense", "blk.{layer}.ffn_norm": _N + "post_attention_layernorm",
+        "blk.{layer}.ffn_up": _N + "mlp.dense_h_to_4h", "blk.{layer}.ffn_down": _N + "mlp.dense_4h_to_h",
+    },
+    {"blk.{layer}.attn_qkv": HEADED},
+    "gpt_neox.", (".attention.masked_bias", ".attention.bias", *INVERSES),
+)  # fmt: skip
 _E, _B = "embeddings.", "encoder.layer.{layer}."
 BERT = Architecture(
     "bert", "bert", "BertModel",
@@ -191,6 +208,6 @@ BERT = Architecture(
     prefix="bert.", ignored=("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"),
 )  # fmt: skip
 
-ALL = (LLAMA, MIXTRAL, QWEN2, QWEN3, QWEN3_MOE, GEMMA2, GEMMA3, GPT2, BERT)
+ALL = (LLAMA, MIXTRAL, QWEN2, QWEN3, QWEN3_MOE, GEMMA2, GEMMA3, GPT2, GPT_NEOX, BERT)
 EXPORTED = {architecture.model_type: architecture for architecture in ALL} | {"mistral": LLAMA}
 READ = {architecture.name: architecture for architecture in reversed(ALL)}  # "llama": without experts; see settings.py

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text
-from yanmo.models.gguf.architectures import KEYS, QUERIES, SHIFTED, Architecture, Change
+from yanmo.models.gguf.architectures import HEADED, KEYS, QUERIES, SHIFTED, Architecture, Change
 from yanmo.models.gguf.reader import Gguf
 from yanmo.models.gguf.rotary import TENSOR
 from yanmo.models.gguf.settings import architecture_of, published
@@ -87,8 +87,9 @@ class Published(Tensors):
 
     def _check(self, name: str, shape: tuple[int, ...], change: Change | None, experts: int | None) -> None:
         """What would fail later without a word of which tensor."""
-        heads = {id(QUERIES): "num_attention_heads", id(KEYS): "num_key_value_heads"}.get(id(change))
-        if heads is not None and shape[0] % (2 * self.config[heads]):
+        heads, rows = {id(QUERIES): ("num_attention_heads", 2), id(KEYS): ("num_key_value_heads", 2),
+                       id(HEADED): ("num_attention_heads", 3)}.get(id(change), (None, 1))  # fmt: skip
+        if heads is not None and shape[0] % (rows * self.config[heads]):
             raise DataError(f"{self.file.path}: {name}", text("rows for {count} heads", count=self.config[heads]), str(shape[0]))
         given = self.config.get("num_local_experts", self.config.get("num_experts"))
         if experts is not None and (experts != given or len(shape) != 3):

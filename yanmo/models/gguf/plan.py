@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text
-from yanmo.models.gguf.architectures import EXPORTED, Architecture, Change
+from yanmo.models.gguf.architectures import EXPORTED, GPT_NEOX, Architecture, Change
 from yanmo.models.gguf.encodings import BY_NAME, Encoding
 from yanmo.models.gguf.rotary import TENSOR
 from yanmo.models.gguf.settings import described
@@ -31,7 +31,10 @@ def planned(config: Mapping[str, Any], tensors: Tensors, dtype: str, place: str)
     metadata, factors = described(config, place)
     metadata |= {"general.file_type": FILE_TYPES[dtype], "general.quantization_version": 2}
     kind = EXPORTED[config["model_type"]]
-    sources = _sources(kind, tensors, bool(config.get("tie_word_embeddings", kind.model_type in TIED)), place)
+    tied = bool(config.get("tie_word_embeddings", kind.model_type in TIED))
+    sources = _sources(kind, tensors, tied, place)
+    if tied and kind is GPT_NEOX:  # of which llama.cpp reads no model without a head of its own
+        sources["output", "weight", 0] = sources["token_embd", "weight", 0]
     found = []
     for (stem, suffix, layer), names in sorted(sources.items(), key=lambda item: _order(kind, item[0])):
         change, shape = kind.change(stem, suffix), tensors.shape(names[0])
@@ -64,7 +67,7 @@ def _sources(kind: Architecture, tensors: Tensors, tied: bool, place: str) -> di
     found: dict[tuple[str, str, int], list[tuple[int, str]]] = {}
     unknown = []
     for name in tensors:
-        if name.endswith(kind.ignored) or (tied and name == "lm_head.weight"):
+        if name.endswith(kind.ignored) or (tied and name in ("lm_head.weight", "embed_out.weight")):
             continue
         for candidate in (name, kind.prefix + name, name.removeprefix(kind.prefix)):
             match = next(((stem, m) for stem, pattern in patterns if (m := pattern.fullmatch(candidate))), None)

@@ -6,7 +6,7 @@ logit a little, and nobody would notice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,19 @@ import numpy as np
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text
 from yanmo.models.gguf import rotary
-from yanmo.models.gguf.architectures import BERT, EXPORTED, GEMMA2, GEMMA3, GPT2, LLAMA, MIXTRAL, READ, REQUIRED, Architecture
+from yanmo.models.gguf.architectures import (
+    BERT,
+    EXPORTED,
+    GEMMA2,
+    GEMMA3,
+    GPT2,
+    GPT_NEOX,
+    LLAMA,
+    MIXTRAL,
+    READ,
+    REQUIRED,
+    Architecture,
+)
 
 Values = Mapping[str, Any]
 PATTERNS = {GEMMA2.name: 2, GEMMA3.name: 6}  # every so manieth layer sees the whole row, the others a window
@@ -26,8 +38,8 @@ ALIASES = {"num_experts": "num_local_experts"}  # what transformers 5 writes for
 def architecture_of(metadata: Values, place: str) -> Architecture:
     """Which architecture the file holds; DataError for one that we do not read."""
     name = metadata.get("general.architecture")
-    if name not in READ:
-        raise DataError(f"{place}: general.architecture", text("one of {choices}", choices=", ".join(READ)), str(name))
+    if not isinstance(name, str) or name not in READ:
+        raise DataError(f"{place}: general.architecture", text("one of {choices}", choices=", ".join(READ)), str(name)[:80])
     if name == LLAMA.name and metadata.get(f"{name}.expert_count"):
         return MIXTRAL
     return READ[name]
@@ -50,6 +62,8 @@ def published(metadata: Values, tensors: Mapping[str, tuple[int, ...]], place: s
         config["yanmo"] = {"pooler": False}  # the format has no place for one
     elif kind is GPT2:
         config["tie_word_embeddings"] = "output.weight" not in tensors
+    elif kind is GPT_NEOX:
+        config |= _neox(config, get, factors)
     else:
         config |= _decoder(kind, config, get, tensors, factors)
     for key, name in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
@@ -87,13 +101,27 @@ def _decoder(kind: Architecture, config: Values, get: _Getter, tensors: Mapping[
     return more | {"rope_theta": parameters["rope_theta"], "rope_parameters": parameters}
 
 
+def _neox(config: Values, get: _Getter, factors: Any) -> dict[str, Any]:
+    """GPT-NeoX turns a share of each head, and has a head of its own for the logits."""
+    size = config["hidden_size"] // config["num_attention_heads"]
+    turned = get("rope.dimension_count", size)
+    if not 0 < turned <= size:
+        raise DataError(f"{get.place}: rope.dimension_count", text("a number of at most {most}", most=size), str(turned))
+    parameters = rotary.published(get, config["max_position_embeddings"], turned, factors)
+    return {
+        "use_parallel_residual": get("use_parallel_residual", True), "rotary_pct": turned / size, "tie_word_embeddings": False,
+        "rope_theta": parameters["rope_theta"], "rope_parameters": parameters | {"partial_rotary_factor": turned / size},
+    }  # fmt: skip
+
+
 def described(config: Values, place: str) -> tuple[dict[str, Any], Any]:
     """The metadata that says what a config.json says, without the tokenizer's; and its rotary factors (half a head's size)
     where they are a tensor of the file, else None. DataError for a setting that the format has no place for."""
     kind = EXPORTED.get(str(config.get("model_type")))
     if kind is None:
         given = str(config.get("model_type"))
-        raise DataError(f"{place}: model_type", text("one of {choices}", choices=", ".join(EXPORTED)), given, rotary.NO_PLACE)
+        raise DataError(f"{place}: model_type", text("one of {choices}", choices=", ".join(EXPORTED)), given,
+                        text("the format has no place for it; a Hugging Face folder has: --to hf"))  # fmt: skip
     metadata: dict[str, Any] = {"general.architecture": kind.name, "general.type": "model"}
 
     def put(key: str, value: Any) -> None:
@@ -117,6 +145,14 @@ def described(config: Values, place: str) -> tuple[dict[str, Any], Any]:
         put("feed_forward_length", config.get("n_inner") or 4 * config["n_embd"])
         return metadata, None
     heads = config["num_attention_heads"]
+    if kind is GPT_NEOX:
+        put("use_parallel_residual", bool(config.get("use_parallel_residual", True)))
+        given = {"rope_theta": config.get("rotary_emb_base"), **{k: v for k, v in config.items() if v is not None}}
+        parameters = rotary.parameters_of(given)
+        share = parameters.pop("partial_rotary_factor", None) or config.get("rotary_pct") or 0.25
+        size = 2 * int(config["hidden_size"] // heads * share / 2)
+        put("rope.dimension_count", size)
+        return _turned(metadata, parameters, size, config, put, place)
     size = config.get("head_dim") or config["hidden_size"] // heads
     put("attention.head_count_kv", config.get("num_key_value_heads") or heads)
     put("attention.key_length", size)
@@ -138,6 +174,12 @@ def described(config: Values, place: str) -> tuple[dict[str, Any], Any]:
         if scalar != _scalar(kind, config, size):
             raise DataError(f"{place}: query_pre_attn_scalar", str(_scalar(kind, config, size)), str(scalar),
                             rotary.NO_PLACE)  # fmt: skip
+    return _turned(metadata, parameters, size, config, put, place)
+
+
+def _turned(metadata: dict[str, Any], parameters: Values, size: int, config: Values, put: Callable[[str, Any], None],
+            place: str) -> tuple[dict[str, Any], Any]:  # fmt: skip
+    """The metadata with the rotary settings, and the factors that the file has as a tensor."""
     keys, factors = rotary.described(parameters, size, config["max_position_embeddings"], f"{place}: rope_parameters")
     for key, value in keys.items():
         put(key, value)
