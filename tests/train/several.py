@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Case:
     folder: str | None = None  # of an earlier case, to go on from
     validates: bool = False
     slow: tuple[int, int, float] | None = None  # rank, step, seconds that its rows take
+    device: str = "cpu"
 
 
 def free_port() -> int:
@@ -69,7 +71,7 @@ def together(size: int, cases: list[Case], folder: Path, seconds: float = 100) -
 
 def _work(rank: int, size: int, port: int, cases: list[Case], folder: str) -> None:
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
-                      YANMO_LANG="en")  # fmt: skip
+                      YANMO_LANG="en", GLOO_SOCKET_IFNAME="lo")  # fmt: skip
     try:
         import torch
 
@@ -99,11 +101,13 @@ def run(case: Case, folder: Path, crew: Any = None) -> dict[str, Any]:
 
     from yanmo.core.console import Console
     from yanmo.core.crew import ALONE
+    from yanmo.core.data import Row
     from yanmo.core.registry import create
+    from yanmo.models.classifier import Classifier
     from yanmo.objectives.base import Context
     from yanmo.text.characters import CharacterTokenizer
     from yanmo.train import parallel
-    from yanmo.train.batches import TokenBatches
+    from yanmo.train.batches import LabelledBatches, TokenBatches
     from yanmo.train.job import Job, Verdict
     from yanmo.train.loop import train
 
@@ -116,16 +120,23 @@ def run(case: Case, folder: Path, crew: Any = None) -> dict[str, Any]:
 
     said: list[str] = []
     objective = create("objective", case.objective).bind(Context(tokenizer))
-    cpu = torch.device("cpu")
+    device = torch.device(case.device)
     chosen = create("parallel", case.parallel) if case.parallel else None
-    world = parallel.world_of(crew, chosen, cpu)
+    world = parallel.world_of(crew, chosen, device)
     if crew.size > 1:
         world.heart.say = lambda line: said.append(str(line))
     plan = world.shared({"rows": case.rows, "micro_rows": case.micro})
     model = create("model", {**SMALL, **case.model}).build(tokenizer, torch.Generator().manual_seed(1), case.context)
+    batches: Any
+    if case.objective == "supervised":
+        model = Classifier(model, 2)
+        model.initialise(torch.Generator().manual_seed(2))
+        rows = [Row([1, *tokenizer.encode(body)[: 8 + index]], label=index % 2, example=str(index)) for index, body in enumerate(TEXTS[:10])]
+        batches = LabelledBatches(rows, objective, case.rows, plan["micro_rows"], 3)
+    else:
+        batches = TokenBatches(Stream(), objective, case.context, case.rows, plan["micro_rows"], 3)
     objective.check(model)
-    model = world.place(model, cpu)
-    batches = TokenBatches(Stream(), objective, case.context, case.rows, plan["micro_rows"], 3)
+    model = world.place(model, device)
     taken, inner = [0], batches.take
     place = Path(folder) / (case.folder or case.name)
 
@@ -151,19 +162,17 @@ def run(case: Case, folder: Path, crew: Any = None) -> dict[str, Any]:
     batches.take = take  # type: ignore[method-assign]
     job = Job(
         model=model, objective=objective, batches=batches, optimizer=create("optimizer", case.optimizer).make(model),
-        schedule=create("schedule", "cosine"), steps=case.steps, folder=world.folder(place), seed=5, world=world,
+        schedule=create("schedule", "cosine"), steps=case.steps, folder=world.folder(place), seed=5, world=world, device=world.device,
         console=Console(quiet=True), checkpoint_every=case.checkpoint_every, validate=validate if case.validates else None,
         validate_every=2 if case.validates else None,
     )  # fmt: skip
     place.mkdir(exist_ok=True)
-    try:
+    with suppress(Killed):
         train(job)
-    except Killed:
-        pass
     whole = world.plain(model)
     world.leave()
     if not crew.first:
         return {}
     lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
-    weights = {name: value.double().flatten().tolist() for name, value in whole.state_dict().items()}
+    weights = {name: value.double().cpu().flatten().tolist() for name, value in whole.state_dict().items()}
     return {"case": asdict(case), "lines": lines, "weights": weights, "said": said, "begun": begun}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from yanmo.cli import main
 from yanmo.core.errors import RequestError
 from yanmo.train.cost import GPUS, SHAPES, Layout, Shape, activations, best, cost, duration, plan, sensible, table
 
@@ -88,9 +90,9 @@ def test_what_cannot_be_is_said():
     assert best(SHAPES["70B"], GPUS["h100"], 8, 4_194_304) is None  # 138 GB a GPU of state alone
     assert not plan("70B", "h100", [8])[0]["fits"]
     assert "does not fit" in table(plan("70B", "h100", [8]))[-1]
-    with pytest.raises(RequestError, match="unknown '7'.*did you mean|known"):
+    with pytest.raises(RequestError, match=r"unknown '7'.*did you mean|known"):
         plan("7", "h100")
-    with pytest.raises(RequestError, match="unknown 'h1000'.*did you mean 'h100'"):
+    with pytest.raises(RequestError, match=r"unknown 'h1000'.*did you mean 'h100'"):
         plan("7B", "h1000")
 
 
@@ -98,6 +100,17 @@ def test_a_longer_row_is_divided_where_it_does_not_fit():
     made = best(replace(SHAPES["8B"], context=262_144), GPUS["h100"], 64, 16_777_216)
     assert made is not None
     assert made.layout.context > 1
+
+
+def test_the_command_line_prints_it(capsys):
+    assert main(["plan", "7B", "--gpus", "64", "--gpu", "a100", "--tokens", "2e12", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["gpu_hours"] == pytest.approx(184_320, rel=TOLERANCE)  # Llama 2's
+    assert main(["plan", "70B", "--gpus", "8"]) == 0
+    assert "does not fit" in capsys.readouterr().out
+    assert main(["plan", "9B"]) == 2
+    assert main(["plan", "7B", "--gpus", "0"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_numbers_for_people():

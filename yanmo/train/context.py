@@ -31,6 +31,8 @@ from yanmo.nn.visibility import positions_within
 from yanmo.objectives.base import Batch, Loss, Objective
 from yanmo.train.share import Rows, Share
 
+WHERE = "train.parallel.context"
+
 
 class Context:
     """The ranks that share rows. A model that has been entered attends across them while it is within a batch that was cut."""
@@ -76,17 +78,17 @@ class Context:
 
     def enter(self, model: nn.Module) -> None:
         """Lets the model's attention look across the ranks."""
-        stack = getattr(model, "stack", None)
-        position = getattr(getattr(getattr(model, "part", None), "position", None), "type", None)
+        part: Any = getattr(model, "part", None)
+        stack: Any = getattr(model, "stack", None)
         kind = getattr(model, "kind", None)
         if stack is None or kind not in ("causal", "masked"):
-            raise RequestError("train.parallel.context", text("a Transformer that is a decoder or an encoder"), str(kind or type(model).__name__))
-        if position not in ("rotary", "learned", "none"):
-            raise RequestError("train.parallel.context", text("'position' rotary, learned or none"), str(position))
-        if getattr(getattr(model.part.position, "scaling", None), "type", None) == "dynamic":
-            raise RequestError("train.parallel.context", text("rotary positions whose scaling does not follow each row's length"), "dynamic")
-        if type(model.part.mlp).__name__ == "ExpertsPart":
-            raise RequestError("train.parallel.context", text("a feed-forward layer without experts, whose balance is a row's"), "experts")
+            raise RequestError(WHERE, text("a Transformer that is a decoder or an encoder"), str(kind or type(model).__name__))
+        if part.position.type not in ("rotary", "learned", "none"):
+            raise RequestError(WHERE, text("'position' rotary, learned or none"), part.position.type)
+        if getattr(getattr(part.position, "scaling", None), "type", None) == "dynamic":
+            raise RequestError(WHERE, text("rotary positions whose scaling does not follow each row's length"), "dynamic")
+        if part.mlp.type == "experts":
+            raise RequestError(WHERE, text("a feed-forward layer without experts, whose balance is a row's"), "experts")
         self.absolute = bool(stack.position.absolute)
         for module in model.modules():
             if isinstance(module, Attention):
@@ -96,7 +98,7 @@ class Context:
     def check(self, model: nn.Module, objective: Objective) -> None:
         """RequestError for an objective that looks at a row as a whole."""
         if objective.type not in ("causal", "masked", "") or getattr(objective, "pairs", False):
-            raise RequestError("train.parallel.context", text("an objective that looks at single tokens (causal, masked)"), objective.type)
+            raise RequestError(WHERE, text("an objective that looks at single tokens (causal, masked)"), objective.type)
 
     def within(self, module: nn.Module) -> Callable[[Batch], Loss]:
         """The module's loss, its attention looking at the rows that the batch is cut from, until the next batch: the backward

@@ -218,9 +218,11 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         if not row["fits"]:
             lines.append(f"| {row['model']} | {row['gpus']} | does not fit | | | | | | | |")
             continue
-        micro = f"{row['micro_rows']} row{'s' if row['micro_rows'] > 1 else ''}" if row["context_ranks"] == 1 else f"1/{row['context_ranks']} row"
+        rows_of = f"{row['micro_rows']} row{'s' if row['micro_rows'] > 1 else ''}"
+        micro = rows_of if row["context_ranks"] == 1 else f"1/{row['context_ranks']} row"
+        micro += ", recomputed" if row["recompute"] else ""
         lines.append(
-            f"| {row['model']} | {row['gpus']} | {row['memory_bytes'] / 1e9:.0f} GB | {micro}{', recomputed' if row['recompute'] else ''} "
+            f"| {row['model']} | {row['gpus']} | {row['memory_bytes'] / 1e9:.0f} GB | {micro} "
             f"| {row['sent_bytes'] / 1e9:,.0f} GB | {row['compute_seconds']:.2g} s, {row['sending_seconds']:.2g} s "
             f"| {row['tokens_per_second']:,} | {row['mfu']:.0%} | {duration(row['seconds'])} | {row['gpu_hours']:,} |"
         )  # fmt: skip

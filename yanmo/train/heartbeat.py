@@ -138,7 +138,7 @@ def complaints(known: dict[int, Watched], now: float, seconds: float) -> list[Te
     if one.note.progress < furthest and now - one.moved >= seconds and what not in one.named:
         one.named.add(what)
         waiting = sorted({str(other.note.place) for other in live.values() if other.note.progress > one.note.progress})
-        said.append(text("rank {rank} on {host} is behind: in {place} for {seconds} s, while others wait in {others}", rank=slowest,
-                         host=one.note.host, place=one.note.place, seconds=f"{now - one.moved:.0f}",
+        said.append(text("rank {rank} on {host} is behind: in {place} for {seconds} s, while others wait in {others}",
+                         rank=slowest, host=one.note.host, place=one.note.place, seconds=f"{now - one.moved:.0f}",
                          others=", ".join(waiting)))  # fmt: skip
     return said

@@ -23,6 +23,7 @@ from yanmo.core.errors import RequestError, YanmoError
 from yanmo.core.messages import Text, text
 from yanmo.train.heartbeat import NOTES
 from yanmo.train.ranks import Ranks, RanksError
+from yanmo.train.stop import Stopped
 
 RESTARTS = 3
 GRACE = 60  # seconds for the others to end, once one has died or a signal has come: time for a step and a checkpoint
@@ -40,13 +41,16 @@ def launch(ranks: int, arguments: list[str], say: Callable[[Text], None]) -> int
         raise RequestError("--ranks", text("a number of at least {limit}", limit=1), str(ranks))
     if devices and ranks > devices:
         raise RequestError("--ranks", text("at most the {count} GPUs of this machine", count=devices), str(ranks))
+    if Path("/sys/class/net/lo").exists():
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all on this machine: nothing need leave it
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     with tempfile.TemporaryDirectory(prefix="yanmo-ranks-") as notes:
         os.environ[NOTES] = notes
         lost = Lost(Path(notes), say)
         config = LaunchConfig(
             min_nodes=1, max_nodes=1, nproc_per_node=ranks, run_id=uuid.uuid4().hex, rdzv_backend="c10d",
-            rdzv_endpoint="127.0.0.1:0", local_addr="127.0.0.1", max_restarts=RESTARTS, start_method="spawn", shutdown_timeout=GRACE,
+            rdzv_endpoint="127.0.0.1:0", local_addr="127.0.0.1", max_restarts=RESTARTS, start_method="spawn",
+            shutdown_timeout=GRACE,
         )  # fmt: skip
         try:
             with lost:
@@ -97,7 +101,8 @@ class Lost(logging.Handler):
             return
         code, rank = int(record.args[0]), int(record.args[1])  # type: ignore[call-overload]
         self.count += 1
-        going = text("all ranks start again from the newest checkpoint (restart {count} of {most})", count=self.count, most=RESTARTS)
+        going = text("all ranks start again from the newest checkpoint (restart {count} of {most})", count=self.count,
+                     most=RESTARTS)  # fmt: skip
         said = text("rank {rank} {how}; last seen in {place}", rank=rank, how=self.how(code), place=self.place(rank))
         self.say(text("{what}; {then}", what=said, then=going) if self.count <= RESTARTS else said)
 
@@ -122,8 +127,10 @@ def among(work: Callable[[Ranks], dict[str, Any]]) -> dict[str, Any]:
     except Dismissed:
         return {}
     except YanmoError as error:
-        ranks.fail(error.exit_status)
-        raise
+        told = ranks.first if isinstance(error, Stopped) else ranks.fail(error.exit_status)  # of what meets all, once
+        if told:
+            raise
+        raise typer.Exit(error.exit_status) from None
     except RuntimeError:  # a collective operation that another has left
         status = ranks.failed()
         if status is None:

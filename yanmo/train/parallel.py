@@ -59,27 +59,28 @@ class Parallel(Part):
 class Ddp(Parallel):
     """The whole model on every rank, each with its share of the rows; gradients are added up."""
 
-    type: Literal["ddp"] = "ddp"  # type: ignore[assignment]
+    type: Literal["ddp"] = "ddp"
     tensor: int = Field(default=1, ge=1)
 
 
 class Fsdp(Parallel):
     """A slice of the model on every rank, put together block by block as it is computed: for models that one GPU cannot hold."""
 
-    type: Literal["fsdp"] = "fsdp"  # type: ignore[assignment]
+    type: Literal["fsdp"] = "fsdp"
 
 
 def world_of(crew: Crew, parallel: Any, device: torch.device) -> World:
     """The world of a training stage. RequestError for ranks that cannot be divided so, or for a setting without effect."""
     if not isinstance(crew, Ranks):
         if parallel is not None and (parallel.context, getattr(parallel, "tensor", 1)) != (1, 1):
-            raise RequestError("train.parallel", text("several ranks, without which 'context' and 'tensor' have no effect"), text("one"),
-                               text("start it with 'yanmo run RECIPE --ranks N' or torchrun"))  # fmt: skip
+            raise RequestError("train.parallel", text("several ranks, without which 'context' and 'tensor' have no effect"),
+                               text("one"), text("start it with 'yanmo run RECIPE --ranks N' or torchrun"))  # fmt: skip
         return World()
     chosen = parallel or Ddp()
     inner = chosen.context * getattr(chosen, "tensor", 1)
     if crew.size % inner:
-        raise RequestError("train.parallel", text("'context' times 'tensor' that divides the {size} ranks", size=crew.size), str(inner))
+        raise RequestError("train.parallel", text("'context' times 'tensor' that divides the {size} ranks", size=crew.size),
+                           str(inner))  # fmt: skip
     crew.group(device.type)
     return (Sharded if isinstance(chosen, Fsdp) else Replicated)(crew, chosen, device)
 
@@ -122,7 +123,7 @@ class Replicated(World):
         if self.context is not None:
             self.context.enter(model)
         if self.tensor_group is not None:
-            self._plain = copy.deepcopy(model) if self.first else model
+            self._plain = twin(model) if self.first else model
             divide(model, self.tensor_group)
         return model.to(self.device)
 
@@ -199,10 +200,10 @@ class Replicated(World):
         if self.tensor_group is None:
             return super().norm(parameters)
         held = [p for p in parameters if p.grad is not None]
-        parts = [p.grad for p in held if divided(p, p)]
-        square = torch.nn.utils.get_total_norm(parts).square()
+        parts, common = (torch.nn.utils.get_total_norm([p.grad for p in held if p.grad is not None and divided(p, p) is cut])
+                         for cut in (True, False))  # fmt: skip
+        square = parts.square()
         dist.all_reduce(square, group=self.tensor_group)
-        common = torch.nn.utils.get_total_norm([p.grad for p in held if not divided(p, p)])
         return (square + common.square()).sqrt()
 
     def at(self, phase: str, step: int | None = None) -> None:
@@ -304,12 +305,11 @@ class Sharded(Replicated):
         self.device = torch.device("cuda", self.ranks.local) if device.type == "cuda" else device
         if self.context is not None:
             self.context.enter(model)
-        self._plain = copy.deepcopy(model) if self.first else model
-        model.to(self.device)
+        self._plain = twin(model) if self.first else model
         pieces = {name: parameter.pieces for name, parameter in model.named_parameters() if hasattr(parameter, "pieces")}
         mesh = init_device_mesh(self.device.type, (self.size,))
         for region in blocks(model):
-            fully_shard(region, mesh=mesh)
+            fully_shard(region, mesh=mesh)  # which moves it to the device, so that no GPU ever holds the whole
         fully_shard(model, mesh=mesh)
         for module in model.modules():
             if isinstance(module, FSDPModule):
@@ -345,11 +345,19 @@ class Sharded(Replicated):
         return Together(folder, keep, best_step, console, what, self.ranks)
 
 
+def twin(model: nn.Module) -> nn.Module:
+    """A copy, with what its parameters say of themselves (`pieces`), which copying forgets."""
+    made = copy.deepcopy(model)
+    for own, other in zip(model.parameters(), made.parameters(), strict=True):
+        other.__dict__.update(own.__dict__)
+    return made
+
+
 def blocks(model: nn.Module) -> list[nn.Module]:
     """The layers that repeat, each called as a module: the Transformer's blocks, and those of a Hugging Face model."""
     from yanmo.nn.block import Block
 
-    found = [module for module in model.modules() if isinstance(module, Block)]
+    found: list[nn.Module] = [module for module in model.modules() if isinstance(module, Block)]
     return found or [module for module in model.modules() if type(module).__name__.endswith(("DecoderLayer", "EncoderLayer"))]
 
 

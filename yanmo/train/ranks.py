@@ -61,7 +61,8 @@ class Ranks(Crew):
                                   wait_for_workers=False)  # fmt: skip
         except (dist.DistError, RuntimeError) as error:
             if rank == 0 and not hosted:
-                raise RanksError(f"{address}:{port}", text("a free port for the ranks to meet at"), str(error).split("\n")[0]) from None
+                raise RanksError(f"{address}:{port}", text("a free port for the ranks to meet at"),
+                                 str(error).split("\n")[0]) from None  # fmt: skip
             raise RanksError(text("rank {rank}", rank=rank),
                              text("rank 0 at {address} within {seconds} s", address=f"{address}:{port}", seconds=f"{patience:g}"),
                              text("nobody"), text("start all {size} ranks, with one address", size=size)) from None  # fmt: skip
@@ -145,14 +146,16 @@ class Ranks(Crew):
     def dismiss(self) -> None:
         self.store.set("dismissed", "yes")
 
-    def fail(self, status: int) -> None:
-        """This process ends for a reason that would only come again: the others need not be started anew."""
-        self.store.set("failed", str(status))
+    def fail(self, status: int) -> bool:
+        """This process ends for a reason that would only come again, so that the others need not be started anew; whether it
+        is the first that does."""
+        own = f"{status} {self.rank}"
+        return self.store.compare_set("failed", "", own).decode() == own
 
     def failed(self) -> int | None:
         """The exit status of whoever has failed so."""
         try:
-            return int(self.store.get("failed")) if self.store.check(["failed"]) else None
+            return int(self.store.get("failed").split()[0]) if self.store.check(["failed"]) else None
         except (dist.DistError, RuntimeError):
             return None
 

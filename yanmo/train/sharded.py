@@ -13,6 +13,7 @@ adds the manifest with every file's hash (each rank hashes its own) and renames 
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,7 +159,9 @@ def load(path: Path, tensors: dict[str, Tensor]) -> None:
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 
     alone = not any(divided.in_slices(tensor) for tensor in tensors.values())
-    dcp.load(dict(tensors), storage_reader=HuggingFaceStorageReader(str(path)), no_dist=alone)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process: as is meant
+        dcp.load(dict(tensors), storage_reader=HuggingFaceStorageReader(str(path)), no_dist=alone)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
