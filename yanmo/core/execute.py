@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from yanmo.core import files
-from yanmo.core.config import Settings
+from yanmo.core.config import Place, Settings
 from yanmo.core.console import Console
+from yanmo.core.crew import ALONE, Crew, Silence
 from yanmo.core.environment import write_environment, write_once
 from yanmo.core.errors import RequestError, nearest
 from yanmo.core.fingerprint import check_differences, fingerprint_of
@@ -20,6 +21,7 @@ from yanmo.core.finished import remember, unchanged
 from yanmo.core.manifest import BEGUN, MANIFEST, missing, read_manifest, record
 from yanmo.core.messages import text
 from yanmo.core.package import VERSION
+from yanmo.core.published import how_to_get
 from yanmo.core.recipe import Entry, Recipe, parse, read
 from yanmo.core.run import Run, locked
 from yanmo.core.stage import Input
@@ -33,9 +35,23 @@ def run_recipe(
     until: str | None = None,
     redo: list[str] | None = None,
     console: Console | None = None,
+    crew: Crew = ALONE,
+    force: bool = False,
 ) -> dict[str, Any]:
-    """A recipe file, run: `execute` unless a finished run shows at a glance that there is nothing left to do."""
+    """A recipe file, run: `execute` unless a finished run shows at a glance that there is nothing left to do. In a process of a
+    crew that is not the first: `follow`, and no report."""
     data, place, base = read(path, overrides)
+    if not crew.first:
+        follow(parse(data, place, base), directory, crew, force)
+        return {}
+    try:
+        return _first(data, place, base, directory, until, redo, console, crew, force)
+    finally:
+        crew.dismiss()
+
+
+def _first(data: Any, place: Place, base: Path, directory: str | Path | None, until: str | None, redo: list[str] | None,
+           console: Console | None, crew: Crew, force: bool) -> dict[str, Any]:  # fmt: skip
     if isinstance(data, dict) and isinstance(data.get("name"), str) and not redo and not until:
         existing = Path(directory) if directory else Path("runs") / data["name"]
         if existing.is_dir():
@@ -43,7 +59,7 @@ def run_recipe(
                 report = unchanged(data, existing)
             if report:
                 return report
-    report = execute(parse(data, place, base), directory, until=until, redo=redo, console=console)
+    report = execute(parse(data, place, base), directory, until=until, redo=redo, console=console, crew=crew, force=force)
     if not until:
         remember(data, Path(report["run_dir"]), list(report["stages"]))
     return report
@@ -56,8 +72,11 @@ def execute(
     until: str | None = None,
     redo: list[str] | None = None,
     console: Console | None = None,
+    crew: Crew = ALONE,
+    force: bool = False,
 ) -> dict[str, Any]:
-    """Runs the stages that are not finished; returns {"run_dir": path, "stages": {name: "ran" | "skipped"}}."""
+    """Runs the stages that are not finished; returns {"run_dir": path, "stages": {name: "ran" | "skipped"}}. `force`: a training
+    that the doctor would refuse goes on."""
     console = console or Console()
     directory = Path(directory) if directory else Path("runs") / recipe.name
     known = [entry.name for entry in recipe.stages]
@@ -88,7 +107,7 @@ def execute(
                 if entry.name in (redo or []) or begun.get("fingerprint") != fingerprint:
                     clear(folder, entry.stage.keeps)
                 minutes = share_of_budget(recipe, index, (time.monotonic() - began) / 60)
-                _work(entry, recipe, directory, links[index], fingerprint, parts, console, minutes)
+                _work(entry, recipe, directory, links[index], fingerprint, parts, console, minutes, crew, force)
                 report["stages"][entry.name] = "ran"
     return report
 
@@ -104,16 +123,15 @@ def clear(folder: Path, keeps: tuple[str, ...]) -> None:
 
 
 def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fingerprint: str, parts: dict,
-          console: Console, minutes: float | None) -> None:  # fmt: skip
+          console: Console, minutes: float | None, crew: Crew, force: bool) -> None:  # fmt: skip
     folder = directory / entry.name
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / BEGUN, {"fingerprint": fingerprint, **parts})
-    inputs: dict[str, list[Path]] = {}
-    for link in links:
-        inputs.setdefault(link.role, []).append(link.path or directory / str(link.stage))
-    run = Run(directory, recipe.seed, console, recipe.budget, minutes, entry.name, inputs)
+    run = Run(directory, recipe.seed, console, recipe.budget, minutes, entry.name, _folders(links, directory), crew, force)
     started = time.monotonic()
     console.log(text("{stage} …", stage=entry.name))
+    if entry.stage.together:
+        crew.call({"stage": entry.name, "minutes": minutes})
     try:
         outputs = entry.stage.run(run, folder)
     except OSError as error:
@@ -133,6 +151,25 @@ def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fin
     console.log(text("{stage}: done in {seconds} s", stage=entry.name, seconds=f"{seconds:.1f}"))
 
 
+def follow(recipe: Recipe, directory: str | Path | None, crew: Crew, force: bool = False) -> None:
+    """What a process other than the first does: it joins in the stages that it is called to, and writes nothing of its own."""
+    directory = Path(directory) if directory else Path("runs") / recipe.name
+    names = [entry.name for entry in recipe.stages]
+    for order in crew.calls():
+        index = names.index(order["stage"])
+        inputs = _folders(inputs_of(index, recipe, directory), directory)
+        run = Run(directory, recipe.seed, Silence(), recipe.budget, order["minutes"], order["stage"], inputs, crew, force)
+        recipe.stages[index].stage.run(run, directory / order["stage"])
+
+
+def _folders(links: list[Input], directory: Path) -> dict[str, list[Path]]:
+    """Role → the folders of what the stage takes."""
+    found: dict[str, list[Path]] = {}
+    for link in links:
+        found.setdefault(link.role, []).append(link.path or directory / str(link.stage))
+    return found
+
+
 def inputs_of(index: int, recipe: Recipe, directory: Path) -> list[Input]:
     """What the stage takes, resolved to earlier stages or to paths; a role that nothing gives is an error."""
     entry, earlier = recipe.stages[index], recipe.stages[:index]
@@ -144,13 +181,14 @@ def inputs_of(index: int, recipe: Recipe, directory: Path) -> list[Input]:
             for name in wanted or []:
                 if name not in {e.name for e in givers} and not Path(name).exists():
                     raise RequestError(f"{entry.name}.models", None, text("no stage '{name}' in the recipe", name=name),
-                                       nearest(name, [e.name for e in givers]))  # fmt: skip
+                                       how_to_get(name) or nearest(name, [e.name for e in givers]))  # fmt: skip
                 if name not in {e.name for e in givers}:
                     links.append(Input("models", path=Path(name)))
             links += [Input("models", stage=e.name) for e in givers if wanted is None or e.name in wanted]
             continue
         wanted = getattr(entry.stage, role, None)
-        givers = [e for e in earlier if e.stage.gives == role]
+        kinds = entry.stage.named.get(role)
+        givers = [e for e in earlier if e.stage.gives in (kinds or (role,))]
         if isinstance(wanted, Settings):
             continue  # a part to start from scratch: nothing to take
         if isinstance(wanted, str):
@@ -160,8 +198,8 @@ def inputs_of(index: int, recipe: Recipe, directory: Path) -> list[Input]:
                 links.append(Input(role, path=Path(wanted)))
             else:
                 raise RequestError(f"{entry.name}.{role}", text("an earlier stage or a path"), wanted,
-                                   nearest(wanted, [e.name for e in givers]))  # fmt: skip
-        elif givers:
+                                   how_to_get(wanted) or nearest(wanted, [e.name for e in givers]))  # fmt: skip
+        elif givers and kinds is None:
             links.append(Input(role, stage=givers[-1].name))
         elif role not in entry.stage.optional:
             raise RequestError(f"{entry.name}.{role}", text("an earlier stage that gives a {role}", role=role), text("none"),

@@ -10,8 +10,8 @@ on the same rows.
 
 from __future__ import annotations
 
+import copy
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -19,7 +19,7 @@ from pydantic import Field
 
 from yanmo.core import files
 from yanmo.core.config import Part, PartOf, dump_part
-from yanmo.core.errors import DataError, RequestError
+from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.core.registry import create
 from yanmo.core.run import Run
@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from yanmo.models.classifier import Classifier
     from yanmo.objectives.base import Objective
     from yanmo.text.tokenizer import Tokenizer
+    from yanmo.train.soundness.finding import Patient, Sample
     from yanmo.train.speed import Speed
 
 LONGEST = 512  # tokens of a text, for models that take any
+WHOLE = 1 << 40  # tokens: no text is as long
 LR = 1e-3  # at width 256
 HEAD = "supervised"
 
@@ -54,6 +56,10 @@ class FinetuneStage(Stage):
     train: Train = Train()
 
     @property
+    def together(self) -> bool:
+        return getattr(self.model, "kind", "") != "classifier"
+
+    @property
     def weight(self) -> float:
         if self.train.timed is False or getattr(self.model, "kind", "") == "classifier":
             return 0.0
@@ -70,6 +76,16 @@ class FinetuneStage(Stage):
         self.task.check()
         check_settings("finetune", self.train, None, None)
 
+    def patient(self, run: Run, folder: Path, started: float, sample: Sample | None = None) -> Patient | None:
+        """The training before its first step, planned; None for a baseline, which is only fitted."""
+        if getattr(self.model, "kind", "") == "classifier":
+            return None
+        if sample is not None and sample.start is not None:
+            start: Any = sample.start.build(), sample.start.tokenizer
+        else:
+            start = _start(run, self)
+        return _patient(run, folder, self, started, *start)
+
     def run(self, run: Run, folder: Path) -> dict[str, str]:
         started = time.monotonic()
         self.check()
@@ -77,7 +93,9 @@ class FinetuneStage(Stage):
             run.console.warn(f"{run.stage}: {concern}")
         if getattr(self.model, "kind", "") == "classifier":
             return fit(folder, self.model, self.task)
-        return train_classifier(run, folder, self, started)
+        found = self.patient(run, folder, started)
+        assert found is not None
+        return train_classifier(run, folder, self, found)
 
 
 def fit(folder: Path, part: Any, task: Any) -> dict[str, str]:
@@ -91,45 +109,72 @@ def fit(folder: Path, part: Any, task: Any) -> dict[str, str]:
     return {"model": "model"}
 
 
-def train_classifier(run: Run, folder: Path, stage: FinetuneStage, started: float) -> dict[str, str]:
+def _patient(run: Run, folder: Path, stage: FinetuneStage, started: float, backbone: LanguageModel,
+             tokenizer: Tokenizer) -> Patient:  # fmt: skip
     import torch
 
     from yanmo.models.classifier import Classifier
-    from yanmo.models.store import save
     from yanmo.objectives.base import Context
-    from yanmo.stages.pretrain import job_of, summary
     from yanmo.train.batches import LabelledBatches
-    from yanmo.train.loop import train
-    from yanmo.train.validate import label_validation
+    from yanmo.train.soundness.finding import Labelled, Patient
 
     task, names = stage.task, stage.task.names()
-    backbone, tokenizer = _start(run, stage)
     length = backbone.context or LONGEST
-    examples, held_out = task.load("train"), task.load("validation")
-    if not held_out and (stage.train.patience or stage.train.validate_every):
-        raise DataError(", ".join(str(p) for p in task.files()), text("rows in the validation split"), text("none"),
-                        text("give the task 'validation' rows, or leave out 'patience' and 'validate_every'"))  # fmt: skip
-    rows, cut = _encoded(task, examples, tokenizer, length)
-    if cut:
-        run.console.warn(text("{stage}: {count} of {all} texts are longer than {length} tokens and are cut",
-                              stage=run.stage, count=cut, all=len(rows), length=length))  # fmt: skip
+    examples = task.load("train")
+    rows, lengths = _encoded(task, examples, tokenizer, length)
+    cut = sum(n > length for n in lengths)
     objective = stage.objective.bind(Context(tokenizer, names))
     model = Classifier(backbone, len(names))
     model.initialise(torch.Generator().manual_seed(run.seed_for("head")))
     plan = run.plan(folder, lambda: _plan(run, stage, model, objective, rows, started) | {"cut_texts": cut})
+    batches = LabelledBatches(rows, objective, plan["rows"], plan["micro_rows"], run.seed_for("rows"))
+    labelled = Labelled(task, names, examples, rows, task.load("validation"), task.load("test"), length, lengths)
+    return Patient(run.stage, stage.train, plan, objective, tokenizer, lambda: copy.deepcopy(model), batches, folder,
+                   labelled=labelled, model=model, width=model.width)  # fmt: skip
+
+
+def train_classifier(run: Run, folder: Path, stage: FinetuneStage, patient: Patient) -> dict[str, str]:
+    import torch
+
+    from yanmo.models.store import save
+    from yanmo.stages.pretrain import job_of, summary
+    from yanmo.train import doctor
+    from yanmo.train.batches import LabelledBatches
+    from yanmo.train.loop import train
+    from yanmo.train.parallel import world_of
+    from yanmo.train.validate import label_validation
+
+    if run.crew.first:
+        doctor.admit(doctor.examine(patient), run.console, run.stage, folder, run.force)
+    plan, objective, tokenizer, labelled = patient.plan, patient.objective, patient.tokenizer, patient.labelled
+    model: Any = patient.model
+    assert labelled is not None
+    task, names, rows, held_out = labelled.task, labelled.names, labelled.rows, labelled.held_out
+    if plan["cut_texts"]:
+        run.console.warn(text("{stage}: {count} of {all} texts are longer than {length} tokens and are cut", stage=run.stage,
+                              count=plan["cut_texts"], all=len(rows), length=labelled.length))  # fmt: skip
     torch.set_num_threads(plan["threads"])
-    model.to(plan["device"])
+    world = world_of(run.crew, stage.train.parallel, torch.device(plan["device"]))
+    plan = world.shared(plan)
+    model = world.place(model, torch.device(plan["device"]))
     run.console.log(text("{stage}: {count} labels, {rows} rows, {steps} steps of {batch} rows ({epochs} epochs)",
                          stage=run.stage, count=len(names), rows=len(rows), steps=plan["steps"], batch=plan["rows"],
                          epochs=plan["epochs"]))  # fmt: skip
-    batches = LabelledBatches(rows, objective, plan["rows"], plan["micro_rows"], run.seed_for("rows"))
     validate = None
     if held_out:
-        encoded, _ = _encoded(task, held_out, tokenizer, length)
+        encoded, _ = _encoded(task, held_out, tokenizer, labelled.length)
         validate = label_validation(model, objective, task, held_out, encoded, 64)
-    state = train(job_of(run, folder, stage.train, plan, model, objective, batches, validate))
+    batches = LabelledBatches(rows, objective, plan["rows"], plan["micro_rows"], run.seed_for("rows"))
+    job = job_of(run, folder, stage.train, plan, model, objective, batches, validate, world)
+    doctor.begin(job, patient, run.console, run.force)
+    state = train(job)
+    deviations = job.optimizer.posterior(model)
+    model = world.plain(model)
+    world.leave()
+    if not run.crew.first:
+        return {}
     model.to("cpu")
-    save(folder / "model", model, tokenizer, labels=names)
+    save(folder / "model", model, tokenizer, labels=names, deviations=deviations)
     files.write_json(folder / "training.json", summary(plan, state, folder))
     return {"model": "model", "training": "training.json"}
 
@@ -166,7 +211,7 @@ def _plan(run: Run, stage: FinetuneStage, model: Classifier, objective: Objectiv
           started: float) -> dict[str, Any]:  # fmt: skip
     from yanmo.train import plan as planning
     from yanmo.train.batches import LabelledBatches
-    from yanmo.train.optim import width_of
+    from yanmo.train.optimizers.groups import width_of
     from yanmo.train.precision import rule
     from yanmo.train.speed import measure
 
@@ -186,11 +231,14 @@ def _plan(run: Run, stage: FinetuneStage, model: Classifier, objective: Objectiv
     plan = planning.finetune(stage.train, len(rows), average, run.minutes if stage.weight else None, started, speed)
     schedule = stage.train.schedule or create("schedule", {"type": "cosine", "warmup": 0.1, "final": 0.0})
     return {**plan, "parameters": sum(p.numel() for p in model.parameters()),
-            "optimizer": dump_part(optimizer.filled(width_of(model))), "schedule": dump_part(schedule)}  # fmt: skip
+            "optimizer": dump_part(optimizer.filled(width_of(model), len(rows))), "schedule": dump_part(schedule)}  # fmt: skip
 
 
-def _encoded(task: Any, examples: list[Any], tokenizer: Tokenizer, length: int) -> tuple[list[Row], int]:
-    """One row an example, at most `length` tokens, and how many had more."""
-    rows = [task.encode(example, tokenizer, length + 1)[0] for example in examples]
-    cut = sum(len(row.tokens) > length for row in rows)
-    return [replace(row, tokens=row.tokens[:length]) for row in rows], cut
+def _encoded(task: Any, examples: list[Any], tokenizer: Tokenizer, length: int) -> tuple[list[Row], list[int]]:
+    """One row an example, of at most `length` tokens, and how many tokens each text has when it is not cut."""
+    rows, lengths = [], []
+    for example in examples:
+        row = task.encode(example, tokenizer, WHOLE)[0]
+        lengths.append(len(row.tokens))
+        rows.append(row if len(row.tokens) <= length else task.encode(example, tokenizer, length)[0])
+    return rows, lengths
