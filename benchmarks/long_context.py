@@ -21,6 +21,7 @@ are found, at 1, 2, 4 and 8 times the trained length; both again after a tuning 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import resource
@@ -302,6 +303,19 @@ def lines(found: dict[str, Any]) -> list[dict[str, Any]]:
     return made
 
 
+def half_octaves(values: list[float]) -> tuple[list[float], list[float]]:
+    """Where, in bins, and the geometric means of perplexities by position, of as many bins as a half of an octave has: far out
+    on a logarithmic axis, single bins would only show their noise."""
+    edges, power = [0, 1, 2, 3], 4
+    while edges[-1] < len(values):
+        edges += [power, power * 3 // 2]
+        power *= 2
+    edges = sorted({min(edge, len(values)) for edge in edges})
+    pairs = list(itertools.pairwise(edges))
+    means = [math.exp(sum(map(math.log, values[a:b])) / (b - a)) for a, b in pairs]
+    return [(a + b) / 2 for a, b in pairs], means
+
+
 def picture(found: dict[str, Any], folder: Path) -> Path:
     """Perplexity by position, before and after the tuning, as SVG; the same figures give the same bytes."""
     import matplotlib
@@ -315,8 +329,8 @@ def picture(found: dict[str, Any], folder: Path) -> Path:
     width = LENGTH // 4
     for panel, stage, title in zip(panels, STAGES, ("as trained", "after a short tuning at 8 times the length")):
         for index, name in enumerate(name for name in VARIANTS if name in found):
-            curve = found[name][stage]["by_position"]
-            panel.plot([width * (i + 0.5) for i in range(len(curve))], curve, color=LINES[index], linewidth=1.5, label=name)
+            places, curve = half_octaves(found[name][stage]["by_position"])
+            panel.plot([width * place for place in places], curve, color=LINES[index], linewidth=1.5, marker=".", label=name)
         panel.axvline(LENGTH, color="#6a645c", linewidth=0.8, dashes=(4, 3))
         panel.set_title(title, fontsize=9, loc="left")
         panel.set_xscale("log", base=2)
@@ -324,7 +338,7 @@ def picture(found: dict[str, Any], folder: Path) -> Path:
         panel.set_xlabel("position in the text (tokens; trained up to the dashed line)")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("perplexity")
-    panels[0].legend(frameon=False)
+    panels[1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the curves, which may be anywhere
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / "long_context.svg"
     with files.atomic(place) as temporary:
