@@ -12,6 +12,7 @@ import torch
 
 import yanmo
 from yanmo.core.errors import CorruptError, DataError, RequestError
+from yanmo.evaluate.subjects import facts
 from yanmo.models.recurrent import LstmModel
 from yanmo.models.store import load, save
 from yanmo.models.transformer import TransformerModel
@@ -61,6 +62,7 @@ def test_gguf_of_every_type_says_the_same(decoder, tmp_path, dtype):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["model.gguf"]
     assert report["difference"] <= report["tolerance"] * 0.6
     assert (report["texts"], report["bytes"]) == (3, (tmp_path / "out/model.gguf").stat().st_size)
+    assert facts(yanmo.load(tmp_path / "out/model.gguf"))["bytes"] == report["bytes"], "its one file is counted"
     if dtype == "f32":
         assert report["largest_difference"] < 1e-5
     source, result = load(decoder), load(tmp_path / "out/model.gguf")

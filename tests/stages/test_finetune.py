@@ -44,8 +44,8 @@ stages:
     return folder / "r.yaml"
 
 
-def run(recipe: Path, *overrides: str, directory="runs/r", console=None) -> Path:
-    execute(load(recipe, list(overrides)), directory, console=console or Console(quiet=True))
+def run(recipe: Path, *overrides: str, directory="runs/r", console=None, force=False) -> Path:
+    execute(load(recipe, list(overrides)), directory, console=console or Console(quiet=True), force=force)
     return Path(directory) / "finetune"
 
 
@@ -117,7 +117,7 @@ def test_two_runs_have_the_same_bytes(folder):
 
 def test_long_texts_are_cut_and_counted(folder, capsys):
     recipe = write(folder, f"{{model: {SMALL['transformer'][:-1]}, context: 40}}, task: {TASK}, train: {{steps: 2}}}}", longest=30)
-    made = run(recipe, console=Console())
+    made = run(recipe, console=Console(), force=True)
     assert files.read_json(made / "training.json")["cut_texts"] == 51
     assert "51 of 51 texts are longer than 40 tokens and are cut" in capsys.readouterr().err
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import types
-
 import numpy as np
 import pytest
 import torch
@@ -11,13 +9,14 @@ import torch
 from yanmo.core.data import Row
 from yanmo.core.registry import create
 from yanmo.objectives.base import Context
+from yanmo.text.characters import CharacterTokenizer
 from yanmo.train import memory
 from yanmo.train.rehearsal import Ledger, first_rows, rehearse, tried
 
-V, T = 512, 32
-TOKENIZER = types.SimpleNamespace(size=V, eos_id=1, bos_id=1, pad_id=0, mask_id=2, unk_id=None, byte_lengths=np.array([0] * 40 + [3] * (V - 40)), cls_id=None, sep_id=None,
-                                  special={f"<extra_id_{i}>": 10 + i for i in range(20)},
-                                  add_special=lambda ids: types.SimpleNamespace(ids=list(ids)))  # fmt: skip
+T = 32
+SPECIAL = ("<mask>", *(f"<extra_id_{i}>" for i in range(20)))
+TOKENIZER = CharacterTokenizer(min_count=1, special=SPECIAL).train(["".join(chr(0x4E00 + i) for i in range(400)) + "abc def"])
+V = TOKENIZER.size
 TINY = {"depth": 2, "width": 32, "heads": 2}
 MODELS = {
     "transformer": ({"type": "transformer", **TINY}, "causal"),

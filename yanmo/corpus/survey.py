@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from yanmo.core.console import Console
 from yanmo.core.data import Document, content_id
+from yanmo.core.paths import written
 from yanmo.corpus.engines.local import LocalEngine
 from yanmo.corpus.source import QUARANTINE, Shard, Source
 from yanmo.corpus.step import Step, apply
@@ -57,10 +58,11 @@ def spread(items: list[Any], count: int) -> list[Any]:
 
 
 def survey(sources: Sequence[Source], steps: Sequence[Step], workers: int) -> dict[str, Any]:
-    """{"sources": [what each holds], "kept", "dropped", "seconds", "disk_bytes", "documents", "text_bytes", "texts"}.
+    """{"sources": [what each holds], "kept", "dropped", "seconds", "disk_bytes", "documents", "text_bytes", "texts", "splits"}.
 
     `kept` and `dropped` are shares of the sample after the steps; `seconds` the work of reading and of the steps for the
-    whole with `workers` processes; `texts` the kept sample (not for showing: the tokenizer's estimate needs it)."""
+    whole with `workers` processes; `texts` the kept sample and `splits` its texts' splits where the recipe assigns them (not for
+    showing: estimates of what follows need them)."""
     found, sampled = list[dict[str, Any]](), []
     looked_at = 0
     for source in sources:
@@ -71,7 +73,9 @@ def survey(sources: Sequence[Source], steps: Sequence[Step], workers: int) -> di
         looked_at += sum(len(doc.text.encode()) for doc in docs if doc.rejection is None)
         found.append(_about(source, docs, sum(shard.size for shard in shards)))
         sampled.append(sample)
-    seconds, fates, kept = _through(sampled, list(steps))
+    assigned = {(source.name, written(file)): split
+                for source in sources for split, file in source.located() if split is not None}  # fmt: skip
+    seconds, fates, kept, splits = _through(sampled, list(steps), assigned)
     read = sum(about["sampled"] for about in found) or 1
     scale = {about["name"]: about["documents"] / max(about["sampled"], 1) for about in found}
     texts = [body for bodies in kept.values() for body in bodies]
@@ -85,7 +89,7 @@ def survey(sources: Sequence[Source], steps: Sequence[Step], workers: int) -> di
         "documents": round(sum(len(bodies) * scale[name] for name, bodies in kept.items())),
         "text_bytes": round(sum(size.values())),
         "seconds": round(seconds * sum(about["text_bytes"] for about in found) / max(looked_at, 1) / workers, 3),
-        "disk_bytes": round(2 * packed * sum(characters.values())), "texts": texts,
+        "disk_bytes": round(2 * packed * sum(characters.values())), "texts": texts, "splits": splits,
     }  # fmt: skip
 
 
@@ -141,9 +145,12 @@ def _shares(counts: Counter[str], total: int) -> dict[str, float]:
     return {name: round(count / total, 4) for name, count in counts.most_common(8)}
 
 
-def _through(samples: Sequence[Source], steps: list[Step]) -> tuple[float, Counter[str], dict[str, list[str]]]:
-    """(seconds, how many each reason dropped, kept texts by source) of the samples through the steps, in this process."""
+def _through(samples: Sequence[Source], steps: list[Step], assigned: dict[tuple[str, str], str]
+             ) -> tuple[float, Counter[str], dict[str, list[str]], dict[str, str]]:  # fmt: skip
+    """(seconds, how many each reason dropped, kept texts by source, their splits by (source, file) where `assigned`) of the
+    samples through the steps, in this process."""
     fates: Counter[str] = Counter()
+    splits: dict[str, str] = {}
     texts: dict[str, list[str]] = {sample.name: [] for sample in samples}
     with (
         tempfile.TemporaryDirectory(prefix="yanmo-") as folder,
@@ -153,6 +160,8 @@ def _through(samples: Sequence[Source], steps: list[Step]) -> tuple[float, Count
         for doc in apply(steps, session.read(samples)).collect():
             if doc.rejection is None:
                 texts[doc.source].append(doc.text)
+                if (doc.source, doc.origin.file) in assigned:
+                    splits[doc.text] = assigned[doc.source, doc.origin.file]
             else:
                 fates[f"{doc.rejection.step}.{doc.rejection.reason}"] += 1
-        return time.monotonic() - started, fates, texts
+        return time.monotonic() - started, fates, texts, splits

@@ -21,10 +21,10 @@ def check(path: str, overrides: list[str] | None = None, directory: str | Path |
     "data", "tokens", "trainings"}.
 
     `data` is what a sample of each corpus shows (`corpus/survey.py`), `tokens` what each tokenizer would make of it.
-    `trainings`: by stage, what the doctor found, and the stage's own plan: steps, parameters, memory, seconds, joules, the model's
-    settings as they are in effect. They come from trying the real thing on the outputs of stages that have run in `directory`
-    (default runs/NAME), else on the sample (`preview.py`). In the plan, `parameters` and `memory_bytes` are the largest of them,
-    `seconds` and `joules` the sum; what is not known is null, never a guess in disguise.
+    `trainings`: by stage, what the doctor found, and the stage's own plan: steps, parameters, memory, seconds, joules, the
+    model's settings as they are in effect. They come from trying the real thing on the outputs of stages that have run in
+    `directory` (default runs/NAME), else on the sample (`preview.py`). In the plan, `parameters` and `memory_bytes` are the
+    largest of them, `seconds` and `joules` the sum; what is not known is null, never a guess in disguise.
     """
     problems: list[str] = []
     try:
@@ -118,11 +118,12 @@ def _training(name: str, training: dict[str, Any]) -> Iterator[str]:
     """What is known of one training before it begins."""
     yield ""
     memory, seconds, joules = training["memory"], training["seconds"], training["joules"]
-    yield str(text("{stage}: {parameters} parameters, {steps} steps; about {memory} of memory, {minutes} minutes, {energy} ({method})",
-                   stage=name, parameters=f"{training['parameters']:,}" if training["parameters"] else "?",
-                   steps=f"{training['steps']:,}", memory=size(memory["peak"]) if memory else "?",
-                   minutes=f"{seconds / 60:,.1f}" if seconds is not None else "?",
-                   energy=energy(joules) if joules is not None else "?", method=text(training["energy"])))  # fmt: skip
+    told = text("{stage}: {parameters} parameters, {steps} steps; about {memory} of memory, {minutes} minutes, "
+                "{energy} ({method})", stage=name, parameters=f"{training['parameters']:,}" if training["parameters"] else "?",
+                steps=f"{training['steps']:,}", memory=size(memory["peak"]) if memory else "?",
+                minutes=f"{seconds / 60:,.1f}" if seconds is not None else "?",
+                energy=energy(joules) if joules is not None else "?", method=text(training["energy"]))  # fmt: skip
+    yield str(told)
     if memory:
         parts = ("parameters", "gradients", "optimizer", "activations")
         yield "  " + str(text("memory: {parts}", parts=", ".join(f"{text(part)} {size(memory[part])}" for part in parts)))

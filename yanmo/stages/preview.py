@@ -100,11 +100,18 @@ class Preview:
     def tokenizer(self, entry: Entry, links: list[Input]) -> None:
         """A tokenizer of the stage's settings, learned from the sample."""
         from yanmo.corpus import documents
+        from yanmo.stages.tokenizer import base_of
+        from yanmo.text.extend import ExtendedTokenizer
 
         corpus = self._of(links, "corpus")
         if corpus is None:
             return
         part: Any = entry.stage.tokenizer  # type: ignore[attr-defined]
+        if isinstance(part, ExtendedTokenizer):
+            base = self._of(links, "base")
+            if base is None or not base.folder.exists():
+                return
+            part = part.bind(base_of(Run(self.scratch, stage=entry.name, inputs={"base": [base.folder]})))
         texts = [row["text"] for row in documents.iterate(corpus.folder, "train", columns=("text",))]
         size = round(sum(len(body.encode()) for body in texts) * corpus.scale)
         most = part.open_size(size, self.recipe.budget.minutes if self.recipe.budget else None)
@@ -162,7 +169,8 @@ class Preview:
         run = Run(self.scratch, self.recipe.seed, self.console, self.recipe.budget, share_of_budget(self.recipe, index, 0.0),
                   entry.name, inputs)  # fmt: skip
         tokenizer, corpus = self._of(links, "tokenizer"), self._of(links, "corpus")
-        sample = Sample(corpus.scale if corpus else 1.0, tokenizer.vocabulary if tokenizer else None, model.patient if model else None)
+        sample = Sample(corpus.scale if corpus else 1.0, tokenizer.vocabulary if tokenizer else None,
+                        model.patient if model else None)  # fmt: skip
         found = entry.stage.patient(run, self.scratch / entry.name, time.monotonic(), sample)
         if found is not None:
             found.folder = self.run_directory / entry.name
@@ -173,7 +181,7 @@ class Preview:
 def consult(found: Patient) -> tuple[list[Finding], dict[str, Any]]:
     """What the doctor finds in a training that has not begun, and its plan: parameters, memory, seconds, joules."""
     from yanmo.train import doctor
-    from yanmo.train.soundness.finding import DOOMED
+    from yanmo.train.soundness.finding import DOOMED, Finding
     from yanmo.train.soundness.outlook import outlook
 
     findings = doctor.examine(found)
@@ -187,8 +195,7 @@ def consult(found: Patient) -> tuple[list[Finding], dict[str, Any]]:
     try:
         seen, tried = outlook(found, WORK)
     except YanmoError as error:
-        from yanmo.train.soundness.finding import Finding
-
-        return [*findings, Finding(DOOMED, error.where, error.expected, error.given, error.remedy, examination="first_pass")], plan
+        found_out = Finding(DOOMED, error.where, error.expected, error.given, error.remedy, examination="first_pass")
+        return [*findings, found_out], plan
     return [*findings, *tried], plan | seen
 

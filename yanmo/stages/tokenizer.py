@@ -40,8 +40,8 @@ EXTENSION = "extension.json"
 class TokenizerStage(Stage):
     """Trains a tokenizer on at most `train_bytes` of the corpus's training text, a sample spread over all of it by hash.
 
-    Counting pieces takes memory. Measured for 8,192 tokens: 20 MB of Chinese verse, where hardly a line comes twice, took
-    1.8 GB and 45 seconds of one core, 11 MB of English speeches 0.1 GB and 2 seconds.
+    What that takes in memory is bounded by the tokenizer's own `memory_mb`, whatever the text: of one with more kinds of pieces
+    than fit (Chinese verse, where hardly a line comes twice), the rarest give way, and that is said.
     """
 
     takes: ClassVar[tuple[str, ...]] = ("corpus", "base")
@@ -70,7 +70,7 @@ class TokenizerStage(Stage):
         corpus, part = run.take("corpus"), self.tokenizer
         base = None
         if isinstance(part, ExtendedTokenizer):
-            base = _base(run)
+            base = base_of(run)
             part = part.bind(base)
         plan = run.plan(folder, lambda: self._plan(run, corpus, part))
         share = min(plan["sample_bytes"] / max(plan["text_bytes"], 1), 1.0)
@@ -102,7 +102,7 @@ class TokenizerStage(Stage):
                 "size": part.open_size(text_bytes, minutes)}  # fmt: skip
 
 
-def _base(run: Run) -> Tokenizer:
+def base_of(run: Run) -> Tokenizer:
     """The tokenizer of the stage or the path that `base` names, a model's or one by itself."""
     place = run.take("base")
     if (place.is_file() and place.suffix != ".gguf") or any((place / name).is_file() for name in FILES):

@@ -93,7 +93,8 @@ def admit(findings: list[Finding], console: Console, where: str, folder: Path, f
     kind: type[YanmoError] = TrainingError if any(folder.glob("checkpoints/step-*")) else first.kind
     remedy = first.remedy
     more = text("or go on with --force")
-    raise kind(first.where, first.expected, first.given, more if remedy is None else text("{remedy}; {more}", remedy=remedy, more=more))
+    remedy = more if remedy is None else text("{remedy}; {more}", remedy=remedy, more=more)
+    raise kind(first.where, first.expected, first.given, remedy)
 
 
 def begin(job: Job, patient: Patient, console: Console, force: bool) -> None:

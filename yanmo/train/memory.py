@@ -4,13 +4,17 @@
     comes, goes  activations of one micro-batch, with the loss's chunk of logits · the optimizer's own room
     beside it    validation (a wider batch, no gradient) · the state that generating at full context would take (KV)
 
-The figures of a step come from rehearsing it (`rehearsal.py`), not from a formula. What the libraries take on top (kernels'
-scratch, the allocator's gaps) is `SLACK` and `BASE`, as measured for the families in tests/train/test_memory.py.
+The figures of a step come from rehearsing it (`rehearsal.py`), not from a formula: `live`, which the tensors need. On a CPU the
+process holds more: glibc's allocator leaves gaps between blocks of up to 32 MB that come and go, 0.4 to 0.9 of what comes and
+goes as measured. `peak` counts them, by doing what that allocator does (`heap.py`). With MALLOC_MMAP_THRESHOLD_=65536 in the
+environment every block has its own pages: the process then holds what the tensors need within a hundredth, and spends a third
+more time on making pages.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,24 +26,23 @@ from yanmo.objectives.base import Batch, Objective
 from yanmo.train.randomness import own_random_numbers
 from yanmo.train.rehearsal import Nowhere, Rehearsed, Source, rehearse, tried
 
-SLACK = 1.0  # of what comes and goes: the allocator's gaps
-BASE = 0  # bytes: scratch of the kernels, primed once
 CGROUP = Path("/sys/fs/cgroup")
 PROCESS = Path("/proc")
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes; `peak` is the most that lives at one moment of the training, the interpreter and its libraries not counted."""
+    """Bytes; `live` is the most that tensors take at one moment of the training, `peak` the most that the process holds for them,
+    the interpreter and its libraries not counted."""
 
     parameters: int
     gradients: int
     optimizer: int
     activations: int
     step: int  # the optimizer's own room, while it steps
-    state: int  # of one row at the full context, when it generates
+    live: int
     peak: int
-    how: str
+    how: str  # 'rehearsed', 'tried' or 'counted'
 
     def figures(self) -> dict[str, Any]:
         return asdict(self)
@@ -53,9 +56,9 @@ def needed(source: Source, optimizer: Any, objective: Objective, batches: list[B
     except (RuntimeError, NotImplementedError):  # what depends on the numbers, or a kernel that knows no shapes
         least = weights(source)
         if 4 * least > available(device):  # a trial would need what is not there
-            return Memory(least, least, 2 * least, 0, 0, 0, 4 * least, "counted")
+            return Memory(least, least, 2 * least, 0, 0, 4 * least, 4 * least, "counted")
         found = tried(source, optimizer, objective, batches, precision, device)
-    return of(found)
+    return of(found, device)
 
 
 def weights(source: Source) -> int:
@@ -67,11 +70,10 @@ def weights(source: Source) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
-def of(found: Rehearsed, state: int = 0) -> Memory:
-    fixed = found.parameters + found.optimizer + found.gradients
-    moving = max(found.peak - fixed, 0)
-    return Memory(found.parameters, found.gradients, found.optimizer, found.activations, max(found.step - fixed, 0), state,
-                  fixed + int(SLACK * moving) + BASE, found.how)  # fmt: skip
+def of(found: Rehearsed, device: torch.device) -> Memory:
+    stays = found.parameters + found.optimizer + found.gradients
+    return Memory(found.parameters, found.gradients, found.optimizer, found.activations, max(found.step - stays, 0), found.peak,
+                  max(found.peak, found.held) if device.type == "cpu" else found.peak, found.how)  # fmt: skip
 
 
 def state_of(model: nn.Module, context: int | None) -> int:
@@ -123,10 +125,8 @@ def resident() -> int | None:
 
 def begin_peak() -> None:
     """Forgets the highest memory so far, so that `peak` is that of what follows. Linux alone; elsewhere it is the process's."""
-    try:
+    with suppress(OSError):
         (PROCESS / "self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def peak() -> int | None:

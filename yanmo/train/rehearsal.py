@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from yanmo.models.base import Inputs
 from yanmo.objectives.base import Batch, Objective
+from yanmo.train.heap import Heap
 from yanmo.train.job import Job
 from yanmo.train.optimizers.base import Live
 from yanmo.train.randomness import own_random_numbers, seeded
@@ -39,11 +40,13 @@ class Ledger(TorchDispatchMode):
         super().__init__()
         self.fake = fake
         self.live = self.peak = 0
+        self.heap = Heap()
         self._known: set[int] = set()
 
     def mark(self) -> int:
         """Begins a new peak; returns what lives now."""
         self.peak = self.live
+        self.heap.mark()
         return self.live
 
     def adopt(self, tensors: Any) -> None:
@@ -84,14 +87,16 @@ class Ledger(TorchDispatchMode):
         self._known.add(key)
         self.live += size
         self.peak = max(self.peak, self.live)
+        self.heap.take(key, size)
         weakref.finalize(storage, self._freed, key, size)
 
     def _freed(self, key: int, size: int) -> None:
         self._known.discard(key)
+        self.heap.give(key)
         self.live -= size
 
 
-TOKENS = 4096  # of a micro-batch that is rehearsed whole
+TOKENS = 2048  # of a micro-batch that is rehearsed whole
 INDEXED = {torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default,
            torch.ops.aten._index_put_impl_.default, torch.ops.aten._unsafe_index.Tensor}  # fmt: skip
 
@@ -130,6 +135,7 @@ class Rehearsed:
     gradients: int
     forward: int
     step: int
+    held: int  # what a process holds at the peak, with the gaps between its blocks
     how: str  # 'rehearsed' or 'tried'
 
     @property
@@ -160,6 +166,9 @@ def rehearse(source: Source, optimizer: Any, objective: Objective, batches: list
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     with own_random_numbers():
         model = imagined(source, fake)
+        plain = batches[0].inputs.documents is None and batches[0].inputs.mask is None
+        if plain and any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            raise NotImplementedError("oneDNN's layer keeps a workspace of a size that it alone knows")
         model.train()
         with fake:
             chosen = optimizer.make(model)
@@ -224,7 +233,9 @@ def carried_on(found: list[Rehearsed], sizes: tuple[int, int], rows: int) -> Reh
     """Two rehearsals of so many rows each, carried on to `rows`: what comes and goes grows with them."""
     less, more = found
     slope = max(0, more.forward - less.forward) / (sizes[1] - sizes[0])
-    return replace(more, forward=round(more.forward + slope * (rows - sizes[1])))
+    gaps = max(0, more.held - less.held) / (sizes[1] - sizes[0])
+    further = rows - sizes[1]
+    return replace(more, forward=round(more.forward + slope * further), held=round(more.held + gaps * further))
 
 
 def first_rows(batch: Batch, count: int) -> Batch:
@@ -241,13 +252,13 @@ def first_rows(batch: Batch, count: int) -> Batch:
 def _steps(model: nn.Module, optimizer: Live, objective: Objective, batches: list[Batch], precision: str,
            device: torch.device, ledger: Ledger, how: str) -> Rehearsed:  # fmt: skip
     job = Job(model, objective, _Given(batches), optimizer, Constant(), 1, Path(), 0, device, precision)
-    forward, plain, peaks = forward_of(job), optimizer.step, {"forward": 0, "step": 0}
+    forward, plain, peaks = forward_of(job), optimizer.step, {"forward": 0, "step": 0, "held": 0}
 
     def step(*args: Any, **kwargs: Any) -> Any:
-        peaks["forward"] = ledger.peak
+        peaks["forward"], held = ledger.peak, ledger.heap.peak
         ledger.mark()
         made = plain(*args, **kwargs)
-        peaks["step"] = ledger.peak
+        peaks["step"], peaks["held"] = ledger.peak, max(held, ledger.heap.peak)
         return made
 
     ledger.adopt([*model.parameters(), *model.buffers()])
@@ -255,15 +266,14 @@ def _steps(model: nn.Module, optimizer: Live, objective: Objective, batches: lis
     optimizer.step = step  # type: ignore[method-assign]
     with ledger:
         update(job, forward, [first_rows(batches[0], 1)], seeded(0, 0))  # the optimizer has something to remember
-        if len(batches) > 1:  # those of the micro-batches before stay
-            for parameter in model.parameters():
-                parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        if len(batches) == 1:
+            update(job, forward, batches, seeded(0, 1))
         ledger.mark()
-        update(job, forward, batches[:1], seeded(0, 1))
+        update(job, forward, batches[:2], seeded(0, 2))
     remembered = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
     gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return Rehearsed(parameters, sum(value.numel() * value.element_size() for value in remembered), gradients,
-                     peaks["forward"], peaks["step"], how)  # fmt: skip
+                     peaks["forward"], peaks["step"], peaks["held"], how)  # fmt: skip
 
 
 @dataclass

@@ -66,7 +66,8 @@ def template(patient: Patient) -> Iterator[Finding]:
     """A chat template with which a conversation begins as the prompt that the model will be given, and begins once."""
     if not patient.tokenizer.chat_template:
         return
-    where, talks = f"{patient.where}.tokenizer.chat_template", getattr(patient.labelled and patient.labelled.task, "head", "") == "chat"
+    where = f"{patient.where}.tokenizer.chat_template"
+    talks = patient.labelled is not None and patient.labelled.task.head == "chat"
     try:
         prompt, whole = render(TALK[:1], patient.tokenizer), render(TALK, patient.tokenizer, generate=False)
     except YanmoError as error:

@@ -90,7 +90,8 @@ def validation(patient: Patient) -> Iterator[Finding]:
     files = ", ".join(str(p) for p in rows.task.files())
     if not rows.held_out and asked:
         yield Finding(DOOMED, files, text("rows in the validation split"), text("none"),
-                      text("give the task 'validation' rows, or leave out 'patience' and 'validate_every'"), kind=DataError)  # fmt: skip
+                      text("give the task 'validation' rows, or leave out 'patience' and 'validate_every'"),
+                      kind=DataError)  # fmt: skip
     elif not rows.held_out:
         yield Finding(WARN, files, text("rows in the validation split"), text("none"),
                       text("without them the last weights are kept, good or bad"))  # fmt: skip

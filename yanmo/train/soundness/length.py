@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from yanmo.core.messages import text
@@ -17,13 +18,14 @@ def schedule(patient: Patient) -> Iterator[Finding]:
     """Whether the learning rate ever gets to its peak."""
     made = create("schedule", patient.plan["schedule"])
     factors = [made.factor(step, patient.steps) for step in range(patient.steps)]
-    highest, rising = max(factors), sum(b > a for a, b in zip(factors, factors[1:]))
+    highest, rising = max(factors), sum(b > a for a, b in pairwise(factors))
     figures = {"steps": patient.steps, "highest": round(highest, 4), "rising": rising}
     where, warmup = f"{patient.where}.train.schedule.warmup", getattr(made, "warmup", None)
     remedy = text("lower 'warmup', or train for more steps")
     if highest < PEAK and warmup and warmup >= 1:
         yield Finding(DOOMED, where, text("fewer steps than the training's {steps}", steps=patient.steps),
-                      text("{warmup}: the learning rate never leaves the warm-up", warmup=f"{warmup:g}"), remedy, figures)  # fmt: skip
+                      text("{warmup}: the learning rate never leaves the warm-up", warmup=f"{warmup:g}"), remedy,
+                      figures)  # fmt: skip
     elif rising > 0.5 * patient.steps and patient.steps > 3:
         yield Finding(WARN, where, text("a rise over less than half of the steps"),
                       text("{rising} of {steps} steps", rising=rising, steps=patient.steps), remedy, figures)  # fmt: skip
@@ -47,7 +49,8 @@ def flags(patient: Patient) -> Iterator[Finding]:
         asked = getattr(train, name)
         if asked and asked > steps and (validates or name != "validate_every"):
             yield Finding(WARN, f"{patient.where}.train.{name}", text("at most the {steps} steps of the training", steps=steps),
-                          text("{asked}: only the last step has one", asked=asked), figures={"asked": asked, "steps": steps})  # fmt: skip
+                          text("{asked}: only the last step has one", asked=asked),
+                          figures={"asked": asked, "steps": steps})  # fmt: skip
     batch = plan.get("batch_tokens")
     if train.micro_tokens and batch and train.micro_tokens > batch:
         yield Finding(WARN, f"{patient.where}.train.micro_tokens", text("at most the batch's {tokens} tokens", tokens=batch),

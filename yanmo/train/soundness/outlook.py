@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ from yanmo.train.step import forward_of, update
 
 
 def outlook(patient: Patient, work: float) -> tuple[dict[str, Any], list[Finding]]:
-    """({"seconds", "joules", "energy", "settings", "state_bytes"}, what trying found). The model is made; steps are tried on as
-    few rows as keep the trial at about `work` operations, and it is thrown away."""
+    """({"parameters", "seconds", "joules", "energy", "settings", "state_bytes"}, what trying found). The model is made; steps
+    are tried on as few rows as keep the trial at about `work` operations; it is thrown away."""
     plan = patient.plan
     device = torch.device(plan["device"])
     with own_random_numbers():
@@ -32,14 +31,15 @@ def outlook(patient: Patient, work: float) -> tuple[dict[str, Any], list[Finding
     assert patient.batches is not None
     job = Job(model, patient.objective, patient.batches, create("optimizer", plan["optimizer"]).make(model),
               create("schedule", plan["schedule"]), patient.steps, Path(), 0, device, plan["precision"])  # fmt: skip
-    tried = doctor.attempt(Trial(patient.where, job, None, rows=rows_for(model, patient, work)))
+    tried = doctor.attempt(Trial(patient.where, job, rows=rows_for(model, patient, work)))
     speed, joules, method = _measured(job, patient, work)
     micros = max(1, -(-plan["rows"] // plan["micro_rows"]))
     seconds = speed.seconds(patient.steps, micros)
     part = getattr(getattr(model, "backbone", model), "part", None)
     told = part.describe() if hasattr(part, "describe") else {}
-    seen = {"seconds": round(seconds, 1), "joules": round(joules * seconds, 1), "energy": method, "settings": told,
-            "state_bytes": state_of(model, patient.context), "parameters": sum(p.numel() for p in model.parameters())}  # fmt: skip
+    seen = {"seconds": round(seconds, 1), "joules": None if joules is None else round(joules * seconds, 1), "energy": method,
+            "settings": told, "state_bytes": state_of(model, patient.context),
+            "parameters": sum(p.numel() for p in model.parameters())}  # fmt: skip
     return seen, tried
 
 
@@ -50,7 +50,7 @@ def rows_for(model: torch.nn.Module, patient: Patient, work: float) -> int:
     return max(1, min(int(patient.plan["micro_rows"]), tokens // max(1, patient.context or 64)))
 
 
-def _measured(job: Job, patient: Patient, work: float) -> tuple[Speed, float, str]:
+def _measured(job: Job, patient: Patient, work: float) -> tuple[Speed, float | None, str]:
     """(seconds of a micro-batch and of a step, joules a second, how that is known)."""
     forward, rows = forward_of(job), rows_for(job.model, patient, work)
     with own_random_numbers():
@@ -75,5 +75,5 @@ def _measured(job: Job, patient: Patient, work: float) -> tuple[Speed, float, st
             found.append((time.monotonic() - begun - inside[0], inside[0]))
         told = meter.read()
         job.optimizer.step = plain  # type: ignore[method-assign]
-    seconds = max(told["seconds"], 1e-3)
-    return Speed(min(a for a, _ in found) * share, min(b for _, b in found)), (told["joules"] or 0.0) / seconds, told["method"]
+    joules = None if told["joules"] is None else told["joules"] / max(told["seconds"], 1e-3)
+    return Speed(min(a for a, _ in found) * share, min(b for _, b in found)), joules, told["method"]

@@ -13,6 +13,7 @@ from yanmo.core.messages import text
 from yanmo.core.registry import create
 from yanmo.objectives.base import Batch
 from yanmo.train import memory
+from yanmo.train.heap import VARIABLE
 from yanmo.train.randomness import own_random_numbers, seeded
 from yanmo.train.soundness.amounts import size
 from yanmo.train.soundness.finding import DOOMED, NOTE, SOUND, WARN, Finding, Patient
@@ -37,6 +38,8 @@ def fits(patient: Patient) -> Iterator[Finding]:
         remedy = text("train a smaller model, or one with an optimizer that remembers less")
         if stays < 0.7 * have:
             remedy = text("set train.micro_tokens to {tokens} or less", tokens=_micro(patient, have, stays))
+        elif need.live < TIGHT * have:
+            remedy = text("set {name}=65536 in the environment: slower, and it takes {size}", name=VARIABLE, size=size(need.live))
         given = text("{peak}: parameters {parameters}, gradients {gradients}, optimizer {optimizer}, activations {activations}",
                      peak=size(need.peak), parameters=size(need.parameters), gradients=size(need.gradients),
                      optimizer=size(need.optimizer), activations=size(need.activations))  # fmt: skip
@@ -49,7 +52,7 @@ def _micro(patient: Patient, have: int, stays: int) -> int:
     """Tokens of a micro-batch that would fit: activations grow with them."""
     assert patient.memory is not None
     batch = heaviest(patient)[0].inputs.tokens
-    share = max(0.0, TIGHT * have - stays) / max(patient.memory.activations, 1)
+    share = max(0.0, TIGHT * have - stays) / max(patient.memory.peak - stays, 1)
     rows = max(1, int(share * len(batch)))
     return rows * batch.shape[1]
 
@@ -82,7 +85,8 @@ def disk(patient: Patient) -> Iterator[Finding]:
         yield Finding(DOOMED if each * count > free else WARN, where,
                       text("checkpoints that fit in the {size} that are free on the disk", size=size(free)),
                       text("{count} of {each}", count=count, each=size(each)),
-                      text("keep fewer (train.keep), free some space, or give another place with --run-dir DIR"), figures)  # fmt: skip
+                      text("keep fewer (train.keep), free some space, or give another place with --run-dir DIR"),
+                      figures)  # fmt: skip
     else:
         yield Finding(SOUND, where, figures=figures)
 

@@ -33,8 +33,9 @@ def enough(patient: Patient) -> Iterator[Finding]:
         yield Finding(DOOMED, where, text("at most the {count} tokens of the training text", count=have), str(patient.context),
                       text("lower the context, or train on more text"), figures)  # fmt: skip
     elif have < patient.plan["batch_tokens"]:
-        yield Finding(WARN, f"{patient.where}.train.batch_tokens", text("at most the {count} tokens of the training text", count=have),
-                      str(patient.plan["batch_tokens"]), text("a step sees the same row more than once: lower it"), figures)  # fmt: skip
+        yield Finding(WARN, f"{patient.where}.train.batch_tokens",
+                      text("at most the {count} tokens of the training text", count=have), str(patient.plan["batch_tokens"]),
+                      text("a step sees the same row more than once: lower it"), figures)  # fmt: skip
     else:
         yield Finding(SOUND, where, figures=figures)
 
@@ -52,12 +53,13 @@ def held_out(patient: Patient) -> Iterator[Finding]:
         remedy = text("raise the corpus's 'validation', or leave out 'patience' and 'validate_every'")
         if not asked:
             remedy = text("raise the corpus's 'validation': without it the last weights are kept, good or bad")
-        yield Finding(DOOMED if asked else WARN, patient.corpus, text("text in the validation split"), text("none"), remedy, figures,
-                      kind=DataError)  # fmt: skip
+        yield Finding(DOOMED if asked else WARN, patient.corpus, text("text in the validation split"), text("none"), remedy,
+                      figures, kind=DataError)  # fmt: skip
     elif count < need and not patient.sampled:
         yield Finding(DOOMED if patient.train.patience else WARN, patient.corpus,
                       text("a validation split of at least one row of {context} tokens", context=need),
-                      text("{count} tokens", count=count), text("raise the corpus's 'validation', or lower the context"), figures)  # fmt: skip
+                      text("{count} tokens", count=count), text("raise the corpus's 'validation', or lower the context"),
+                      figures)  # fmt: skip
     else:
         yield Finding(SOUND, patient.corpus, figures=figures)
 
@@ -71,7 +73,8 @@ def vocabulary(patient: Patient) -> Iterator[Finding]:
     where = f"{patient.where}.tokenizer"
     if len(counts) > patient.size:
         yield Finding(DOOMED, where, text("token ids from 0 to {last}", last=patient.size - 1), str(len(counts) - 1),
-                      text("the text was tokenized for another model: make the tokens again"), {"largest": len(counts) - 1})  # fmt: skip
+                      text("the text was tokenized for another model: make the tokens again"),
+                      {"largest": len(counts) - 1})  # fmt: skip
         return
     unused = float((counts[: patient.size] == 0).mean()) if not patient.sampled else 0.0
     unknown = patient.tokenizer.unk_id
@@ -101,8 +104,10 @@ def overlap(patient: Patient) -> Iterator[Finding]:
     if share > SOME:
         verdict = DOOMED if found["exact"] > MOST else WARN  # forms and verse repeat themselves, and are no copies
         yield Finding(verdict, patient.corpus, text("held-out text that is not trained on"),
-                      text("{share} of it also stands in the training text (first: {first})", share=f"{share:.0%}", first=found["first"]),
-                      text("add 'exact_dedup' and 'minhash_dedup' to the corpus's steps, or see to the files of 'validation'"), found)  # fmt: skip
+                      text("{share} of it also stands in the training text (first: {first})", share=f"{share:.0%}",
+                           first=found["first"]),
+                      text("add 'exact_dedup' and 'minhash_dedup' to the corpus's steps, or see to the files of 'validation'"),
+                      found)  # fmt: skip
     else:
         yield Finding(SOUND, patient.corpus, figures=found)
 
@@ -139,7 +144,8 @@ def shared(train: Split, held_out: Split) -> dict[str, Any]:
     size = max(int(counts[chosen].sum()), 1)
     first = min(near, default=None)
     return {"documents": len(chosen), "exact": round(sum(int(counts[i]) for i in exact) / size, 4),
-            "near": round(sum(int(counts[i]) for i in near) / size, 4), "first": str(ids[first]) if first is not None else None}  # fmt: skip
+            "near": round(sum(int(counts[i]) for i in near) / size, 4),
+            "first": str(ids[first]) if first is not None else None}  # fmt: skip
 
 
 def _body(split: Split, index: int) -> NDArray[Any]:

@@ -19,6 +19,7 @@ from yanmo.train import memory
 from yanmo.train.job import Job
 from yanmo.train.randomness import own_random_numbers, seeded
 from yanmo.train.rehearsal import first_rows
+from yanmo.train.soundness.amounts import size
 from yanmo.train.soundness.finding import DOOMED, NOTE, SOUND, WARN, Finding
 from yanmo.train.step import forward_backward, forward_of
 
@@ -96,16 +97,20 @@ def first_pass(trial: Trial) -> Iterator[Finding]:
         yield Finding(DOOMED, where, text("parameters that are trained"), text("none"), text("freeze fewer of them"), figures)
     elif (chance := _chance(job)) and value > 1.5 * chance + 1.0:
         yield Finding(WARN, where, text("a first loss near {chance}, that of a model that knows nothing", chance=f"{chance:.2f}"),
-                      f"{value:.2f}", text("see that the model was loaded whole and reads with its own tokenizer"), figures)  # fmt: skip
+                      f"{value:.2f}", text("see that the model was loaded whole and reads with its own tokenizer"),
+                      figures)  # fmt: skip
     else:
         yield Finding(NOTE if idle else SOUND, where, figures=figures)
-    if taken and trial.planned and taken > LEAST and taken > MORE * (trial.planned.peak - trial.planned.parameters - trial.planned.optimizer):
-        yield Finding(WARN, where, text("about the {size} of memory that were planned", size=f"{trial.planned.peak / 1e6:.0f} MB"),
-                      text("{size} for a first pass", size=f"{taken / 1e6:.0f} MB"), figures={"measured": taken})  # fmt: skip
+    if taken and trial.planned:
+        planned = trial.planned.peak - trial.planned.parameters - trial.planned.optimizer  # which stand there already, or not yet
+        if taken > max(LEAST, MORE * planned):
+            yield Finding(WARN, where, text("about the {size} of memory that were planned", size=size(planned)),
+                          text("{size} for a first pass", size=size(taken)), figures={"measured": taken})  # fmt: skip
 
 
 def _chance(job: Job) -> float | None:
     """The mean loss of one who knows nothing, in nats."""
     model: Any = job.model
-    size = model.score.out_features if isinstance(getattr(model, "score", None), nn.Linear) else getattr(model, "vocabulary", None)
-    return math.log(size) if size else None
+    head = getattr(model, "score", None)
+    choices = head.out_features if isinstance(head, nn.Linear) else getattr(model, "vocabulary", None)
+    return math.log(choices) if choices else None
