@@ -21,7 +21,7 @@ from yanmo.samples import path
 from yanmo.text.bpe import BpeTokenizer
 
 TOY = [
-    "corpus.source.0.path=data/zh.jsonl", "corpus.source.1.path=data/en.jsonl", "corpus.validation=0.1",
+    "corpus.source.0.path=data/zh.jsonl", "corpus.source.1.path=data/en.jsonl", "corpus.validation=0.4",
     "tokenizer.base=base", "adapted.model=base", "evaluate.models=[base, adapted]", "evaluate.tasks.1.path=data/pairs.jsonl",
     "evaluate.samples=['It was', '却说']",
 ]  # fmt: skip

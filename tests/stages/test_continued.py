@@ -132,7 +132,7 @@ def test_a_word_is_a_stage_before_it_is_a_part(folder):
         ({"type": "t5", "depth": 1, "width": 32, "heads": 2}, tuple(f"<extra_id_{n}>" for n in range(6)), {"type": "span_corruption", "context": 32}),
         ({"type": "bart", "depth": 1, "width": 32, "heads": 2}, ("<mask>",), {"type": "denoise", "context": 32}),
         ({"type": "transformer", "architecture": "encoder", "depth": 1, "width": 32, "heads": 2, "embedding": {"query": True}}, (), {"type": "permuted", "context": 32}),
-        ({"type": "transformer", "depth": 1, "width": 32, "heads": 2}, (), {"type": "prefix", "context": 32}),
+        ({"type": "transformer", "depth": 1, "width": 32, "heads": 2}, (), {"type": "prefix", "context": 32, "longest": 0.3}),
     ],
     ids=["bert", "t5", "bart", "xlnet", "prefix"],
 )
@@ -169,7 +169,8 @@ def test_a_gguf_file_and_a_model_of_transformers(place):
 def test_every_way_to_say_how_long(length, place):
     made = run({"pretrain": {"model": "base", "objective": CAUSAL, "train": {**length, "batch_tokens": 256}}})
     plan, told = files.read_json(made / "pretrain/plan.json"), files.read_json(made / "pretrain/training.json")
-    assert told["steps"] == plan["steps"] >= 1
+    assert 1 <= told["steps"] <= plan["steps"]  # a clock ends a run that became slower than its plan
+    assert told["steps"] == plan["steps"] or "minutes" in length
     if "tokens" in length:
         assert plan["steps"] == 6
     assert ("minutes" in plan) == ("minutes" in length)

@@ -114,7 +114,7 @@ def test_the_same_text_gives_the_same_bytes(pair, tmp_path):
 
 def test_transformers_gives_the_same_ids(pair, tmp_path):
     transformers = pytest.importorskip("transformers", reason="transformers is a development dependency")
-    base, made = pair
+    _, made = pair
     made.save(tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert len(theirs) == made.size

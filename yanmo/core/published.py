@@ -1,4 +1,4 @@
-"""What the shipped recipes start from and the package does not bring: where it is looked for, and the command that puts it there."""
+"""What the shipped recipes start from and the package does not bring: where it is looked for, and the command that gets it."""
 
 from __future__ import annotations
 

@@ -129,8 +129,9 @@ def _gain(run: Run, corpus: Path, base: Tokenizer, made: Tokenizer) -> dict[str,
     for kind in before:
         values = {name: round(found[kind]["bytes_per_token"], 4) for name, found in (("before", before), ("after", after))}
         languages[kind] = {"bytes": before[kind]["bytes"], **values}
+        shown = {name: f"{value:.2f}" for name, value in values.items()}
         run.console.log(text("{stage}: bytes per token of {split} text ({language}): {before} → {after}", stage=run.stage,
-                             split=split, language=kind, before=f"{values['before']:.2f}", after=f"{values['after']:.2f}"))  # fmt: skip
+                             split=split, language=kind, **shown))  # fmt: skip
     return {"base_size": base.size, "size": made.size, "split": split, "bytes_per_token": languages}
 
 

@@ -144,7 +144,7 @@ class Growth:
         self._model: Any = None
         steps = [*state(base.inner.normalizer), *state(base.inner.pre_tokenizer)]
         self.bytes = any(step["type"] == "ByteLevel" for step in [*steps, *state(base.inner.decoder)])
-        marked = any(step["type"] == "Metaspace" or step.get("content") == SYMBOL or step.get("prepend") == SYMBOL for step in steps)
+        marked = any(step["type"] == "Metaspace" or SYMBOL in (step.get("content"), step.get("prepend")) for step in steps)
         self.space = SYMBOL if marked else " "
         self.fallback = bool(model.get("byte_fallback"))
 

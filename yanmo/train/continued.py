@@ -111,9 +111,11 @@ class Cost(NamedTuple):
 
 
 def cost(model: nn.Module, objective: Any, tokens: list[int]) -> Cost:
-    """By counting what the passes over two rows, of LENGTHS tokens out of `tokens`, keep for their backward pass."""
+    """By counting what the passes over two rows, of LENGTHS tokens out of `tokens` where the context allows, keep for their
+    backward pass."""
     found = []
-    for length in LENGTHS:
+    shrink = min(1.0, (getattr(model, "context", None) or LENGTHS[-1]) / LENGTHS[-1])
+    for length in (max(int(shrink * length), index + 6) for index, length in enumerate(LENGTHS)):
         row = (tokens * (length // max(len(tokens), 1) + 2))[: objective.stretch(length) + objective.overlap]
         batch = objective.collate([Row(row, None, example="0")], torch.Generator().manual_seed(0))
         found.append((length, _kept(model, objective, batch.to(next(model.parameters()).device))))

@@ -17,8 +17,8 @@ def section(record: Record) -> Markup | None:
     if not found:
         return None
     intro = say("Models that others under evaluation were trained further from, and what that changed, item by item on the same "
-                "held-out text. Below 0 is better in bits per byte, above 0 in accuracy; where the interval holds 0, the items do "
-                "not tell which of the two is better.")  # fmt: skip
+                "held-out text. Below 0 is better in bits per byte, above 0 in accuracy; where the interval holds 0, the items "
+                "do not tell which of the two is better.")  # fmt: skip
     return join([tag("p", intro), table(found[0], found[1:], numbers=range(4, 7))])
 
 
