@@ -145,7 +145,8 @@ def differs(path: Path, model: nn.Module, made_for: dict[str, Any]) -> tuple[Tex
     number = record.get("format", 1)
     if number > FORMAT:
         return (text("a checkpoint of format {format} at most", format=FORMAT),
-                text("format {format}, of a newer Yanmo", format=number), text("install that version, or {other}", other=other))  # fmt: skip
+                text("format {format}, of a newer Yanmo", format=number),
+                text("install that version, or {other}", other=other))  # fmt: skip
     then = record.get("made_for", {})
     for key, value in made_for.items():
         if key in then and then[key] != value:

@@ -125,10 +125,11 @@ def diagnose(job: Job, micro: list[Batch], rng: torch.Generator, rising: bool, c
                               "(train.optim.lr)"), largest=watch.largest, items=guilty)  # fmt: skip
     if watch.gradient is not None:
         return Diagnosis("gradient", *backward(watch.largest, rising), *watch.gradient, watch.largest, guilty)
-    return Diagnosis("nothing", text("the same step is finite when it is done again: a fault of the machine, or a kernel that does "
-                                     "not give the same twice"),
-                     text("run the same command again, and test the machine's memory if it comes back; or lower the learning rate "
-                          "(train.optim.lr)"), largest=watch.largest, items=guilty)  # fmt: skip
+    return Diagnosis("nothing",
+                     text("the same step is finite when it is done again: a fault of the machine, or a kernel that does not "
+                          "give the same twice"),
+                     text("run the same command again, and test the machine's memory if it comes back; or lower the learning "
+                          "rate (train.optim.lr)"), largest=watch.largest, items=guilty)  # fmt: skip
 
 
 def once_more(job: Job, micro: list[Batch], rng: torch.Generator, precision: str,
