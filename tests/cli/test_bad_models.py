@@ -12,7 +12,7 @@ all its variants):
     each setting of each family with values of another kind    tests/models/test_settings.py
     a tokenizer larger than the embedding                      here: tokenizer of more tokens
     a model and a tokenizer that do not belong together        here: tokenizer of another model
-    GGUF: magic, version, offsets, arrays of 2^60              here: gguf …; tests/models/gguf/test_reader.py, test_damage.py
+    GGUF: magic, version, offsets, arrays of 2^60              here: gguf …; tests/models/gguf/test_reader.py
     pickles, with the way to convert                           here: pickle …; tests/models/weights/test_folder.py
     bombs of tokenizer.json                                    here: tokenizer …; tests/text/test_loading.py
     chat templates that never end                              here: template …; tests/text/test_chat.py

@@ -60,7 +60,7 @@ def test_llama_cpp_says_what_transformers_says(tmp_path, kind):
     if kind == "Gemma3":
         settings |= {"query_pre_attn_scalar": 64, "sliding_window": 128, "num_hidden_layers": 7}
     if kind == "GPTNeoX":
-        settings |= {"rotary_pct": 0.5}
+        settings = {key: value for key, value in settings.items() if key not in ("head_dim", "num_key_value_heads")} | {"rotary_pct": 0.5}
     config = getattr(transformers, "Gemma3TextConfig" if kind == "Gemma3" else f"{kind}Config")(**settings)
     torch.manual_seed(0)
     model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
