@@ -20,15 +20,39 @@ def test_the_card_names_every_licence_and_figure(run):
     content = (run / "card.md").read_text(encoding="utf-8")
     assert content == (run / "evaluate" / "card.md").read_text(encoding="utf-8") == card(Record(run, run / "evaluate"))
     for line in ("# Model card: small", "| en.jsonl | en | CC0-1.0 | 42 | 40 |", "| zh.jsonl | zh | not stated | 42 |", "Apache-2.0",
-                 "data/labels/ (test.jsonl, train.jsonl, validation.jsonl): Lamps", "Not measured, and not estimated.", "seed 0",
+                 "data/labels/ (test.jsonl, train.jsonl, validation.jsonl): Lamps", "seed 0", "| stage | time | energy |",
+                 "| estimated | unknown |" if "| estimated |" in content else "| measured | unknown |", "other stages",
                  "| macro-F1 |", "| *chance* | 8.000 |", "Warning: test: 1 of 31 texts", "torch"):  # fmt: skip
         assert line in content, line
     for row in json.loads((run / "evaluate/results.json").read_text()):
         if row["metric"] != "perplexity":
             assert f"{row['value']:.3f}" in content
+    known = [json.loads((run / stage / "cost.json").read_text()) for stage in ("corpus", "tuned")]
+    assert all(cost["joules"] >= 0 for cost in known)
     digests = re.findall(r"`([0-9a-f]{64})`", content)
     assert len(digests) == 9  # every stage before the evaluation
     assert str(run) not in content
+
+
+def test_a_card_without_accounts_says_that_nothing_was_measured(run, tmp_path):
+    import shutil
+
+    shutil.copytree(run, tmp_path / "copy")
+    for cost in (tmp_path / "copy").glob("*/cost.json"):
+        cost.unlink()
+    assert "Not measured, and not estimated." in card(Record(tmp_path / "copy", tmp_path / "copy" / "evaluate"))
+
+
+def test_energy_and_carbon_stand_in_the_card(run, tmp_path, monkeypatch):
+    import shutil
+
+    monkeypatch.setenv("YANMO_LANG", "zh")
+    shutil.copytree(run, tmp_path / "副本")
+    path = tmp_path / "副本" / "tuned" / "cost.json"
+    path.write_text(json.dumps({"seconds": 60.0, "joules": 7.2e6, "method": "measured", "grams": 1164.6, "country": "CHN"}))
+    content = card(Record(tmp_path / "副本", tmp_path / "副本" / "evaluate"))
+    assert "2\u00a0kWh" in content
+    assert "| 1.16 kg (CHN) |" in content
 
 
 def test_a_table_cannot_be_broken_by_its_cells():

@@ -149,7 +149,7 @@ def test_a_budget_plans_is_kept_and_is_read_back(folder):
         ("{model: {type: transformer, depth: 1, context: 16}, objective: {type: causal, context: 32}}", RequestError,
          r"pretrain.objective.context: expected at most the model's 16, got 32"),
         ("{train: {optim: {type: muon, lr: -0.1}}}", RecipeError, r"pretrain.train.optim.lr: expected a number above 0"),
-        ("{train: {steps: 2, epochs: 1}}", RecipeError, r"pretrain.train: expected one of steps, minutes, tokens and epochs"),
+        ("{train: {steps: 2, epochs: 1}}", RecipeError, r"pretrain.train: expected one of steps, minutes, joules, tokens and epochs"),
         ("{model: {type: tfidf}}", RequestError, r"pretrain.model: expected a language model, got tfidf - 'tfidf' labels texts"),
         ("{model: {type: transformer, depth: 2, heads: 5}}", RecipeError, r"'heads' that divide the width"),
         ("{train: {steps: 5}, objective: {type: causall}}", RecipeError, r"did you mean 'causal'"),

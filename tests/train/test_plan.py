@@ -146,7 +146,7 @@ def test_the_model_fits_the_text_where_nothing_is_said():
     ("train", "message"),
     [
         ({"steps": 0}, r"pretrain\.train\.steps: expected a number above 0, got 0"),
-        ({"steps": 5, "minutes": 1}, r"pretrain\.train: expected one of steps, minutes, tokens and epochs"),
+        ({"steps": 5, "minutes": 1}, r"pretrain\.train: expected one of steps, minutes, joules, tokens and epochs"),
         ({"batch_tokens": -1}, r"batch_tokens: expected a number above 0"),
         ({"minutes": 0}, r"minutes: expected a number above 0"),
         ({"optim": {"type": "adamw", "lr": -1}}, r"pretrain\.train\.optim\.lr: expected a number above 0.0, got -1"),

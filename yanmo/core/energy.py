@@ -7,10 +7,11 @@ bill. A GPU whose energy nothing tells makes the whole unknown: a sum that leave
 
 `method` says which it is: 'measured', 'estimated' or 'unknown'; of two it is the weaker.
 
-Why our own reading, and not codecarbon's tracker (3.3.2, read and run; figures in LOG.md): it wakes every 15 seconds, so
-that a training of a minute or a budget that is looked at after every step cannot be told by it; its threads and its state do
-not survive a kill; and without RAPL it takes the whole processor's rated power (400 W for 2 rented cores of 96) for the
-machine that it sees. What it knows of the carbon in each country's electricity is used, offline, where it is installed.
+Why our own reading, and not codecarbon's tracker (3.3.2, read and run; figures in LOG.md): it looks every 15 seconds unless told
+otherwise, where a budget of energy is looked at after every step; its sums do not survive a kill; and where there are no
+counters it takes the rated power of the whole package for however few of its cores are rented (or 4 W a thread for a name that
+it does not know), and a constant for all memory of the machine that was the larger part of what it told. What it knows of the
+carbon in each country's electricity is used, offline, where it is installed.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def carbon(joules: float | None, code: str | None) -> dict[str, Any]:
 @cache
 def _intensities() -> dict[str, dict[str, Any]]:
     """ISO code → codecarbon's entry for the country (Our World in Data's figures); nothing where it is not installed. The file
-    is read as it is: importing the library takes seconds, and starts threads."""
+    is read as it is, without the library."""
     found = find_spec("codecarbon")
     folders = list(found.submodule_search_locations or []) if found else []
     path = Path(folders[0]) / "data" / "private_infra" / "global_energy_mix.json" if folders else None
