@@ -76,6 +76,8 @@ class Preview:
         import pyarrow.parquet as parquet
 
         texts = list(dict.fromkeys(seen["texts"]))
+        if len(texts) < 2:
+            return  # too little to foresee anything by
         fixed = seen.get("splits") or {}
         share = getattr(entry.stage, "validation", 0.0)
         ids = [content_id(body) for body in texts]

@@ -6,8 +6,8 @@
 
 The figures of a step come from rehearsing it (`rehearsal.py`), not from a formula: `live`, which the tensors need. On a CPU the
 process holds more: glibc's allocator leaves gaps between blocks of up to 32 MB that come and go, 0.4 to 0.9 of what comes and
-goes as measured. `peak` counts them, by doing what that allocator does (`heap.py`). With MALLOC_MMAP_THRESHOLD_=65536 in the
-environment every block has its own pages: the process then holds what the tensors need within a hundredth, and spends a third
+goes as measured (another figure at every start), counted in `peak` at GAPS. With MALLOC_MMAP_THRESHOLD_=65536 in the
+environment every block has its own pages: the process then held what the tensors need within a hundredth, and spent a third
 more time on making pages.
 """
 
@@ -26,6 +26,8 @@ from yanmo.objectives.base import Batch, Objective
 from yanmo.train.randomness import own_random_numbers
 from yanmo.train.rehearsal import Nowhere, Rehearsed, Source, rehearse, tried
 
+GAPS = 0.62  # of what comes and goes
+ALONE = "MALLOC_MMAP_THRESHOLD_"  # glibc's: blocks from so many bytes on have pages of their own
 CGROUP = Path("/sys/fs/cgroup")
 PROCESS = Path("/proc")
 
@@ -72,8 +74,16 @@ def weights(source: Source) -> int:
 
 def of(found: Rehearsed, device: torch.device) -> Memory:
     stays = found.parameters + found.optimizer + found.gradients
+    moving = max(found.peak - stays, 0)
+    gaps = GAPS if device.type == "cpu" and not alone() else 0.0
     return Memory(found.parameters, found.gradients, found.optimizer, found.activations, max(found.step - stays, 0), found.peak,
-                  max(found.peak, found.held) if device.type == "cpu" else found.peak, found.how)  # fmt: skip
+                  max(found.peak, stays + moving + round(gaps * moving)), found.how)  # fmt: skip
+
+
+def alone() -> bool:
+    """Whether large blocks have pages of their own, so that no gaps stay between them."""
+    given = os.environ.get(ALONE, "")
+    return given.isdigit() and int(given) <= 1 << 20
 
 
 def state_of(model: nn.Module, context: int | None) -> int:

@@ -25,7 +25,6 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from yanmo.models.base import Inputs
 from yanmo.objectives.base import Batch, Objective
-from yanmo.train.heap import Heap
 from yanmo.train.job import Job
 from yanmo.train.optimizers.base import Live
 from yanmo.train.randomness import own_random_numbers, seeded
@@ -40,13 +39,11 @@ class Ledger(TorchDispatchMode):
         super().__init__()
         self.fake = fake
         self.live = self.peak = 0
-        self.heap = Heap()
         self._known: set[int] = set()
 
     def mark(self) -> int:
         """Begins a new peak; returns what lives now."""
         self.peak = self.live
-        self.heap.mark()
         return self.live
 
     def adopt(self, tensors: Any) -> None:
@@ -87,16 +84,14 @@ class Ledger(TorchDispatchMode):
         self._known.add(key)
         self.live += size
         self.peak = max(self.peak, self.live)
-        self.heap.take(key, size)
         weakref.finalize(storage, self._freed, key, size)
 
     def _freed(self, key: int, size: int) -> None:
         self._known.discard(key)
-        self.heap.give(key)
         self.live -= size
 
 
-TOKENS = 2048  # of a micro-batch that is rehearsed whole
+TOKENS = 4096  # of a micro-batch that is rehearsed whole
 INDEXED = {torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default,
            torch.ops.aten._index_put_impl_.default, torch.ops.aten._unsafe_index.Tensor}  # fmt: skip
 
@@ -135,7 +130,6 @@ class Rehearsed:
     gradients: int
     forward: int
     step: int
-    held: int  # what a process holds at the peak, with the gaps between its blocks
     how: str  # 'rehearsed' or 'tried'
 
     @property
@@ -233,9 +227,7 @@ def carried_on(found: list[Rehearsed], sizes: tuple[int, int], rows: int) -> Reh
     """Two rehearsals of so many rows each, carried on to `rows`: what comes and goes grows with them."""
     less, more = found
     slope = max(0, more.forward - less.forward) / (sizes[1] - sizes[0])
-    gaps = max(0, more.held - less.held) / (sizes[1] - sizes[0])
-    further = rows - sizes[1]
-    return replace(more, forward=round(more.forward + slope * further), held=round(more.held + gaps * further))
+    return replace(more, forward=round(more.forward + slope * (rows - sizes[1])))
 
 
 def first_rows(batch: Batch, count: int) -> Batch:
@@ -252,13 +244,13 @@ def first_rows(batch: Batch, count: int) -> Batch:
 def _steps(model: nn.Module, optimizer: Live, objective: Objective, batches: list[Batch], precision: str,
            device: torch.device, ledger: Ledger, how: str) -> Rehearsed:  # fmt: skip
     job = Job(model, objective, _Given(batches), optimizer, Constant(), 1, Path(), 0, device, precision)
-    forward, plain, peaks = forward_of(job), optimizer.step, {"forward": 0, "step": 0, "held": 0}
+    forward, plain, peaks = forward_of(job), optimizer.step, {"forward": 0, "step": 0}
 
     def step(*args: Any, **kwargs: Any) -> Any:
-        peaks["forward"], held = ledger.peak, ledger.heap.peak
+        peaks["forward"] = ledger.peak
         ledger.mark()
         made = plain(*args, **kwargs)
-        peaks["step"], peaks["held"] = ledger.peak, max(held, ledger.heap.peak)
+        peaks["step"] = ledger.peak
         return made
 
     ledger.adopt([*model.parameters(), *model.buffers()])
@@ -266,14 +258,15 @@ def _steps(model: nn.Module, optimizer: Live, objective: Objective, batches: lis
     optimizer.step = step  # type: ignore[method-assign]
     with ledger:
         update(job, forward, [first_rows(batches[0], 1)], seeded(0, 0))  # the optimizer has something to remember
-        if len(batches) == 1:
-            update(job, forward, batches, seeded(0, 1))
+        if len(batches) > 1:  # those of the micro-batches before stay
+            for parameter in model.parameters():
+                parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
         ledger.mark()
-        update(job, forward, batches[:2], seeded(0, 2))
+        update(job, forward, batches[:1], seeded(0, 1))
     remembered = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
     gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return Rehearsed(parameters, sum(value.numel() * value.element_size() for value in remembered), gradients,
-                     peaks["forward"], peaks["step"], peaks["held"], how)  # fmt: skip
+                     peaks["forward"], peaks["step"], how)  # fmt: skip
 
 
 @dataclass

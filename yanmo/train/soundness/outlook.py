@@ -35,7 +35,7 @@ def outlook(patient: Patient, work: float) -> tuple[dict[str, Any], list[Finding
     speed, joules, method = _measured(job, patient, work)
     micros = max(1, -(-plan["rows"] // plan["micro_rows"]))
     seconds = speed.seconds(patient.steps, micros)
-    part = getattr(getattr(model, "backbone", model), "part", None)
+    part: Any = getattr(getattr(model, "backbone", model), "part", None)
     told = part.describe() if hasattr(part, "describe") else {}
     seen = {"seconds": round(seconds, 1), "joules": None if joules is None else round(joules * seconds, 1), "energy": method,
             "settings": told, "state_bytes": state_of(model, patient.context),

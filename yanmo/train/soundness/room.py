@@ -13,7 +13,6 @@ from yanmo.core.messages import text
 from yanmo.core.registry import create
 from yanmo.objectives.base import Batch
 from yanmo.train import memory
-from yanmo.train.heap import VARIABLE
 from yanmo.train.randomness import own_random_numbers, seeded
 from yanmo.train.soundness.amounts import size
 from yanmo.train.soundness.finding import DOOMED, NOTE, SOUND, WARN, Finding, Patient
@@ -39,7 +38,8 @@ def fits(patient: Patient) -> Iterator[Finding]:
         if stays < 0.7 * have:
             remedy = text("set train.micro_tokens to {tokens} or less", tokens=_micro(patient, have, stays))
         elif need.live < TIGHT * have:
-            remedy = text("set {name}=65536 in the environment: slower, and it takes {size}", name=VARIABLE, size=size(need.live))
+            remedy = text("set {name}=65536 in the environment: slower, and it takes {size}", name=memory.ALONE,
+                          size=size(need.live))  # fmt: skip
         given = text("{peak}: parameters {parameters}, gradients {gradients}, optimizer {optimizer}, activations {activations}",
                      peak=size(need.peak), parameters=size(need.parameters), gradients=size(need.gradients),
                      optimizer=size(need.optimizer), activations=size(need.activations))  # fmt: skip

@@ -114,7 +114,8 @@ def overlap(patient: Patient) -> Iterator[Finding]:
 
 def shared(train: Split, held_out: Split) -> dict[str, Any]:
     """The shares of the held-out tokens whose documents stand in the training text whole, and nearly (exact ones included)."""
-    chosen, total = [], 0
+    chosen: list[int] = []
+    total = 0
     for index, count in enumerate(held_out.documents["count"].tolist()):
         if total + count > HELD_OUT and chosen:
             break
