@@ -82,7 +82,7 @@ def run(
         again = [recipe, *(overrides or []), *(["--run-dir", run_dir] if run_dir else []), *(["--until", until] if until else []),
                  *(word for stage in redo or [] for word in ("--redo", stage)), *["--json"] * as_json, *["--quiet"] * quiet,
                  *["--force"] * force]  # fmt: skip
-        raise typer.Exit(launch(ranks, ["run", *again], Console().warn))
+        raise typer.Exit(launch(ranks, main, ["run", *again], Console().warn))
     report = _run(recipe, overrides, run_dir, until, redo, quiet, force)
     if not report:
         return  # the first process reports

@@ -29,8 +29,8 @@ RESTARTS = 3
 GRACE = 60  # seconds for the others to end, once one has died or a signal has come: time for a step and a checkpoint
 
 
-def launch(ranks: int, arguments: list[str], say: Callable[[Text], None]) -> int:
-    """Runs `yanmo` with these arguments as `ranks` processes; the exit status of the first one."""
+def launch(ranks: int, work: Callable[[list[str]], int], arguments: list[str], say: Callable[[Text], None]) -> int:
+    """Runs `work` (the command line, which gives an exit status) in `ranks` processes; the exit status of the first one."""
     import torch
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -64,13 +64,6 @@ def launch(ranks: int, arguments: list[str], say: Callable[[Text], None]) -> int
             return 0 if error.sigval == signal.SIGTERM else 130
         finally:
             del os.environ[NOTES]
-
-
-def work(arguments: list[str]) -> int:
-    """One rank's process."""
-    from yanmo.cli import main
-
-    return main(arguments)
 
 
 class Lost(logging.Handler):
