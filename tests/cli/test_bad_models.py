@@ -9,7 +9,6 @@ all its variants):
     missing and extra tensors                                  here: tensor …; tests/models/test_store.py
     NaN weights                                                here: NaN …; tests/models/weights/test_folder.py
     a config that asks for 10^9 layers, 10^12 numbers          here: config …; tests/models/weights/test_opening.py
-    each setting of each family with values of another kind    tests/models/test_settings.py
     a tokenizer larger than the embedding                      here: tokenizer of more tokens
     a model and a tokenizer that do not belong together        here: tokenizer of another model
     GGUF: magic, version, offsets, arrays of 2^60              here: gguf …; tests/models/gguf/test_reader.py

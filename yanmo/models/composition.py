@@ -27,8 +27,8 @@ class AttentionSettings(Settings):
     window: int | None = Field(default=None, ge=1)
     full_every: int | None = Field(default=None, ge=2)
     sinks: int = Field(default=0, ge=0)
-    softcap: float | None = Field(default=None, gt=0)
-    scale: float | None = Field(default=None, gt=0)
+    softcap: float | None = Field(default=None, gt=0, le=1e6)
+    scale: float | None = Field(default=None, gt=0, le=1e6)
 
     @model_validator(mode="after")
     def _needed(self) -> AttentionSettings:
@@ -56,8 +56,8 @@ class HeadSettings(Settings):
 
     transform: bool = False
     bias: bool = False
-    softcap: float | None = Field(default=None, gt=0)
-    scale: float | None = Field(default=None, gt=0)
+    softcap: float | None = Field(default=None, gt=0, le=1e6)
+    scale: float | None = Field(default=None, gt=0, le=1e6)
     pooler: bool = False
     pairs: bool = False
 

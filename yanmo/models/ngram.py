@@ -232,6 +232,9 @@ class NgramFamily:
     def read(self, folder: Path, config: dict[str, Any]) -> NgramLanguageModel:
         """CorruptError where the arrays do not make the trie that config.json describes."""
         needs(config, str(folder / "config.json"), "order", "vocab_size", "ngrams")
+        if type(config["order"]) is not int or not 1 <= config["order"] <= 64:  # lists of as many numbers are made
+            wanted = text("a whole number from 0 to {most}, by the tensors that are there", most=64)
+            raise DataError(f"{folder / 'config.json'}: order", wanted, str(config["order"])[:40])
         return NgramLanguageModel(
             Trie.opened(folder, config["order"], config["vocab_size"], config["ngrams"], config.get("discounts"))
         )

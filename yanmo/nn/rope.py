@@ -38,8 +38,8 @@ class Scaling(Settings):
     type: Literal["linear", "dynamic", "yarn", "llama3"]
     factor: float = Field(gt=0)
     trained: int | None = Field(default=None, ge=1)
-    beta_fast: float = 32.0  # yarn: turns within the trained context above which a pair stays as it is
-    beta_slow: float = 1.0  # and below which it is divided by the factor
+    beta_fast: float = Field(default=32.0, gt=0, le=1e6)  # yarn: turns within that context above which a pair stays as it is
+    beta_slow: float = Field(default=1.0, gt=0, le=1e6)  # and below which it is divided by the factor
     attention_factor: float | None = None  # yarn: on the tables; None: 0.1 ln factor + 1
     truncate: bool = True  # yarn: the ramp's ends at whole pairs
     low_freq_factor: float = 1.0  # llama3: wavelengths above trained / this are divided

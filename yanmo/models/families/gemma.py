@@ -101,6 +101,6 @@ class Gemma3Family(Gemma2Family):
         full = {**(config.get("rope_scaling") or {}), **(given.get("full_attention") or {})}
         near = (given.get("sliding_attention") or {}).get("rope_theta") or config.get("rope_local_base_freq") or 10_000.0
         flat = {"rope_parameters": full, "rope_theta": config.get("rope_theta")}
-        position = rotary.position(flat, place, 1_000_000.0).model_copy(update={"local_theta": near})
+        position = rotary.position(flat, place, 1_000_000.0).model_copy(update={"local_theta": rotary.base(near, place)})
         plain = {key: value for key, value in config.items() if not key.startswith("rope")}
         return super().settings(plain, place, head) | {"qk_norm": True, "position": position}

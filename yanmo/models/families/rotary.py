@@ -35,7 +35,15 @@ def position(config: dict[str, Any], place: str, theta: float = 10_000.0) -> Rot
         needs(found, where, "factor")
         given = {ours: found[theirs] for theirs, ours in KEYS[kind].items() if found.get(theirs) is not None}
         scaling = Scaling(type=kind, **given)
-    return RotaryPosition(theta=found.get("rope_theta") or config.get("rope_theta") or theta, share=share, scaling=scaling)
+    theta = base(found.get("rope_theta") or config.get("rope_theta") or theta, where)
+    return RotaryPosition(theta=theta, share=share, scaling=scaling)
+
+
+def base(theta: Any, place: str) -> float:
+    """The base of the frequencies; DataError for one that gives none."""
+    if isinstance(theta, bool) or not isinstance(theta, int | float) or not 1 < theta < 1e12:
+        raise DataError(f"{place}: rope_theta", text("a number above {limit}", limit=1), str(theta)[:40])
+    return theta
 
 
 def described(part: RotaryPosition, context: int | None) -> dict[str, Any]:

@@ -235,6 +235,8 @@ class _Getter:
             value = value[0]
         if ("count" in key or "length" in key) and (type(value) is not int or value < 1):
             raise DataError(f"{self.place}: {name}", text("a number of at least {least}", least=1), str(value)[:40])
+        if isinstance(default, float) and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise DataError(f"{self.place}: {name}", text("a number"), str(value)[:40])
         if isinstance(value, float):
             return float(str(np.float32(value)))  # 1e-05, and not what 32 bits make of it
         if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value < 1 << 31:

@@ -18,7 +18,7 @@ WIDTHS = ("vocab_size", "hidden_size", "n_embd", "d_model", "intermediate_size",
           "decoder_ffn_dim", "moe_intermediate_size", "num_attention_heads", "num_key_value_heads", "n_head", "num_heads",
           "encoder_attention_heads", "decoder_attention_heads", "head_dim", "d_kv", "type_vocab_size", "width", "heads",
           "kv_heads", "mlp_width", "head_size")  # fmt: skip
-POSITIONS = ("max_position_embeddings", "n_positions", "context")
+POSITIONS = ("max_position_embeddings", "n_positions", "context", "sliding_window", "window")
 LONGEST = 1 << 24  # positions: tables of them are made, and no published model has as many
 SMALL = (32, 512)  # layers and widths that cost nothing: what does not fit is then said tensor by tensor
 DEEPEST = 4096  # layers
