@@ -30,7 +30,7 @@ def recomputed(model: nn.Module, wanted: bool, where: str = "train") -> Iterator
         raise RequestError(f"{where}.train.recompute", text("a model of layers that are alike (a Transformer without experts)"),
                            type(model).__name__, text("leave out 'recompute'"))  # fmt: skip
     for region in regions:
-        region.forward = _twice(region, region.forward)  # type: ignore[method-assign]
+        region.forward = _twice(region, region.forward)
     try:
         yield
     finally:
