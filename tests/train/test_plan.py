@@ -152,7 +152,7 @@ def test_the_model_fits_the_text_where_nothing_is_said():
         ({"optim": {"type": "adamw", "lr": -1}}, r"pretrain\.train\.optim\.lr: expected a number above 0.0, got -1"),
         ({"optim": "adamv"}, r"unknown optimizer 'adamv' - did you mean 'adamw'"),
         ({"stepz": 5}, r"unknown key 'stepz' - did you mean 'steps'"),
-        ({"precision": "fp8"}, r"precision: expected one of 'fp32', 'bf16'"),
+        ({"precision": "fp4"}, r"precision: expected one of 'fp32', 'bf16', 'fp16', 'fp8'"),
     ],
 )
 def test_settings_that_make_no_sense(train, message):

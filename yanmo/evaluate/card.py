@@ -189,8 +189,9 @@ def _energy(record: Record) -> str:
         sums = say("Together {energy} and {carbon} of carbon dioxide.",
                    energy=energy(sum(float(cost["joules"]) for cost in known.values())),
                    carbon=carbon({"grams": sum(float(cost.get("grams", 0.0)) for cost in known.values())}))  # fmt: skip
-    meaning = say("'Measured' is read from the hardware's counters, of everything that ran on it; 'estimated' is from processor "
-                  "time, at {watts} W a core. Carbon is estimated from a country's yearly mean, where a recipe names the country.",
+    meaning = say("'Measured' is read from the hardware's counters, of everything that ran on it; 'estimated' is from "
+                  "processor time, at {watts} W a core. Carbon is estimated from a country's yearly mean, where a recipe names "
+                  "the country.",
                   watts=f"{WATTS:.0f}")  # fmt: skip
     return "\n\n".join(part for part in (table(head, rows, right=(1, 2, 4)), f"{sums} {stated}".strip(), meaning) if part)
 

@@ -278,8 +278,9 @@ class HuggingFaceFamily(Family):
         transformers.logging.disable_progress_bar()
         options = {"trust_remote_code": True} if config.get("auto_map") else {}
         try:
-            inner, report = cls.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True,
-                                                output_loading_info=True, ignore_mismatched_sizes=True, **options)  # fmt: skip
+            opener: Any = cls
+            inner, report = opener.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True,
+                                                   output_loading_info=True, ignore_mismatched_sizes=True, **options)  # fmt: skip
         except Exception as error:  # whatever foreign code does with a config that it does not expect
             given = f"{type(error).__name__}: {error}"
             raise DataError(str(folder), text("a model that transformers opens"), " ".join(given.split())[:300]) from error

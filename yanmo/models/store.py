@@ -103,7 +103,7 @@ def load(path: Path | str, device: torch.device | str = "cpu", trust_code: bool 
 def labels_of(config: dict[str, Any], folder: Path) -> list[str]:
     """A classifier's labels, in the order of its scores. DataError where id2label does not number them."""
     named = config.get("id2label") or {}
-    found = [named.get(str(number)) for number in range(len(named))]
+    found: list[Any] = [named.get(str(number)) for number in range(len(named))]
     if not all(isinstance(label, str) for label in found):
         wanted = text("labels numbered from 0 to {last}", last=len(named) - 1)
         raise DataError(f"{folder / CONFIG}: id2label", wanted, str(named)[:80])

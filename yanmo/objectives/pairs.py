@@ -85,8 +85,8 @@ class Pairs:
             alike.setdefault(each.mark, []).append(each)
         found = max(alike.values(), key=len, default=[])
         if len(found) > 2:
-            begin, cut, end = found[0], found[int(dice.integers(1, len(found) - 1))], found[-1]
-            return piece[begin.begin : cut.end], piece[cut.begin : end.end]
+            begin, middle, end = found[0], found[int(dice.integers(1, len(found) - 1))], found[-1]
+            return piece[begin.begin : middle.end], piece[middle.begin : end.end]
         if len(piece) < 4:
             return piece, piece[:0]
         spare = max((len(piece) - 2) // 8, 1)

@@ -266,7 +266,9 @@ def planned(run: Run, folder: Path, stage: PretrainStage, shards: TokenShards, t
             return loaded if sample is None else copy.deepcopy(loaded)
         draws = torch.Generator().manual_seed(run.seed_for("parameters"))
         wide: Any = tokenizer if size == tokenizer.size else SimpleNamespace(size=size)
-        return create("model", plan["model"]).build(wide, draws, context=plan["context"])
+        model = create("model", plan["model"]).build(wide, draws, context=plan["context"])
+        objective.check(model)
+        return model
 
     return Patient(run.stage, stage.train, plan, objective, tokenizer, build, batches_of(run, stage, split, objective, plan),
                    folder, str(run.take("corpus")), split, held_out, model=loaded, vocabulary=size, epoch_tokens=tokens,
@@ -359,8 +361,8 @@ def job_of(run: Run, folder: Path, settings: Train, plan: dict[str, Any], model:
     return Job(
         model=model, objective=objective, batches=batches, optimizer=create("optimizer", plan["optimizer"]).make(model),
         schedule=create("schedule", plan["schedule"]), steps=plan["steps"], folder=world.folder(folder),
-        seed=run.seed_for("steps"), device=world.device, world=world, precision=plan["precision"], compile=plan["compile"], clip=settings.clip,
-        validate=validate, validate_every=plan["validate_every"], patience=settings.patience,
+        seed=run.seed_for("steps"), device=world.device, world=world, precision=plan["precision"], compile=plan["compile"],
+        clip=settings.clip, validate=validate, validate_every=plan["validate_every"], patience=settings.patience,
         checkpoint_every=plan["checkpoint_every"], keep=settings.keep, console=run.console, what=run.stage,
         horizon=horizon.of(plan, folder, run.console.log, world.largest),
         records=records_of(settings.records) if world.first else [],

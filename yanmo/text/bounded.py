@@ -160,7 +160,7 @@ class Environment(ImmutableSandboxedEnvironment):
         return value
 
     @staticmethod
-    def concat(pieces: Iterable[Any]) -> str:  # type: ignore[override]
+    def concat(pieces: Iterable[Any]) -> str:
         def each() -> Iterator[str]:
             for piece in pieces:
                 spend(len(said := str(piece)))

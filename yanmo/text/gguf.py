@@ -67,7 +67,7 @@ def _typed(metadata: Mapping[str, Any], where: str) -> None:
         if value is not None and (not isinstance(value, kind) or (kind == (int,) and isinstance(value, bool))):
             raise DataError(f"{where}: {key}", message("a value of the kind {kind}", kind=kind[0].__name__), str(value)[:40])
         each = NUMBERS.get(key)
-        if value and each is not None and not all(isinstance(item, each) for item in value):
+        if isinstance(value, list) and each is not None and not all(isinstance(item, each) for item in value):
             raise DataError(f"{where}: {key}", message("a list of numbers"), str(value)[:40])
 
 

@@ -147,8 +147,8 @@ def described(config: Values, place: str) -> tuple[dict[str, Any], Any]:
     heads = config["num_attention_heads"]
     if kind is GPT_NEOX:
         put("use_parallel_residual", bool(config.get("use_parallel_residual", True)))
-        given = {"rope_theta": config.get("rotary_emb_base"), **{k: v for k, v in config.items() if v is not None}}
-        parameters = rotary.parameters_of(given)
+        known = {"rope_theta": config.get("rotary_emb_base"), **{k: v for k, v in config.items() if v is not None}}
+        parameters = rotary.parameters_of(known)
         share = parameters.pop("partial_rotary_factor", None) or config.get("rotary_pct") or 0.25
         size = 2 * int(config["hidden_size"] // heads * share / 2)
         put("rope.dimension_count", size)

@@ -15,7 +15,8 @@ LOST = 0.5
 
 
 def trained(patient: Patient) -> Iterator[Finding]:
-    """Rows without a trained token, and how often the end of a text is a target: a model that never saw one never stops."""
+    """Rows without a trained token, and how often the end of a text is a target, beside other tokens (a prefix trains on what
+    is behind it): a model that never saw one never stops."""
     if patient.batches is None:
         return
     rows = nothing = targets = weighed = ends = taught = 0
@@ -43,7 +44,7 @@ def trained(patient: Patient) -> Iterator[Finding]:
         yield Finding(DOOMED if share > LOST else WARN, where, text("rows with a token to train on"),
                       text("{count} of {rows} rows have none", count=nothing, rows=rows),
                       text("see what the objective masks, or raise its context"), figures)  # fmt: skip
-    elif ends and taught < LOST * ends and {"causal", "prefix"} & set(patient.objective.kinds or ("causal",)):
+    elif ends and taught / ends < LOST * weighed / targets and {"causal", "prefix"} & set(patient.objective.kinds or ("causal",)):
         yield Finding(DOOMED, where, text("the end of a text among what is trained"),
                       text("{count} of {all} ends are: the model would never stop", count=taught, all=ends),
                       text("mask padding by its place, not by its id: the end of a text may have the same"), figures)  # fmt: skip
