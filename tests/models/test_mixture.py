@@ -1,5 +1,7 @@
 """A network and counted n-grams as one model: their weighted probabilities, in one engine, saved and opened."""
 
+from copy import copy
+
 import numpy as np
 import pytest
 import torch
@@ -102,7 +104,7 @@ def test_it_is_saved_and_opened_and_scores_the_same(mixture, tmp_path):
 
 
 def test_models_that_do_not_fit_together_are_refused():
-    network, other = model("lstm"), model("ngram")
+    network, other = model("lstm"), copy(model("ngram"))
     other.vocabulary += 1
     with pytest.raises(RequestError, match="vocabulary"):
         Mixture(network, other)

@@ -266,9 +266,7 @@ def planned(run: Run, folder: Path, stage: PretrainStage, shards: TokenShards, t
             return loaded if sample is None else copy.deepcopy(loaded)
         draws = torch.Generator().manual_seed(run.seed_for("parameters"))
         wide: Any = tokenizer if size == tokenizer.size else SimpleNamespace(size=size)
-        model = create("model", plan["model"]).build(wide, draws, context=plan["context"])
-        objective.check(model)
-        return model
+        return create("model", plan["model"]).build(wide, draws, context=plan["context"])
 
     return Patient(run.stage, stage.train, plan, objective, tokenizer, build, batches_of(run, stage, split, objective, plan),
                    folder, str(run.take("corpus")), split, held_out, model=loaded, vocabulary=size, epoch_tokens=tokens,

@@ -51,7 +51,12 @@ TRIALS: dict[str, Callable[[Trial], Iterator[Finding]]] = {"leak": trial.leak, "
 
 def examine(patient: Patient) -> list[Finding]:
     """What every examination found, in the order of the table; an error that one met is a finding of its own."""
-    return [found for name, look in EXAMINATIONS.items() for found in _named(name, look, patient)]
+    found: list[Finding] = []
+    for name, look in EXAMINATIONS.items():
+        if name == "memory" and any(one.examination == "objective" and one.verdict == DOOMED for one in found):
+            continue  # a step that the objective cannot make is not rehearsed
+        found += _named(name, look, patient)
+    return found
 
 
 def attempt(tried: Trial) -> list[Finding]:
