@@ -1,0 +1,90 @@
+"""Verbs on what models are worth, and on what they are for: evaluate, compare, scaling, serve."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from yanmo.cli.app import Beside, Json, ModelPath, Samples, app, show
+
+
+@app.command()
+def evaluate(
+    model: ModelPath,
+    task: Annotated[str, typer.Option(help="A task: classify, language_modeling.")],
+    data: Annotated[str, typer.Option(help="The test data: a file, a folder or a glob.")],
+    beside: Beside = None,
+    samples: Samples = None,
+    as_json: Json = False,
+) -> None:
+    """Score a model on a task, with 95% intervals and the floors beside."""
+    from yanmo.core.registry import create
+    from yanmo.evaluate.runner import evaluate_model
+
+    results = evaluate_model(model, create("task", {"type": task, "path": data}), beside or [], samples)
+    if as_json:
+        show({"results": results})
+        return
+    for row in results:
+        interval = f"[{row['low']:.4f}, {row['high']:.4f}]" if row.get("low") is not None else ""
+        value = "-" if row["value"] is None else f"{row['value']:.4f}"
+        print(f"{row['model']:<24} {row['metric']:<16} {row.get('group', ''):<16} {value} {interval} n={row['n']}")
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A run.")],
+    second: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Another; without it, the models of the one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Two runs' results side by side, or the models of one run."""
+    from yanmo.evaluate.compare import compare as compare_runs
+    from yanmo.evaluate.compare import evaluated, side_by_side, table
+
+    if second is None:
+        if as_json:
+            show({"results": evaluated(first).results})
+        else:
+            print(side_by_side(first))
+        return
+    rows = compare_runs(first, second)
+    if as_json:
+        show({"results": rows})
+    else:
+        print(table(rows))
+
+
+@app.command()
+def scaling(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Finished runs or RUN/STAGE, of several sizes and lengths.")],
+    parameters: Annotated[float | None, typer.Option(help="Predict a model of so many parameters;")] = None,
+    tokens: Annotated[float | None, typer.Option(help="trained on so many tokens.")] = None,
+    flops: Annotated[float | None, typer.Option(help="Or: the best of both for so many operations (6 N D).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a scaling law to short runs and predict the loss of a larger one, with its error."""
+    from yanmo.evaluate.compare import aligned
+    from yanmo.evaluate.scaling import points_of, report, said
+
+    found = report(points_of(runs), parameters, tokens, flops)
+    if as_json:
+        show(found)
+    else:
+        rows, notes = said(found)
+        print(aligned(rows))
+        for note in notes:
+            print(note)
+
+
+@app.command()
+def serve(
+    model: ModelPath,
+    host: Annotated[str, typer.Option(help="The address to listen on; loopback unless you say otherwise.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port.")] = 8000,
+    slots: Annotated[int, typer.Option(help="Requests decoded at once, each model.")] = 8,
+) -> None:
+    """Serve a model, or every model of a run, over an OpenAI-compatible HTTP interface."""
+    from yanmo.serve.app import serve as serve_model
+
+    serve_model(model, host=host, port=port, slots=slots)
