@@ -78,10 +78,24 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Characters [start, end) of a text, and what they are called ('PER', 'ORG', …)."""
+
+    start: int
+    end: int
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one text: a label with its probability (and all of them), or generated text."""
+    """What a model says of one text: a label with its probability (and all of them), labelled spans, or an answer.
+
+    `answer` is '' where the model says that there is none, and None where the task asks for no answer.
+    """
 
     text: str
     label: str | None = None
     score: float | None = None
     scores: dict[str, float] = field(default_factory=dict)
+    spans: tuple[Span, ...] = ()
+    answer: str | None = None
