@@ -67,14 +67,31 @@ class Example:
     where: str = ""
 
 
+Place = tuple[int, int]  # the characters [start, end) of a text
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One encoded example: token ids, which of them are trained on, and what an objective needs beside."""
+    """One encoded example (or a window of a long one): token ids, which of them are trained on, and what an objective needs
+    beside.
+
+        head       label                                          trained
+        classify   the label's number                             None
+        tag        a tag's number for each token (-1: none)       tokens whose tag counts
+        span       numbers of the answer's first and last token   tokens that can be one of those, and the mark that stands
+                                                                  for no answer
+        text       None                                           tokens of the answer, and its end
+
+    `label` is None where nobody knows the answer. `types`: the sentence (0 or 1) of each token; `places`: the characters of
+    the text that each token stands for, None for marks (`text/windows.py` makes both).
+    """
 
     tokens: list[int]
     trained: list[bool] | None = None
     label: Any = None
     example: str = ""
+    types: list[int] | None = None
+    places: list[Place | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
