@@ -24,6 +24,7 @@ from yanmo.core.messages import text
 from yanmo.core.registry import create
 from yanmo.core.run import Run
 from yanmo.core.stage import Stage
+from yanmo.stages.training import job_of, opened, summary, trained
 from yanmo.train.settings import Train
 
 if TYPE_CHECKING:
@@ -137,25 +138,17 @@ def train_classifier(run: Run, folder: Path, stage: FinetuneStage, patient: Pati
     import torch
 
     from yanmo.models.store import save
-    from yanmo.stages.pretrain import job_of, summary
-    from yanmo.train import doctor
     from yanmo.train.batches import LabelledBatches
-    from yanmo.train.loop import train
-    from yanmo.train.parallel import world_of
     from yanmo.train.validate import label_validation
 
-    if run.crew.first:
-        doctor.admit(doctor.examine(patient), run.console, run.stage, folder, run.force)
-    plan, objective, tokenizer, labelled = patient.plan, patient.objective, patient.tokenizer, patient.labelled
+    objective, tokenizer, labelled = patient.objective, patient.tokenizer, patient.labelled
     model: Any = patient.model
     assert labelled is not None
     task, names, rows, held_out = labelled.task, labelled.names, labelled.rows, labelled.held_out
+    world, plan = opened(run, folder, stage.train, patient)
     if plan["cut_texts"]:
         run.console.warn(text("{stage}: {count} of {all} texts are longer than {length} tokens and are cut", stage=run.stage,
                               count=plan["cut_texts"], all=len(rows), length=labelled.length))  # fmt: skip
-    torch.set_num_threads(plan["threads"])
-    world = world_of(run.crew, stage.train.parallel, torch.device(plan["device"]))
-    plan = world.shared(plan)
     model = world.place(model, torch.device(plan["device"]))
     run.console.log(text("{stage}: {count} labels, {rows} rows, {steps} steps of {batch} rows ({epochs} epochs)",
                          stage=run.stage, count=len(names), rows=len(rows), steps=plan["steps"], batch=plan["rows"],
@@ -166,16 +159,11 @@ def train_classifier(run: Run, folder: Path, stage: FinetuneStage, patient: Pati
         validate = label_validation(model, objective, task, held_out, encoded, 64)
     batches = LabelledBatches(rows, objective, plan["rows"], plan["micro_rows"], run.seed_for("rows"))
     job = job_of(run, folder, stage.train, plan, model, objective, batches, validate, world)
-    doctor.begin(job, patient, run.console, run.force)
-    state = train(job)
-    deviations = job.optimizer.posterior(model)
-    model = world.plain(model)
-    world.leave()
-    if not run.crew.first:
+    done = trained(run, job, patient)
+    if done is None:
         return {}
-    model.to("cpu")
-    save(folder / "model", model, tokenizer, labels=names, deviations=deviations)
-    files.write_json(folder / "training.json", summary(plan, state, folder))
+    save(folder / "model", done.model, tokenizer, labels=names, deviations=done.deviations)
+    files.write_json(folder / "training.json", summary(plan, done.state, folder))
     return {"model": "model", "training": "training.json"}
 
 

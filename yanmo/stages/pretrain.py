@@ -30,6 +30,7 @@ from yanmo.core.registry import create, names, resolve
 from yanmo.core.run import Run
 from yanmo.core.stage import Stage
 from yanmo.corpus.mixture import Mixing
+from yanmo.stages.training import describe, job_of, opened, summary, trained
 from yanmo.train.settings import Train
 
 if TYPE_CHECKING:
@@ -40,10 +41,8 @@ if TYPE_CHECKING:
     from yanmo.objectives.base import Objective
     from yanmo.text.tokenizer import Tokenizer
     from yanmo.train.batches import TokenBatches
-    from yanmo.train.job import Job
     from yanmo.train.soundness.finding import Patient, Sample
     from yanmo.train.speed import Speed
-    from yanmo.train.world import World
 
 WEIGHTS = {"transformer": 6.0, "lstm": 2.0}  # shares of a budget
 
@@ -278,20 +277,13 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, patient: 
 
     from yanmo.corpus.documents import origins
     from yanmo.models.store import save
-    from yanmo.train import doctor
     from yanmo.train.bands import band_of
-    from yanmo.train.loop import train
-    from yanmo.train.parallel import world_of
     from yanmo.train.validate import language_validation, objective_validation
 
-    if run.crew.first:
-        doctor.admit(doctor.examine(patient), run.console, run.stage, folder, run.force)
-    plan, objective, tokenizer, loaded = patient.plan, patient.objective, patient.tokenizer, patient.model
+    objective, tokenizer, loaded = patient.objective, patient.tokenizer, patient.model
     split: Any = patient.split
     held_out: Any = patient.held_out
-    torch.set_num_threads(plan["threads"])
-    world = world_of(run.crew, stage.train.parallel, torch.device(plan["device"]))
-    plan = world.shared(plan)
+    world, plan = opened(run, folder, stage.train, patient)
     whole: Any = patient.build()
     objective.check(whole)
     model: Any = world.place(whole, torch.device(plan["device"]))
@@ -315,17 +307,12 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, patient: 
     job.origins = lambda items: origins(run.take("corpus"), read.documents(items))
     if loaded is None:  # one that goes on is where it was
         job.band = band_of(plan["model"], objective.type, tokenizer.size, plan["parameters"], plan["batch_tokens"])
-    doctor.begin(job, patient, run.console, run.force)
-    state = train(job)
-    deviations = job.optimizer.posterior(model)
-    model = world.plain(model)
-    world.leave()
-    if not run.crew.first:
+    done = trained(run, job, patient)
+    if done is None:
         return {}
-    model.to("cpu")
     made_by = None if objective.type == "causal" else {"objective": objective.type}  # how it reads and is read, where not plainly
-    save(folder / "model", model, tokenizer, extra=made_by, deviations=deviations)
-    about = {**summary(plan, state, folder), "packing": split.packing(objective.stretch(plan["context"]), objective.overlap)}
+    save(folder / "model", done.model, tokenizer, extra=made_by, deviations=done.deviations)
+    about = {**summary(plan, done.state, folder), "packing": split.packing(objective.stretch(plan["context"]), objective.overlap)}
     files.write_json(folder / "training.json", about)
     return {"model": "model", "training": "training.json"}
 
@@ -341,35 +328,6 @@ def batches_of(run: Run, stage: PretrainStage, split: Split, objective: Objectiv
         return LaneBatches(split, objective, plan["context"], plan["rows"], plan["micro_rows"])
     order = split.order(objective.stretch(plan["context"]), run.seed_for("rows"), stage.mixture, objective.overlap)
     return TokenBatches(split, objective, plan["context"], plan["rows"], plan["micro_rows"], 0, order)
-
-
-def job_of(run: Run, folder: Path, settings: Train, plan: dict[str, Any], model: torch.nn.Module, objective: Objective,
-           batches: Any, validate: Any, world: World) -> Job:  # fmt: skip
-    """The plan put to work; pretraining and fine-tuning alike."""
-    from yanmo.core.energy import country
-    from yanmo.train import horizon
-    from yanmo.train.ahead import PREFETCH
-    from yanmo.train.average import Averaging
-    from yanmo.train.gauge import gauge_of
-    from yanmo.train.guard import Guard
-    from yanmo.train.job import Job
-    from yanmo.train.records import Title, records_of
-
-    average: Any = settings.average
-    return Job(
-        model=model, objective=objective, batches=batches, optimizer=create("optimizer", plan["optimizer"]).make(model),
-        schedule=create("schedule", plan["schedule"]), steps=plan["steps"], folder=world.folder(folder),
-        seed=run.seed_for("steps"), device=world.device, world=world, precision=plan["precision"], compile=plan["compile"],
-        clip=settings.clip, validate=validate, validate_every=plan["validate_every"], patience=settings.patience,
-        checkpoint_every=plan["checkpoint_every"], keep=settings.keep, console=run.console, what=run.stage,
-        horizon=horizon.of(plan, folder, run.console.log, world.largest),
-        records=records_of(settings.records) if world.first else [],
-        title=Title(run.directory.resolve().name, run.stage, plan),
-        gauge=gauge_of(model, plan, settings.country or country()),
-        average=Averaging() if average is None else average.make(plan["validate_every"]),
-        guard=Guard(settings.spikes), recompute=settings.recompute,
-        prefetch=settings.prefetch if settings.prefetch is not None else PREFETCH.get(world.device.type, 0),
-    )  # fmt: skip
 
 
 def prober(stage: PretrainStage, settings: Train, objective: Objective, split: Split, tokenizer: Tokenizer, run: Run,
@@ -400,22 +358,3 @@ def prober(stage: PretrainStage, settings: Train, objective: Objective, split: S
                 loaded.load_state_dict(before)
 
     return probe
-
-
-def describe(settings: dict[str, Any]) -> str:
-    """'transformer (depth 4, width 256)'."""
-    sizes = ", ".join(f"{name} {settings[name]}" for name in ("depth", "width") if settings.get(name))
-    return f"{settings['type']} ({sizes})" if sizes else str(settings["type"])
-
-
-def summary(plan: dict[str, Any], state: Any, folder: Path) -> dict[str, Any]:
-    """What was done, without timings."""
-    from yanmo.train.metrics import read
-
-    lines = read(folder / "metrics.jsonl")
-    validations = [{"step": line["step"], **line["validation"]} for line in lines if "validation" in line]
-    kept = ("model", "parameters", "context", "batch_tokens", "rows", "precision", "compile", "optimizer", "schedule",
-            "cut_texts")  # fmt: skip
-    return {**{name: plan[name] for name in kept if name in plan}, "steps": state.step, "planned_steps": plan["steps"],
-            "tokens": state.tokens, "stopped_early": state.stopped, "best_step": state.best_step,
-            "validations": validations}  # fmt: skip
