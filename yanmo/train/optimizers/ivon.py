@@ -20,12 +20,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from yanmo.train.optimizers.base import Amount, Live, Optimizer, Rate, Share, narrowed, normal
+from yanmo.train.optimizers.base import Amount, Live, OneRate, Share, normal
 
 OBSERVATIONS = 1e6  # where nobody says how much data there is
 
 
-class Ivon(Optimizer):
+class Ivon(OneRate):
     """Variational adaptive gradient descent (IVON, Shen et al. 2024): learns how sure it is of every weight.
 
     `weight_decay` is the precision of the prior, relative to the data's. `ess`: how many observations the data counts for; None:
@@ -33,7 +33,6 @@ class Ivon(Optimizer):
     draws. `radius`: the largest step of a weight before the learning rate. The model directory gets the deviations
     (`posterior.safetensors`), from which `yanmo predict --samples N` draws. `lr` None: 0.5 at width 256."""
 
-    lr: Rate | None = None
     betas: tuple[Share, Share] = (0.9, 0.9995)
     weight_decay: Amount = 1e-4
     ess: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -43,11 +42,7 @@ class Ivon(Optimizer):
     base: ClassVar[float] = 0.5
 
     def filled(self, width: int, size: float | None = None) -> Ivon:
-        return self.model_copy(update={"lr": self.lr or narrowed(self.base, width), "ess": self.ess or size})
-
-    def peak(self, group: str) -> float:
-        assert self.lr is not None
-        return self.lr
+        return super().filled(width).model_copy(update={"ess": self.ess or size})
 
     def own(self, group: str) -> dict[str, Any]:
         return {"betas": self.betas, "ess": float(self.ess or OBSERVATIONS), "hessian": self.hessian, "radius": self.radius}

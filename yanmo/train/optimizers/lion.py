@@ -7,27 +7,19 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from yanmo.train.optimizers.base import Amount, Live, Optimizer, Rate, Share, narrowed
+from yanmo.train.optimizers.base import Amount, Live, OneRate, Share
 
 
-class Lion(Optimizer):
+class Lion(OneRate):
     """Chen et al. 2023 (arXiv:2302.06675, algorithm 2): every weight moves by the same amount, the sign of its momentum.
 
     `lr` None: 1e-3 at width 256, a quarter of AdamW's, with four times its weight decay (the paper: a third to a tenth, and
     three to ten times)."""
 
-    lr: Rate | None = None
     betas: tuple[Share, Share] = (0.9, 0.99)
     weight_decay: Amount = 0.4
 
     base: ClassVar[float] = 1e-3
-
-    def filled(self, width: int, size: float | None = None) -> Lion:
-        return self.model_copy(update={"lr": self.lr or narrowed(self.base, width)})
-
-    def peak(self, group: str) -> float:
-        assert self.lr is not None
-        return self.lr
 
     def live(self, groups: list[dict[str, Any]], model: nn.Module) -> Live:
         return LiveLion(groups, {"betas": self.betas})

@@ -9,16 +9,15 @@ from pydantic import model_validator
 from torch import nn
 
 from yanmo.core.messages import text
-from yanmo.train.optimizers.base import Amount, Live, Optimizer, Rate, Share, narrowed
+from yanmo.train.optimizers.base import Amount, Live, OneRate, Share
 
 
-class Sgd(Optimizer):
+class Sgd(OneRate):
     """Gradient descent with momentum, plain or Nesterov's (Sutskever et al. 2013).
 
     `lr` None: 0.15 at width 256, scaled by 1/sqrt(width). `weight_decay` is decoupled, as in the other optimizers; what torch
     calls by that name is `l2` here."""
 
-    lr: Rate | None = None
     momentum: Share = 0.9
     nesterov: bool = True
     weight_decay: Amount = 0.0
@@ -30,13 +29,6 @@ class Sgd(Optimizer):
         if self.nesterov and not self.momentum and "nesterov" in self.model_fields_set:
             raise ValueError(str(text("a 'momentum' above 0, as without it 'nesterov' has no effect")))
         return self
-
-    def filled(self, width: int, size: float | None = None) -> Sgd:
-        return self.model_copy(update={"lr": self.lr or narrowed(self.base, width)})
-
-    def peak(self, group: str) -> float:
-        assert self.lr is not None
-        return self.lr
 
     def live(self, groups: list[dict[str, Any]], model: nn.Module) -> Live:
         for group in groups:
