@@ -2,7 +2,7 @@
 
 Each sample is one folder: data, the package's own LICENSE, and a SOURCE that says where every byte came from and what
 we changed. The packages are pinned by version and by hash, and nothing depends on time, place or hash seed, so that a
-second run gives the same bytes. Needs pip, npm and PyYAML; the package `yanmo` itself never imports this.
+second run gives the same bytes. Needs pip, npm and `yanmo` itself, which never imports this.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from expand_intents import LANGUAGES, digest, intents
+
+from yanmo.tasks.datasets.smart_home import intents, least_alike
+from yanmo.tasks.datasets.templates import LANGUAGES, digest
 
 SAMPLES = Path(__file__).resolve().parent.parent / "yanmo" / "samples"
 Row = dict[str, Any]
@@ -277,9 +279,9 @@ def tang_poems(files: dict[str, bytes]) -> None:
 
 
 def smart_home(files: dict[str, bytes]) -> None:
-    """Commands to a smart home in two languages, labelled with what they ask for. The work is in expand_intents.py."""
+    """Commands to a smart home in two languages, labelled with what they ask for. The work is in yanmo/tasks/datasets/smart_home.py."""
     data = {ours: json.loads(files[f"home_assistant_intents/data/{theirs}.json"]) for ours, theirs in LANGUAGES.items()}
-    tables = {f"{part}.jsonl": rows for part, rows in intents(data).items()}
+    tables = {f"{part}.jsonl": rows for part, rows in intents(data, least_alike).items()}
     counts = {
         file.removesuffix(".jsonl"): {
             **{language: sum(row["language"] == language for row in rows) for language in LANGUAGES},

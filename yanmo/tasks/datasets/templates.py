@@ -1,4 +1,4 @@
-"""Smart-home command templates, written out as sentences for the `intents` sample.
+"""Smart-home command templates, written out as sentences.
 
 The package `home-assistant-intents` describes what people say to a house as templates:
 
@@ -6,11 +6,10 @@ The package `home-assistant-intents` describes what people say to a house as tem
 
 with alternatives `(a|b)`, optional parts `[a]`, parts in any order `(a;b)`, slots `{list:alias}`, rules `<rule>`.
 A template says more than people do ("turn on every lights"), so sentences are *drawn* from it, their slots filled from
-our word lists, and the unnatural ones thrown away by the patterns in `intents.yaml`.
+our word lists, and the unnatural ones thrown away by the patterns in `smart_home.yaml`.
 
-The split is by template, never by sentence. Templates that differ only in an article, a time unit, a way of writing per
-cent, or area against floor count as one (`canonical`). Which are held out is not left to chance: it is whole groups of
-like wording (`orders`). A training sentence with the wording of a held-out one, slots apart, is dropped (`signature`).
+Templates that differ only in an article, a time unit, a way of writing per cent, or area against floor count as one
+(`canonical`), and sentences that differ only in what is named have one `signature`: what a split has to keep on one side.
 """
 
 from __future__ import annotations
@@ -18,24 +17,20 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 LANGUAGES = {"en": "en", "zh": "zh-CN"}  # ours -> the package's
-PARTS = {"test": 40, "validation": 24, "train": 150}  # rows at most, for a label and language
-FEWEST = {"test": 8, "validation": 4, "train": 24}  # fewer than this and the label is left out, in both languages
 DRAWS = 400  # sentences drawn from a template before the unnatural and the repeated ones go
 
 # A grab bag of unrelated questions under one name, so that an unseen template says nothing about the label; two words.
 SKIPPED = {"HassRespond", "HassNevermind"}
 
-SETTINGS = yaml.safe_load(Path(__file__).with_name("intents.yaml").read_text(encoding="utf-8"))
+SETTINGS = yaml.safe_load(Path(__file__).with_name("smart_home.yaml").read_text(encoding="utf-8"))
 WORDS, NUMBERS, DROPPED = SETTINGS["words"], SETTINGS["numbers"], SETTINGS["dropped"]
 ONE = "(light|lamp|fan|switch|lock|door|window|shutter|blind|curtain|shade)"
 MANY = "(lights|lamps|fans|switches|locks|doors|windows|shutters|blinds|curtains|shades)"
@@ -43,7 +38,6 @@ MANY = "(lights|lamps|fans|switches|locks|doors|windows|shutters|blinds|curtains
 NAMED = [f"{{{kind}}}" for kind in WORDS["en"] if kind not in ("area", "floor", "zone")]
 
 Node = tuple[str, Any]
-Row = dict[str, str]
 
 
 # ---- a template, parsed and drawn from ----------------------------------------------------------------------------
@@ -203,7 +197,7 @@ def signature(skeleton: str) -> str:
     return said
 
 
-# ---- the sample ----------------------------------------------------------------------------------------------------
+# ---- sentences ---------------------------------------------------------------------------------------------------
 
 
 def digest(*parts: str) -> str:
@@ -283,76 +277,3 @@ def sentences(language: str, data: dict[str, Any]) -> Iterator[Drawn]:
             seen.add((text, held_out))
             if not (unwanted(skeleton, "skeletons", language) or unwanted(text, "sentences", language)):
                 yield Drawn(label, language, canonical(template), text, skeleton, held_out)
-
-
-def orders(drawn: list[Drawn]) -> Iterator[list[str]]:
-    """The templates of one label and language, in the orders in which they may be dealt to test, validation and train.
-
-    The template least like the others comes first and those most like it follow, so that the test part asks for a way
-    of saying things that training has not shown. The second order starts from the second least alike, and so on.
-    """
-    pieces: dict[str, set[str]] = defaultdict(set)
-    for d in drawn:
-        said = signature(d.skeleton)
-        pieces[d.template] |= {said[i : i + 4] for i in range(len(said))}
-    alike = {(t, u): len(pieces[t] & pieces[u]) / len(pieces[t] | pieces[u]) for t in pieces for u in pieces}
-    for start in sorted(pieces, key=lambda t: (sum(alike[t, u] for u in pieces), digest(t))):
-        yield sorted(pieces, key=lambda t: (t != start, -alike[start, t], digest(t)))
-
-
-def split(drawn: list[Drawn], order: list[str]) -> dict[str, list[Row]]:
-    """part -> rows: the first quarter of the templates to test, the next sixth to validation."""
-    test, validation = max(1, round(len(order) / 4)), max(1, round(len(order) / 6))
-    parts = {t: "test" if i < test else "validation" if i < test + validation else "train" for i, t in enumerate(order)}
-    taken: dict[str, str] = {}  # signature -> the first part that has it
-    texts: set[str] = set()
-    rows: dict[str, list[Row]] = {}
-    for part, most in PARTS.items():
-        queues: dict[str, list[Drawn]] = {template: [] for template in sorted(parts)}
-        for d in drawn:
-            if parts[d.template] != part or d.text in texts or (d.held_out and part != "test"):
-                continue
-            if taken.setdefault(signature(d.skeleton), part) == part:
-                texts.add(d.text)
-                queues[d.template].append(d)
-        # One of each template in turn, so that no template dominates.
-        turns = zip_longest(*queues.values())
-        picked = [d for turn in turns for d in turn if d][:most]
-        rows[part] = [{f: getattr(d, f) for f in ("text", "label", "language", "template")} for d in picked]
-    return rows
-
-
-def enough(rows: dict[str, list[Row]]) -> bool:
-    return all(len(rows.get(part, [])) >= FEWEST[part] for part in PARTS)
-
-
-def rows_of(language: str, data: dict[str, Any]) -> dict[str, dict[str, list[Row]]]:
-    """label -> part -> rows, in one language. A sentence or wording that two labels share is no evidence for either."""
-    drawn = sorted(set(sentences(language, data)), key=lambda d: digest(*map(str, d)))
-    labels: dict[str, set[str]] = defaultdict(set)
-    for d in drawn:
-        labels[d.text].add(d.label)
-        labels[wording(d.skeleton)].add(d.label)
-    by_label: dict[str, list[Drawn]] = defaultdict(list)
-    for d in drawn:
-        if len(labels[d.text]) == len(labels[wording(d.skeleton)]) == 1:
-            by_label[d.label].append(d)
-    # Where a part comes out too small, the templates are dealt again, in the next order.
-    table = {}
-    for label, found in sorted(by_label.items()):
-        deals = (split(found, order) for order in orders(found))
-        table[label] = next((rows for rows in deals if enough(rows)), {})
-    return table
-
-
-def intents(data: dict[str, dict[str, Any]]) -> dict[str, list[Row]]:
-    """Part -> rows of both languages, in a shuffled order that never changes. `data`: language -> its templates."""
-    tables = {language: rows_of(language, data[language]) for language in LANGUAGES}
-    kept = [label for label in sorted(tables["en"]) if all(enough(table.get(label, {})) for table in tables.values())]
-    return {
-        part: sorted(
-            (row for table in tables.values() for label in kept for row in table[label][part]),
-            key=lambda row: digest(row["text"], row["label"]),
-        )
-        for part in ("train", "validation", "test")
-    }
