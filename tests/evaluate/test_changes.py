@@ -9,6 +9,8 @@ import pytest
 from yanmo.core import files
 from yanmo.evaluate.changes import changes
 from yanmo.evaluate.subjects import subjects
+from yanmo.tasks.language_modeling import LanguageModeling
+from yanmo.tasks.minimal_pairs import MinimalPairs
 
 
 def likelihoods(gain: float, **more) -> list[dict]:
@@ -22,7 +24,7 @@ def likelihoods(gain: float, **more) -> list[dict]:
 
 
 def test_what_was_learned_and_what_was_forgotten():
-    found = changes({"base": likelihoods(0.0), "made": likelihoods(30.0)}, {"made": "base"}, "language", None)
+    found = changes({"base": likelihoods(0.0), "made": likelihoods(30.0)}, {"made": "base"}, LanguageModeling())
     whole, en, zh = found
     assert [row.get("group") for row in found] == [None, "language=en", "language=zh"]
     assert {(row["model"], row["from"], row["metric"]) for row in found} == {("made", "base", "bits_per_byte")}
@@ -38,7 +40,7 @@ def test_pairs_are_compared_by_accuracy():
         return [{"id": str(i), "label": "good", "predicted": "good" if i < right else None, "language": "en", "group": f"g={i % 2}"}
                 for i in range(40)]  # fmt: skip
 
-    found = changes({"base": judged(20), "made": judged(30)}, {"made": "base"}, "language", ["good", "bad"])
+    found = changes({"base": judged(20), "made": judged(30)}, {"made": "base"}, MinimalPairs(path="nowhere.jsonl"))
     assert found[0]["difference"]["value"] == pytest.approx(0.25)
     assert found[0]["difference"]["low"] > 0
     assert {row.get("group") for row in found} == {None, "g=0", "g=1"}
@@ -46,9 +48,9 @@ def test_pairs_are_compared_by_accuracy():
 
 def test_what_cannot_be_compared_is_left_out():
     base = likelihoods(0.0)
-    assert changes({"base": base, "made": likelihoods(1.0, by="pseudo-likelihood")}, {"made": "base"}, "language", None) == []
-    assert changes({"base": base[1:], "made": likelihoods(1.0)}, {"made": "base"}, "language", None) == []
-    assert changes({"made": likelihoods(1.0)}, {"made": "base"}, "language", None) == []
+    assert changes({"base": base, "made": likelihoods(1.0, by="pseudo-likelihood")}, {"made": "base"}, LanguageModeling()) == []
+    assert changes({"base": base[1:], "made": likelihoods(1.0)}, {"made": "base"}, LanguageModeling()) == []
+    assert changes({"made": likelihoods(1.0)}, {"made": "base"}, LanguageModeling()) == []
 
 
 def test_a_model_knows_what_it_was_made_of(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -9,10 +10,14 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from yanmo.evaluate import measure
-from yanmo.evaluate.floors import classify_floors, language_floors
+from yanmo.evaluate.heads.classify import ClassifyHead, macro_f1
+from yanmo.evaluate.heads.language import LanguageHead, bits_per_byte
+from yanmo.tasks.classify import Classify
+from yanmo.tasks.language_modeling import LanguageModeling
 
 RNG = np.random.default_rng(7)
 NAMES = ["正面", "negative", "c"]
+TASK = Classify(path="nowhere.jsonl", labels=NAMES)
 
 
 def labels(n: int = 200, undecided: bool = True) -> list[dict]:
@@ -29,7 +34,7 @@ def texts(n: int = 50) -> list[dict]:
 
 def test_classification_agrees_with_scikit_learn():
     answers = labels()
-    rows = {(r["metric"], r.get("group")): r for r in measure.classify_results("m", "t", answers, NAMES)}
+    rows = {(r["metric"], r.get("group")): r for r in ClassifyHead().scored("m", "t", answers, TASK)}
     truth, given = [a["label"] for a in answers], [a["predicted"] or "-" for a in answers]
     assert rows["accuracy", None]["value"] == pytest.approx(accuracy_score(truth, given), abs=1e-6)
     expected = f1_score(truth, given, labels=NAMES, average="macro", zero_division=0)
@@ -43,13 +48,13 @@ def test_classification_agrees_with_scikit_learn():
 
 def test_a_tie_or_nan_is_wrong_and_no_label_of_its_own():
     answers = [{"label": "a", "predicted": "a"}, {"label": "b", "predicted": None}, {"label": "b", "predicted": "b"}]
-    assert measure.accuracy(answers, ["a", "b"]).value == pytest.approx(2 / 3)
-    assert measure.macro_f1(answers, ["a", "b"]).value == pytest.approx((1 + 2 / 3) / 2)  # not divided by three
+    assert measure.accuracy(answers).value == pytest.approx(2 / 3)
+    assert macro_f1(answers, ["a", "b"]).value == pytest.approx((1 + 2 / 3) / 2)  # not divided by three
 
 
 def test_bits_per_byte_is_a_ratio_of_sums():
     answers = texts()
-    rows = {(r["metric"], r.get("group")): r for r in measure.language_results("m", "t", answers)}
+    rows = {(r["metric"], r.get("group")): r for r in LanguageHead().scored("m", "t", answers)}
     nats, size = sum(a["nats"] for a in answers), sum(a["bytes"] for a in answers)
     whole = rows["bits_per_byte", None]
     assert whole["value"] == pytest.approx(nats / math.log(2) / size, abs=1e-6)
@@ -61,7 +66,7 @@ def test_bits_per_byte_is_a_ratio_of_sums():
 def test_a_paired_difference_is_surer_than_the_figures():
     answers = texts(80)
     better = [{**a, "nats": a["nats"] * 0.98} for a in answers]
-    first, second = measure.bits_per_byte(answers), measure.bits_per_byte(better)
+    first, second = bits_per_byte(answers), bits_per_byte(better)
     gap = measure.minus(first, second)
     low, high = gap.bounds()
     assert 0 < low < gap.value < high
@@ -71,12 +76,12 @@ def test_a_paired_difference_is_surer_than_the_figures():
 
 @pytest.mark.parametrize("nats", [math.nan, math.inf, None])
 def test_a_figure_that_does_not_exist_is_null(nats):
-    [row, _] = measure.language_results("m", "t", [{"nats": nats, "tokens": 3, "bytes": 9}] * 3)
+    [row, _] = LanguageHead().scored("m", "t", [{"nats": nats, "tokens": 3, "bytes": 9}] * 3)
     assert (row["value"], row["low"], row["high"]) == (None, None, None)
 
 
 def test_a_single_item_has_no_interval_and_one_value_makes_no_group():
-    rows = measure.language_results("m", "t", [{"nats": 5.0, "tokens": 3, "bytes": 9, "source": "a", "language": ""}])
+    rows = LanguageHead().scored("m", "t", [{"nats": 5.0, "tokens": 3, "bytes": 9, "source": "a", "language": ""}])
     assert len(rows) == 2
     assert all(row["low"] is None and row["value"] is not None for row in rows)
 
@@ -84,15 +89,17 @@ def test_a_single_item_has_no_interval_and_one_value_makes_no_group():
 def test_many_labels_do_not_need_a_table_for_each_resample():
     names = [f"l{i}" for i in range(900)]
     answers = [{"label": names[i % 900], "predicted": names[(i + i % 2) % 900]} for i in range(1000)]
-    figure = measure.macro_f1(answers, names)
+    figure = macro_f1(answers, names)
     assert 0.2 < figure.value < 0.5
 
 
-def test_floors():
+def test_floors(tmp_path):
     answers = labels(400, undecided=False)
-    rows = {
-        (r["model"], r["metric"], r.get("group")): r for r in classify_floors("t", answers, NAMES, ["c", "negative", "negative"])
-    }
+    rows = [{"text": f"text {i}", "label": label} for i, label in enumerate(("c", "negative", "negative"))]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = Classify(path={"train": str(tmp_path / "train.jsonl")}, labels=NAMES, validation=0, test=0)
+    floors = ClassifyHead().floors("t", task, answers)
+    rows = {(r["model"], r["metric"], r.get("group")): r for r in floors}
     chance = rows["chance", "accuracy", None]
     assert chance["value"] == pytest.approx(1 / 3, abs=0.005)
     assert 0.27 < chance["low"] < chance["value"] < chance["high"] < 0.40
@@ -100,7 +107,7 @@ def test_floors():
     assert rows["majority", "accuracy", None]["value"] == pytest.approx(share)
     assert rows["majority", "macro_f1", None]["value"] == pytest.approx(2 * share / (1 + share) / 3, abs=1e-6)
     assert ("chance", "macro_f1", "language=zh") in rows
-    assert classify_floors("t", answers, NAMES, ["c"]) == classify_floors("t", answers, NAMES, ["c"])
-    exact = language_floors("t", texts(4))
+    assert ClassifyHead().floors("t", task, answers) == floors
+    exact = LanguageHead().floors("t", LanguageModeling(), texts(4))
     assert {(r["value"], r["low"], r["high"]) for r in exact} == {(8.0, 8.0, 8.0)}
     assert exact[0]["n"] == 4

@@ -13,6 +13,7 @@ from typing import Any
 from yanmo.core import files
 from yanmo.core.energy import WATTS, named
 from yanmo.evaluate.floors import FLOORS
+from yanmo.evaluate.head import head_by_type
 from yanmo.evaluate.numbers import (
     bounds,
     carbon,
@@ -28,9 +29,9 @@ from yanmo.evaluate.numbers import (
     size,
 )
 from yanmo.evaluate.record import Record
+from yanmo.evaluate.sections import scores
 
 NAME = "card.md"
-METRICS = ("bits_per_byte", "pseudo_bits_per_byte", "macro_f1", "accuracy")
 MOST = 8  # groups with a column of their own; of more the languages alone
 
 
@@ -111,7 +112,8 @@ def _results(record: Record) -> str:
         groups: list[str | None] = [None, *record.groups(task)]
         if len(groups) > MOST:
             groups = [None, *(group for group in record.groups(task) if group.startswith("language="))]
-        for metric in [metric for metric in METRICS if any(r["task"] == task and r["metric"] == metric for r in record.results)]:
+        leading, found = head_by_type(about["type"]).leading, scores.metrics(record, task)
+        for metric in [metric for metric in leading if metric in found] if leading else found:
             head = [metric_name(metric), *[_on(record, task, metric, group) for group in groups]]
             models = dict.fromkeys(r["model"] for r in record.results if r["task"] == task and r["metric"] == metric)
             rows = [[f"*{model}*" if model in FLOORS else model, *[_shown(record.figure(model, task, metric, g)) for g in groups]]

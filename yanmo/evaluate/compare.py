@@ -16,9 +16,10 @@ from yanmo.core.messages import text
 from yanmo.evaluate import measure
 from yanmo.evaluate.figures import Mark, learning_curves, quality_by_time, standalone
 from yanmo.evaluate.floors import FLOORS
+from yanmo.evaluate.head import head_by_type
 from yanmo.evaluate.numbers import figure, metric_name, say
 from yanmo.evaluate.record import Record
-from yanmo.evaluate.sections import change, likelihood, overview
+from yanmo.evaluate.sections import change, likelihood, overview, scores
 
 
 def compare(first: str | Path, second: str | Path) -> list[dict[str, Any]]:
@@ -58,13 +59,17 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def side_by_side(run: str | Path) -> str:
-    """The language models of one run in one table, as its report has it; and what further training changed."""
+    """The models of one run: its language models in one table, as its report has it; then each other task in a table of its
+    own; and what further training changed."""
     record = evaluated(run)
-    lines = overview.lines(record)
-    if not lines:
-        raise RequestError(str(run), text("a run with results of language models"), text("none"))
-    changed = change.lines(record)
-    return aligned(lines) + ("\n\n" + aligned(changed) if changed else "")
+    overviewed = {column.task for column in overview.columns(record)}
+    tables = [overview.lines(record)]
+    tables += [scores.lines(record, task) for task in record.tables["tasks"] if task not in overviewed]
+    tables += [change.lines(record)]
+    found = [aligned(lines) for lines in tables if lines]
+    if not found:
+        raise RequestError(str(run), text("a run with results"), text("none"))
+    return "\n\n".join(found)
 
 
 def aligned(lines: list[list[str]]) -> str:
@@ -128,13 +133,9 @@ def _paired(left: Record, right: Record, model: str, task: str, metric: str) -> 
     first, second = (list(record.answers(model, task)) for record in (left, right))
     if not first or [answer["id"] for answer in first] != [answer["id"] for answer in second]:
         return {}
-    if metric.removeprefix("pseudo_") in ("bits_per_byte", "perplexity"):
-        make = measure.bits_per_byte if metric.endswith("bits_per_byte") else measure.perplexity
-        figures = [make(answers) for answers in (second, first)]
-    else:
-        both = [*first, *second]
-        names = sorted({answer[key] for answer in both for key in ("label", "predicted") if answer[key]})
-        make_labels = measure.accuracy if metric == "accuracy" else measure.macro_f1
-        figures = [make_labels(answers, names) for answers in (second, first)]
-    bounds = measure.minus(*figures).bounds()
+    head = head_by_type(right.tables["tasks"][task]["type"])
+    before, after = head.figures(None, first).get(metric), head.figures(None, second).get(metric)
+    if before is None or after is None:  # a figure that does not follow from the answers, or of a different kind
+        return {}
+    bounds = measure.minus(after, before).bounds()
     return {"low": measure.rounded(bounds[0]), "high": measure.rounded(bounds[1])} if bounds else {}

@@ -21,7 +21,8 @@ def assignments(tasks: Sequence[Task], corpus: Path | None, stage: str) -> list[
     found: list[Assignment] = []
     for index, task in enumerate(tasks):
         number = sum(other.type == task.type for other in tasks[:index]) + 1
-        name = task.type if number == 1 else f"{task.type}-{number}"
+        kind = task.type.rpartition(":")[2]  # of a part of nobody's, 'pkg.mod:Class', the class
+        name = kind if number == 1 else f"{kind}-{number}"
         if isinstance(task, LanguageModeling) and task.path is None:
             if corpus is None:
                 wanted = text("a path to text, or a corpus stage before this one")
@@ -50,7 +51,7 @@ def documents(corpus: Path, split: str = SPLIT) -> Iterator[Example]:
 def openings(prompts: Sequence[str], given: Sequence[Assignment]) -> list[str]:
     """Those of the default prompts (English, Chinese) whose script the held-out text is written in; where it is written in
     neither, the beginning of its first document. All of them where there is no such text."""
-    texts = [example.fields["text"] for item in given if item.task.head == "language" for example in item.examples]
+    texts = [example.fields["text"] for item in given if item.task.head in ("language", "pairs") for example in item.examples]
     if not texts:
         return list(prompts)
     sample = "".join(content[:2000] for content in texts[:: max(1, len(texts) // 1000)])

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from yanmo.text.metrics import bootstrap, f1
+from yanmo.text.metrics import bootstrap
 
 Answer = dict[str, Any]
-PAIR = ("good", "bad")
+EXCERPT = 300  # characters of an item that its answer repeats
 CELLS = 1 << 22  # of confusion tables that are held at one time
 DRAWS = 200_000_000  # items drawn for one interval, about
 
@@ -85,96 +85,20 @@ def grouped(answers: Sequence[Answer], keys: Iterable[str]) -> dict[str | None, 
     return found
 
 
-# ---------------------------------------------------------------------------------------------- language modelling
+# ---------------------------------------------------------------------------------------------- what several heads share
 
 
-def pseudo(answers: Sequence[Answer]) -> bool:
-    """Whether a masked model gave them: pseudo-likelihoods, which are no probabilities and never stand among those."""
-    return any(answer.get("by") == "pseudo-likelihood" for answer in answers)
+def accuracy(answers: Sequence[Answer]) -> Figure:
+    """The share of items whose `predicted` is their `label`; null is no decision, and wrong."""
+    return Figure(lambda right: right.mean(-1), (np.array([answer["label"] == answer["predicted"] for answer in answers]),))
 
 
-def language_results(model: str, task: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """bits_per_byte and perplexity (of a masked model pseudo_bits_per_byte and pseudo_perplexity), over all documents, by
-    language and by source. Answers: nats, tokens, bytes."""
-    kind = "pseudo_" if pseudo(answers) else ""
-    figures = {f"{kind}bits_per_byte": bits_per_byte(answers), f"{kind}perplexity": perplexity(answers)}
-    rows = []
-    for group, items in grouped(answers, ("language", "source")).items():
-        for metric, whole in figures.items():
-            part = whole.of(items)
-            rows.append(result(model, task, metric, part.value, part.bounds(), len(items), group))
-    return rows
-
-
-def bits_per_byte(answers: Sequence[Answer]) -> Figure:
-    """A ratio of sums: a long document weighs as much as its bytes, as in the whole text."""
-    return Figure(lambda nats, size: _mean(nats, size) / math.log(2), (_column(answers, "nats"), _column(answers, "bytes")))
-
-
-def perplexity(answers: Sequence[Answer]) -> Figure:
-    """Per token of the model's own tokenizer: not comparable between tokenizers."""
-    return Figure(lambda nats, tokens: np.exp(np.minimum(_mean(nats, tokens), 700)),
-                  (_column(answers, "nats"), _column(answers, "tokens")))  # fmt: skip
-
-
-def _mean(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """(R,) of (R, N): a ratio of sums; NaN where there is nothing below."""
     total = below.sum(-1)
     return np.divide(above.sum(-1), total, out=np.full(total.shape, math.nan), where=total != 0)
 
 
-def _column(answers: Sequence[Answer], name: str) -> np.ndarray:
+def column(answers: Sequence[Answer], name: str) -> np.ndarray:
+    """One field of the answers as numbers (N,); null is NaN."""
     return np.array([math.nan if answer[name] is None else answer[name] for answer in answers], dtype=np.float64)
-
-
-# ---------------------------------------------------------------------------------------------- minimal pairs
-
-
-def pair_results(model: str, task: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """accuracy over all pairs, by language and by group. Answers: label, predicted (null: no decision, which is wrong)."""
-    whole = accuracy(answers, PAIR)
-    rows = []
-    for group, items in grouped(answers, ("language", "group")).items():
-        part = whole.of(items)
-        rows.append(result(model, task, "accuracy", part.value, part.bounds(), len(items), group))
-    return rows
-
-
-# ---------------------------------------------------------------------------------------------- classification
-
-
-def classify_results(model: str, task: str, answers: Sequence[Answer], names: Sequence[str]) -> list[dict[str, Any]]:
-    """accuracy and macro_f1, over all examples and by group. Answers: label, predicted (null: no decision)."""
-    figures = {"accuracy": accuracy(answers, names), "macro_f1": macro_f1(answers, names)}
-    rows = []
-    for group, items in grouped(answers, ("group",)).items():
-        for metric, whole in figures.items():
-            part = whole.of(items)
-            rows.append(result(model, task, metric, part.value, part.bounds(), len(items), group))
-    return rows
-
-
-def accuracy(answers: Sequence[Answer], names: Sequence[str]) -> Figure:
-    return Figure(lambda true, given: (true == given).mean(-1), numbers(answers, names))
-
-
-def macro_f1(answers: Sequence[Answer], names: Sequence[str]) -> Figure:
-    """The mean F1 of the labels that occur, as truth or as prediction."""
-    return Figure(lambda true, given: macro_f1_of(true, given, len(names)), numbers(answers, names))
-
-
-def macro_f1_of(true: np.ndarray, given: np.ndarray, labels: int) -> np.ndarray:
-    """(R,) for label numbers (R, N), `labels` meaning no decision: that is never right, and no label to be averaged."""
-    step = max(1, CELLS // (labels + 1) ** 2)
-    values = []
-    for start in range(0, len(true), step):
-        table = f1.confusion(true[start : start + step], given[start : start + step], labels + 1)
-        occurs = ((table.sum(-1) + table.sum(-2)) > 0)[..., :labels]
-        values.append((f1.f1(table)[..., :labels] * occurs).sum(-1) / np.maximum(occurs.sum(-1), 1))
-    return np.concatenate(values)
-
-
-def numbers(answers: Sequence[Answer], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """True and predicted labels as numbers (N,); no decision is one more than the last."""
-    classes = [*names, ""]
-    return (f1.numbers([answer["label"] for answer in answers], classes),
-            f1.numbers([answer["predicted"] or "" for answer in answers], classes))  # fmt: skip

@@ -23,8 +23,12 @@ def heard(message: str) -> str:
 def metric_name(metric: str) -> str:
     names = {"bits_per_byte": say("bits per byte"), "perplexity": say("perplexity"), "accuracy": say("accuracy"),
              "macro_f1": say("macro-F1"), "ece": say("calibration error"),
-             "pseudo_bits_per_byte": say("pseudo bits per byte"), "pseudo_perplexity": say("pseudo perplexity")}  # fmt: skip
-    return names.get(metric, metric)
+             "pseudo_bits_per_byte": say("pseudo bits per byte"), "pseudo_perplexity": say("pseudo perplexity"),
+             "micro_f1": say("micro-F1"), "f1": "F1", "precision": say("precision"), "recall": say("recall"),
+             "macro_precision": say("macro precision"), "macro_recall": say("macro recall"), "mcc": "MCC", "auroc": "AUROC",
+             "exact_match": say("exact match"), "bleu": "BLEU", "chrf": "chrF", "rouge_1": "ROUGE-1", "rouge_2": "ROUGE-2",
+             "rouge_l": "ROUGE-L"}  # fmt: skip
+    return names.get(metric, metric.replace("_", " "))
 
 
 def figure(value: float | None, metric: str = "") -> str:

@@ -13,10 +13,11 @@ from pathlib import Path
 from yanmo.core import files
 from yanmo.core.messages import locale
 from yanmo.core.package import VERSION
+from yanmo.evaluate.head import head_by_type
 from yanmo.evaluate.numbers import heard, say
 from yanmo.evaluate.page import Markup, join, listing, tag
 from yanmo.evaluate.record import Record
-from yanmo.evaluate.sections import change, corpus, findings, labels, likelihood, making, overview, pairs, writing
+from yanmo.evaluate.sections import change, corpus, findings, making, overview, writing
 
 NAME = "report.html"
 
@@ -38,12 +39,8 @@ def report(record: Record) -> str:
 
     add("overview", say("Side by side"), lambda: overview.section(record))
     for task, about in record.tables["tasks"].items():
-        if about["type"] == "language_modeling":
-            add(task, _numbered(say("Predicting held-out text"), task), partial(likelihood.section, record, task))
-        elif about["type"] == "minimal_pairs":
-            add(task, _numbered(say("Telling grammatical sentences"), task), partial(pairs.section, record, task))
-        else:
-            add(task, _numbered(say("Labelling texts"), task), partial(labels.section, record, task))
+        kind = head_by_type(about["type"])
+        add(task, _numbered(kind.title.render(), task), partial(kind.section, record, task))
     add("change", say("What further training changed"), lambda: change.section(record))
     add("writing", say("What the models write"), lambda: writing.section(record))
     add("corpus", say("The corpus"), lambda: corpus.section(record))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Task(Part):
-    head: ClassVar[str] = ""  # 'classify' (label scores from a hidden state) or 'language' (next-token logits)
+    head: ClassVar[str] = ""  # what a model gives for it, a name of the registry kind "head": 'classify', 'language' …
     metric: ClassVar[str] = ""  # the one that model selection and comparisons use
     higher_is_better: ClassVar[bool] = True
 

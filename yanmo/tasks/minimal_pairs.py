@@ -43,7 +43,7 @@ class Fields(Settings):
 class MinimalPairs(Task):
     """Which of two sentences is the grammatical one, by their probabilities."""
 
-    head: ClassVar[str] = "language"
+    head: ClassVar[str] = "pairs"
     metric: ClassVar[str] = "accuracy"
 
     type: str = "minimal_pairs"

@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 from yanmo.evaluate.floors import FLOORS
-from yanmo.evaluate.numbers import bounds, count, duration, figure, say
+from yanmo.evaluate.head import head_by_type
+from yanmo.evaluate.numbers import count, duration, figure, say
 from yanmo.evaluate.page import Markup, listing, tag
 from yanmo.evaluate.record import Record
 from yanmo.evaluate.sections import labels, likelihood, pairs
+from yanmo.evaluate.sections.scores import tile
 
 
 def section(record: Record) -> list[Markup]:
     tiles, sentences = [], []
     for task, about in record.tables["tasks"].items():
-        if about["type"] == "language_modeling":
-            tiles += _tile(record, task, likelihood.ranked(record, task), "bits_per_byte", say("bits per byte on held-out text"))
-            sentences += predicting(record, task)
-        elif about["type"] == "minimal_pairs":
-            tiles += _tile(record, task, pairs.ranked(record, task), "accuracy", say("of minimal pairs judged right"))
-        else:
-            tiles += _tile(record, task, labels.ranked(record, task), "macro_f1", say("macro-F1 on test texts"))
-            sentences += labelling(record, task)
+        shown, said = head_by_type(about["type"]).findings(record, task)
+        tiles += shown
+        sentences += said
     return [tag("div", tiles, cls="figures"), listing(sentences)] if tiles else []
 
 
-def _tile(record: Record, task: str, models: list[str], metric: str, what: str) -> list[Markup]:
-    best = next((model for model in models if model not in FLOORS), None)
-    row = record.figure(best, task, metric) if best else None
-    if row is None:
-        return []
-    return [tag("div", tag("div", figure(row["value"], metric), cls="value"),
-                tag("div", f"{what} · {best} ", tag("span", bounds(row), cls="interval"), cls="what"))]  # fmt: skip
-
-
-def predicting(record: Record, task: str) -> list[str]:
+def predicting(record: Record, task: str) -> tuple[list[Markup], list[str]]:
     """Who predicts best, at what cost, and where training overtakes counting."""
     models = [model for model in likelihood.ranked(record, task) if model not in FLOORS]
+    tiles = tile(record, task, models, "bits_per_byte", say("bits per byte on held-out text"))
     about = record.tables["tasks"][task]
     said: list[str] = []
     if not models:
-        return said
+        return tiles, said
     best = models[0]
     row = record.figure(best, task, "bits_per_byte") or {}
     value, took = figure(row.get("value"), "bits_per_byte"), duration(record.seconds(best))
@@ -60,11 +49,16 @@ def predicting(record: Record, task: str) -> list[str]:
                                 "ahead.", **names, time=duration(curve.points[-1][0])))  # fmt: skip
             else:
                 said.append(say("{curve} overtook {level} ({value}) after {time} of training.", **names, time=duration(moment)))
-    return said
+    return tiles, said
 
 
-def labelling(record: Record, task: str) -> list[str]:
+def judging(record: Record, task: str) -> tuple[list[Markup], list[str]]:
+    return tile(record, task, pairs.ranked(record, task), "accuracy", say("of minimal pairs judged right")), []
+
+
+def labelling(record: Record, task: str) -> tuple[list[Markup], list[str]]:
     models = [model for model in labels.ranked(record, task) if model not in FLOORS]
+    tiles = tile(record, task, models, "macro_f1", say("macro-F1 on test texts"))
     about = record.tables["tasks"][task]
     best = models[0]
     row = record.figure(best, task, "macro_f1") or {}
@@ -77,4 +71,4 @@ def labelling(record: Record, task: str) -> list[str]:
     others = [likelihood.difference_line(model, best, about["behind"][model], "macro_f1") for model in compared]
     if others:
         said.append(say("{task}, behind it: {lines}.", task=task, lines="; ".join(others)))
-    return said
+    return tiles, said
