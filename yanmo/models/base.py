@@ -117,6 +117,10 @@ class LanguageModel(nn.Module):
         """The hidden states (B, T, D) alone, without logits: for classifiers, embeddings and explanations."""
         raise NotImplementedError
 
+    def states(self, inputs: Inputs) -> Tensor:
+        """(B, T, D), what the model has of each token of a row that is there as a whole: for what is said about tokens."""
+        return self.encode(inputs)
+
     def pool(self, inputs: Inputs) -> Tensor:
         """(B, D), what stands for a row when it is labelled: the hidden state of its last token, which has read all of it,
         unless a model knows better."""
@@ -162,11 +166,16 @@ class ModelPart(Part):
 class Loaded:
     """A model directory, opened."""
 
-    model: Any  # LanguageModel, Classifier or TextClassifier
+    model: Any  # LanguageModel, Classifier, Tagger, Reader or TextClassifier
     tokenizer: Tokenizer | None
     config: dict[str, Any]  # config.json as it is
     folder: Path
-    labels: list[str] = field(default_factory=list)  # of a classifier, in the order of its scores
+    labels: list[str] = field(default_factory=list)  # of a classifier or tagger, in the order of its scores
+
+    @property
+    def head(self) -> str:
+        """The head of the tasks that the model was made for: 'classify', 'tag', 'span', of a language model 'text'."""
+        return getattr(self.model, "gives", "text")
 
     @property
     def generates(self) -> bool:
@@ -176,6 +185,7 @@ class Loaded:
 class TextClassifier:
     """A model that labels texts without a hidden state of ours: majority class, TF-IDF + logistic regression."""
 
+    gives: ClassVar[str] = "classify"
     family: str = ""  # as for a LanguageModel
     labels: list[str]
 

@@ -43,7 +43,7 @@ def save(
     extra: dict[str, Any] | None = None,
     deviations: dict[str, Tensor] | None = None,
 ) -> None:
-    """Writes a model directory, in place of the one that may be there. `labels`: a classifier's, in the order of its
+    """Writes a model directory, in place of the one that may be there. `labels`: a classifier's or tagger's, in the order of its
     scores; `extra`: plain data kept under `yanmo` in config.json; `deviations`: of its parameters, where they are known
     (`posterior.py`). The same model gives the same bytes."""
     labels = list(labels if labels is not None else getattr(model, "labels", []))
@@ -68,7 +68,7 @@ def save(
         if extra or "yanmo" in config:
             config["yanmo"] = {**config.get("yanmo", {}), **extra}
         files.write_json(temporary / CONFIG, config)
-        if ids and not labels:
+        if ids and getattr(model, "gives", "text") == "text" and not labels:
             files.write_json(temporary / "generation_config.json", {**ids, "eos_token_id": tokenizer.ends})  # type: ignore[union-attr]
 
 
@@ -96,7 +96,8 @@ def load(path: Path | str, device: torch.device | str = "cpu", trust_code: bool 
     vocabulary = getattr(getattr(model, "backbone", model), "vocabulary", None)
     if tokenizer is not None and vocabulary is not None:
         fits(tokenizer, vocabulary, folder)
-    labels = [] if isinstance(model, LanguageModel) else labels_of(config, folder)  # older configs name labels everywhere
+    unlabelled = isinstance(model, LanguageModel) or getattr(model, "gives", "") == "span"
+    labels = [] if unlabelled else labels_of(config, folder)  # older configs name labels everywhere
     return Loaded(model, tokenizer, config, folder, labels)
 
 

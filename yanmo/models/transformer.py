@@ -268,14 +268,17 @@ class Transformer(LanguageModel):
         memory, memory_mask = self._memory(inputs, slots)
         return self._run(self.stack, self.embedding_norm, inputs, slots, memory, memory_mask)
 
+    def states(self, inputs: Inputs) -> Tensor:
+        """(B, T, D): of an encoder-decoder, what the encoder has; of two streams, that of the tokens."""
+        self._check(inputs, None)
+        if self.encoder is not None:
+            return self._run(self.encoder, self.encoder_embedding_norm, inputs)
+        return self._run(self.stack, self.embedding_norm, inputs, content=True)
+
     def pool(self, inputs: Inputs) -> Tensor:
         """(B, D) for a classifier: of a decoder, the last token's hidden state; of an encoder, what the pooler makes of the
         first, else the mean; of an encoder-decoder, the mean of what the encoder reads."""
-        self._check(inputs, None)
-        if self.encoder is not None:
-            hidden = self._run(self.encoder, self.encoder_embedding_norm, inputs)
-        else:
-            hidden = self._run(self.stack, self.embedding_norm, inputs, content=True)
+        hidden = self.states(inputs)
         if self.pooler is not None:
             return torch.tanh(self.pooler(hidden[:, 0]))
         return (last if self.kind == "causal" else mean)(hidden, inputs.mask)

@@ -43,7 +43,7 @@ class BertFamily(PublishedFamily):
     model_type = "bert"
     whole_heads = True
     prefix = "bert."
-    score = "classifier"
+    score = tags = "classifier"
     fixed: ClassVar[dict[str, Any] | None] = ENCODER
     offset: ClassVar[int] = 0
     needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")

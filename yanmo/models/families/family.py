@@ -1,8 +1,8 @@
 """A family of neural models: its config.json and its tensors' published names, to ours and back.
 
 A family says how one of our tensors is called there; several names mean that it is theirs put side by side along the
-first dimension (queries, keys and values are one matrix here and three there). A classifier is its backbone's tensors
-without the language head, and `score.weight`.
+first dimension (queries, keys and values are one matrix here and three there). A classifier, a tagger and a reader are
+their backbone's tensors without the language head, and those of their own layer.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from yanmo.core.errors import DataError
 from yanmo.core.messages import Text, text
 from yanmo.models.base import LanguageModel
 from yanmo.models.classifier import Classifier
+from yanmo.models.headed import Headed
+from yanmo.models.reader import Reader
+from yanmo.models.tagger import Tagger
 from yanmo.models.weights.folder import read_tensors
 from yanmo.models.weights.plausible import held, plausible
 from yanmo.models.weights.writing import write_tensors
 
 HEADS = ("head.", "head_bias", "transform.", "pairs.")  # what a classifier leaves behind
+MADE: dict[str, type[Headed]] = {cls.ending: cls for cls in (Classifier, Tagger, Reader)}
 Names = dict[str, tuple[str, ...]]  # our parameter → their tensors
 
 
@@ -34,13 +38,26 @@ class Family:
     others: ClassVar[tuple[str, ...]] = ()  # that it may have as well
     labels: ClassVar[str]  # and for a classifier; empty: the family has none that is like ours
     score: ClassVar[str] = "score"  # what a classifier's own layer is called
+    tags: ClassVar[str] = "score"  # a tagger's
+    edges: ClassVar[str] = "qa_outputs"  # a reader's
+    lacks: ClassVar[tuple[str, ...]] = ()  # endings of the models with a head that the family does not have there
     prefix: ClassVar[str] = ""  # what all tensors' names but the head's begin with, unless the backbone was saved alone
     fixed: ClassVar[dict[str, Any] | None] = None  # settings (dotted keys) that a Transformer must have to be of the family
 
     @classmethod
     def architectures(cls) -> tuple[str, ...]:
         """All that config.json may call a model of the family."""
-        return tuple(dict.fromkeys(name for name in (cls.causal, *cls.others, cls.labels) if name))
+        headed = (cls.called(ending) for ending in MADE)
+        return tuple(dict.fromkeys(name for name in (cls.causal, *cls.others, *headed) if name))
+
+    @classmethod
+    def called(cls, ending: str) -> str:
+        """What config.json calls a model with the head that ends so; empty where the family has none that is like ours."""
+        return "" if not cls.labels or ending in cls.lacks else cls.labels.removesuffix(Classifier.ending) + ending
+
+    def headed(self, ending: str, part: Any) -> bool:
+        """Whether a model with that head over such a model is one of the family."""
+        return self.labelled(part) if ending == Classifier.ending else bool(self.called(ending))
 
     def fits(self, part: Any) -> bool:
         """Whether a complete Transformer's settings can be saved as this family."""
@@ -60,6 +77,16 @@ class Family:
     def label_names(self, names: Names) -> Names:
         """`names` of a classifier's backbone."""
         return {ours: theirs for ours, theirs in names.items() if not ours.startswith(HEADS)}
+
+    def headed_names(self, names: Names, ending: str) -> Names:
+        """`names` of the backbone of a model with that head."""
+        if ending == Classifier.ending:
+            return self.label_names(names)
+        return {ours: theirs for ours, theirs in names.items() if not ours.startswith((*HEADS, "pooler."))}
+
+    def layer(self, ending: str) -> str:
+        """What the layer of that head is called there."""
+        return {Tagger.ending: self.tags, Reader.ending: self.edges}.get(ending, self.score)
 
     def config(self, model: Any) -> dict[str, Any]:
         """The config.json that describes `model`, without what the store adds (token ids, labels)."""
@@ -84,21 +111,21 @@ class Family:
 
     def write(self, model: nn.Module, folder: Path) -> dict[str, Any]:
         """Writes the weights; returns the config."""
-        classifies = isinstance(model, Classifier)
         given: Any = model
-        backbone: Any = given.backbone if classifies else model
-        names = self.label_names(self.names(backbone)) if classifies else self.names(backbone)
+        ending = given.ending if isinstance(model, Headed) else ""
+        backbone: Any = given.backbone if ending else model
+        names = self.headed_names(self.names(backbone), ending) if ending else self.names(backbone)
         values = dict(backbone.named_parameters())
         tensors = {}
         for ours, theirs in names.items():
             value = values[ours].detach().cpu()
             for name, part in zip(theirs, value.split(sizes(values[ours], theirs)), strict=True):
                 tensors[name] = self.published(backbone, ours, part).contiguous()
-        if classifies:
-            own = {f"{self.score}.{kind}": value for kind, value in given.score.named_parameters()}
+        if ending:
+            own = {f"{self.layer(ending)}.{kind}": value for kind, value in given.head.named_parameters()}
             tensors |= {name: value.detach().cpu().contiguous() for name, value in own.items()}
         write_tensors(folder, tensors)
-        return {"architectures": [self.labels if classifies else self.architecture(backbone)], **self.config(backbone)}
+        return {"architectures": [self.called(ending) if ending else self.architecture(backbone)], **self.config(backbone)}
 
     def read(self, folder: Path, config: dict[str, Any]) -> nn.Module:
         """The model of a directory, in float32. DataError lists the tensors that are missing, unexpected or of another
@@ -107,28 +134,34 @@ class Family:
         architecture = (config.get("architectures") or [self.causal])[0]
         if architecture not in self.architectures():
             raise DataError(place, text("one of {choices}", choices=", ".join(self.architectures())), architecture)
-        classifies = architecture == self.labels
+        ending = next((ending for ending in MADE if architecture == self.called(ending)), "")
         found = read_tensors(folder)
         plausible(config, found, place)
         with torch.device("meta"):
-            described = sum(parameter.numel() for parameter in self.build(config, place, head=not classifies).parameters())
+            described = sum(parameter.numel() for parameter in self.build(config, place, head=not ending).parameters())
         held(described, found, place)
-        model: Any = self.build(config, place, head=not classifies)
+        model: Any = self.build(config, place, head=not ending)
         backbone = model
         names = self.names(model)
-        if classifies:
-            labels = len(config.get("id2label") or {}) or int(config.get("num_labels", 0))
-            if not labels:
-                raise DataError(place, text("a '{key}'", key="id2label"), text("none"))
-            model = Classifier(backbone, labels)
-            names = {f"backbone.{ours}": theirs for ours, theirs in self.label_names(names).items()}
-            names |= {f"score.{kind}": (f"{self.score}.{kind}",) for kind, _ in model.score.named_parameters()}
+        if ending:
+            model = self._headed(backbone, config, ending, place)
+            names = {f"backbone.{ours}": theirs for ours, theirs in self.headed_names(names, ending).items()}
+            names |= {f"{model.layer}.{kind}": (f"{self.layer(ending)}.{kind}",) for kind, _ in model.head.named_parameters()}
         if self.prefix and not any(name.startswith(self.prefix) for name in found):
             names = {ours: tuple(name.removeprefix(self.prefix) for name in theirs) for ours, theirs in names.items()}
         fill(model, found, names, str(folder), self.ignored(names), self, backbone)
         if self.fixed is not None:
             backbone.published_as = self.model_type
         return model
+
+    def _headed(self, backbone: LanguageModel, config: dict[str, Any], ending: str, place: str) -> Headed:
+        """The empty model with that head, of as many labels as config.json has."""
+        if ending == Reader.ending:
+            return Reader(backbone)
+        labels = len(config.get("id2label") or {}) or int(config.get("num_labels", 0))
+        if not labels:
+            raise DataError(place, text("a '{key}'", key="id2label"), text("none"))
+        return Classifier(backbone, labels) if ending == Classifier.ending else Tagger(backbone, labels)
 
     def ignored(self, names: Names) -> frozenset[str]:
         """Tensors that other programs write beside those that are needed: copies."""

@@ -11,6 +11,8 @@ from yanmo.core.messages import text
 from yanmo.models.families import rotary
 from yanmo.models.families.llama import DECODER, LlamaFamily
 from yanmo.models.families.published import besides
+from yanmo.models.reader import Reader
+from yanmo.models.tagger import Tagger
 from yanmo.models.transformer import Transformer
 
 GEMMA = besides(DECODER, "attention.window", "attention.full_every", "attention.softcap", "attention.scale", "head.softcap",
@@ -21,6 +23,7 @@ class Gemma2Family(LlamaFamily):
     """Gemma 2."""
 
     causal, labels = "Gemma2ForCausalLM", "Gemma2ForSequenceClassification"
+    lacks = (Reader.ending,)
     model_type = "gemma2"
     fixed: ClassVar[dict[str, Any] | None] = GEMMA
     known: ClassVar[dict[str, tuple[Any, ...]]] = {
@@ -83,6 +86,7 @@ class Gemma3Family(Gemma2Family):
     """Gemma 3, text alone."""
 
     causal, labels = "Gemma3ForCausalLM", "Gemma3TextForSequenceClassification"
+    lacks = (Tagger.ending, Reader.ending)
     model_type = "gemma3_text"
     fixed: ClassVar[dict[str, Any] | None] = besides(GEMMA, "position.local_theta", qk_norm=True)
     every = 6

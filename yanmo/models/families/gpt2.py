@@ -19,6 +19,7 @@ class Gpt2Family(PublishedFamily):
 
     causal, labels = "GPT2LMHeadModel", "GPT2ForSequenceClassification"
     model_type = "gpt2"
+    tags = "classifier"
     whole_heads = True
     prefix = "transformer."
     fixed: ClassVar[dict[str, Any] | None] = besides(
@@ -78,6 +79,7 @@ class GptNeoxFamily(PublishedFamily):
 
     causal, labels = "GPTNeoXForCausalLM", "GPTNeoXForSequenceClassification"
     model_type = "gpt_neox"
+    tags = "classifier"
     whole_heads = True
     prefix = "gpt_neox."
     fixed: ClassVar[dict[str, Any] | None] = besides(

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from yanmo.models.families import rotary
 from yanmo.models.families.family import Names
 from yanmo.models.families.published import PLAIN, PublishedFamily, besides, dropout
+from yanmo.models.reader import Reader
 from yanmo.models.transformer import Transformer
 
 DECODER = besides(PLAIN, norm__type="rms", norm__offset=False, position__type="rotary", position__share=1.0,
@@ -75,6 +76,13 @@ class LlamaFamily(PublishedFamily):
             "position": rotary.position(config, place, self.theta), "context": config["max_position_embeddings"],
             "dropout": dropout(config), "norm": {"type": "rms", "eps": config.get("rms_norm_eps", 1e-6)},
         }  # fmt: skip
+
+    def headed_names(self, names: Names, ending: str) -> Names:
+        """There, Llama's reader alone calls its backbone otherwise."""
+        found = super().headed_names(names, ending)
+        if ending != Reader.ending or self.model_type != "llama":
+            return found
+        return {ours: tuple(name.replace("model.", "transformer.", 1) for name in theirs) for ours, theirs in found.items()}
 
     def ignored(self, names: Names) -> frozenset[str]:
         return frozenset() if "head.weight" in names else frozenset({"lm_head.weight"})

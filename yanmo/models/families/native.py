@@ -45,7 +45,8 @@ class TransformerFamily(NativeFamily):
 
     def build(self, config: dict[str, Any], place: str, head: bool) -> LanguageModel:
         if not head:  # a classifier keeps of the head what it reads
-            pooler = (config.get("settings") or {}).get("head", {}).get("pooler", False)
+            reads = (config.get("architectures") or [self.labels])[0] == self.labels
+            pooler = reads and (config.get("settings") or {}).get("head", {}).get("pooler", False)
             config = {**config, "settings": {**(config.get("settings") or {}), "head": {"pooler": pooler}}}
         return super().build(config, place, head)
 

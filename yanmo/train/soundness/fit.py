@@ -47,7 +47,7 @@ def objective(patient: Patient) -> Iterator[Finding]:
 def rendering(patient: Patient) -> Iterator[Finding]:
     """Training reads a text as it will be read when the model is used: token for token."""
     rows = patient.labelled
-    if rows is None:
+    if rows is None or rows.task.head != "classify":
         return
     where, different, looked = f"{patient.where}.task", 0, rows.train[:LOOKED_AT]
     for example, row in zip(looked, rows.rows):

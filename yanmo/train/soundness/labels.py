@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import xxhash
 
+from yanmo.core.data import Example
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text
 from yanmo.train.soundness.finding import DOOMED, SOUND, WARN, Finding, Patient
@@ -16,12 +17,13 @@ LEAKED, MOST = 0.02, 0.3  # of the held-out texts
 CUT_SOME, CUT_MOST = 0.1, 0.5  # of the texts, of the tokens
 ALL = 0.995  # of the rows
 CONTRADICT = 0.2
+ASKED = ("question", "prompt", "messages", "text")  # fields of an example that are no part of the answer
 
 
 def classes(patient: Patient) -> Iterator[Finding]:
     """More than one label to learn, and none that is only asked for."""
     rows = patient.labelled
-    if rows is None or not rows.train:
+    if rows is None or not rows.train or rows.task.head != "classify":
         return
     counts = Counter(example.fields["label"] for example in rows.train)
     asked = {example.fields["label"] for example in (*rows.held_out, *rows.test)}
@@ -45,7 +47,7 @@ def classes(patient: Patient) -> Iterator[Finding]:
 def contradictions(patient: Patient) -> Iterator[Finding]:
     """The same text with two labels: no model can have both right."""
     rows = patient.labelled
-    if rows is None or not rows.train:
+    if rows is None or not rows.train or rows.task.head != "classify":
         return
     labels: dict[bytes, set[str]] = {}
     for example in rows.train:
@@ -67,9 +69,9 @@ def leakage(patient: Patient) -> Iterator[Finding]:
     rows = patient.labelled
     if rows is None:
         return
-    seen = {alike(example.fields["text"]) for example in rows.train}
+    seen = {alike(asked(example)) for example in rows.train}
     for split, examples in (("validation", rows.held_out), ("test", rows.test)):
-        again = [example for example in examples if alike(example.fields["text"]) in seen]
+        again = [example for example in examples if alike(asked(example)) in seen]
         share = len(again) / max(len(examples), 1)
         figures = {"split": split, "texts": len(examples), "also_trained": len(again)}
         if share > LEAKED:
@@ -117,6 +119,11 @@ def truncation(patient: Patient) -> Iterator[Finding]:
                       text("use a model with a longer context, or shorter texts"), figures)  # fmt: skip
     else:
         yield Finding(SOUND, f"{patient.where}.task", figures=figures)
+
+
+def asked(example: Example) -> str:
+    """All that a model is given of an example."""
+    return "\n".join(str(example.fields[name]) for name in ASKED if example.fields.get(name))
 
 
 def alike(content: str) -> bytes:
