@@ -12,13 +12,13 @@ from yanmo.core.console import Console
 from yanmo.core.data import Row
 from yanmo.core.errors import TrainingError
 from yanmo.core.registry import names
+from yanmo.core.stopped import Stopped
 from yanmo.train.gauge import TIMED
 from yanmo.train.job import Verdict
 from yanmo.train.loop import train
 from yanmo.train.metrics import read
 from yanmo.train.randomness import seeded
 from yanmo.train.step import forward_of, update
-from yanmo.train.stop import Stopped
 
 MODELS = ["transformer", "lstm"]
 

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from yanmo.train.stop import Stopped, again, stopping
+from yanmo.core.stopped import Stopped, again
+from yanmo.train.stop import stopping
 
 
 @pytest.mark.parametrize("script", ["/somewhere/bin/yanmo", "/site-packages/yanmo/__main__.py"])

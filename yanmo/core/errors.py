@@ -9,7 +9,7 @@
         ├── StorageError        disk full, a file that vanished or cannot be written
         ├── CorruptError        an artifact whose bytes are not those that its manifest records
         ├── TrainingError       a loss or gradient that is not finite, memory exhausted
-        └── Stopped             (train/stop.py) asked to stop and saved: exit status 0 for SIGTERM, 130 for an interrupt
+        └── Stopped             (stopped.py) asked to stop and saved: exit status 0 for SIGTERM, 130 for an interrupt
 
 A message says *where, what was expected, what was given, what to do*, each a `Text` (a template and its
 values), so that one error renders in English and in Chinese. The user's mistakes end in one line without a

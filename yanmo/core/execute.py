@@ -7,6 +7,7 @@ from them. A stage is finished when its manifest is there; it is written last.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from yanmo.core.published import how_to_get
 from yanmo.core.recipe import Entry, Recipe, parse, read
 from yanmo.core.run import Run, locked
 from yanmo.core.stage import Input
+from yanmo.core.stopped import terminable
 
 
 def run_recipe(
@@ -44,8 +46,10 @@ def run_recipe(
     if not crew.first:
         follow(parse(data, place, base), directory, crew, force)
         return {}
+    name = str(data.get("name", path)) if isinstance(data, dict) else str(path)
     try:
-        return _first(data, place, base, directory, until, redo, console, crew, force)
+        with terminable(name) if crew.size == 1 else nullcontext():  # of several, the launcher is asked
+            return _first(data, place, base, directory, until, redo, console, crew, force)
     finally:
         crew.dismiss()
 

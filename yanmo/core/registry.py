@@ -85,6 +85,10 @@ PARTS: dict[str, dict[str, str]] = {
         "bart": "yanmo.models.families.bart:BartModel",
         "majority": "yanmo.models.majority:MajorityModel",
         "tfidf": "yanmo.models.tfidf:TfidfModel",
+        "crf": "yanmo.models.crf:CrfModel",
+        "lead": "yanmo.models.lead:LeadModel",
+        "textrank": "yanmo.models.textrank:TextRankModel",
+        "dictionary": "yanmo.models.dictionary:DictionaryModel",
     },
     "mlp": {
         "swiglu": "yanmo.nn.mlp:Swiglu",
@@ -119,6 +123,10 @@ PARTS: dict[str, dict[str, str]] = {
         "classify": "yanmo.tasks.classify:Classify",
         "language_modeling": "yanmo.tasks.language_modeling:LanguageModeling",
         "minimal_pairs": "yanmo.tasks.minimal_pairs:MinimalPairs",
+        "ner": "yanmo.tasks.ner:Ner",
+        "summarize": "yanmo.tasks.summarize:Summarize",
+        "translate": "yanmo.tasks.translate:Translate",
+        "generation": "yanmo.tasks.generation:Generation",
     },
     # What a model gives for the tasks of one head and what that amounts to (`evaluate/head.py`); no parts of a recipe.
     "head": {
@@ -193,7 +201,11 @@ PARTS: dict[str, dict[str, str]] = {
         "yanmo_mixture": "yanmo.models.mixture:MixtureFamily",
         "yanmo_completion": "yanmo.models.completion:CompletionFamily",
         "yanmo_tfidf": "yanmo.models.tfidf:TfidfFamily",
+        "yanmo_crf": "yanmo.models.crf:CrfFamily",
         "yanmo_majority": "yanmo.models.majority:MajorityFamily",
+        "yanmo_lead": "yanmo.models.lead:LeadFamily",
+        "yanmo_textrank": "yanmo.models.textrank:TextRankFamily",
+        "yanmo_dictionary": "yanmo.models.dictionary:DictionaryFamily",
     },
 }
 

@@ -21,9 +21,9 @@ import typer
 from yanmo.core.crew import Dismissed
 from yanmo.core.errors import RequestError, YanmoError
 from yanmo.core.messages import Text, text
+from yanmo.core.stopped import Stopped
 from yanmo.train.heartbeat import NOTES
 from yanmo.train.ranks import Ranks, RanksError
-from yanmo.train.stop import Stopped
 
 RESTARTS = 3
 GRACE = 60  # seconds for the others to end, once one has died or a signal has come: time for a step and a checkpoint

@@ -17,6 +17,7 @@ import torch
 
 from yanmo.core.errors import TrainingError
 from yanmo.core.messages import text
+from yanmo.core.stopped import Stopped
 from yanmo.nn.eight import eight_bits
 from yanmo.objectives.base import Batch
 from yanmo.train import ahead, checkpoint
@@ -30,7 +31,7 @@ from yanmo.train.recompute import recomputed
 from yanmo.train.records import Records
 from yanmo.train.room import Room, exhaustion
 from yanmo.train.step import Aside, Carried, Outcome, forward_of, update
-from yanmo.train.stop import Stopped, stopping
+from yanmo.train.stop import stopping
 from yanmo.train.writer import Writer
 
 
