@@ -44,8 +44,8 @@ class Bar:
 
     def _plain(self) -> str:
         share = f"{self.done / self.total:4.0%} " if self.total else f"{compact(self.done)} {self.unit} "
-        left = f"ETA {(self.total - self.done) / max(self.rate(), 1e-9):.0f} s · " if self.total else ""
-        return share + left + self._figures()
+        parts = [f"ETA {(self.total - self.done) / self.rate():.0f} s"] if self.total and self.done else []  # unknown at first
+        return share + " · ".join([*parts, *filter(None, [self._figures()])])
 
 
 class Console:
