@@ -1,0 +1,1 @@
+"""Formats of labelled files, one file each."""
