@@ -90,6 +90,10 @@ PARTS: dict[str, dict[str, str]] = {
         "textrank": "yanmo.models.textrank:TextRankModel",
         "dictionary": "yanmo.models.dictionary:DictionaryModel",
     },
+    "adapter": {
+        "lora": "yanmo.models.lora:Lora",
+        "prompt": "yanmo.models.soft_prompt:PromptTuning",
+    },
     "mlp": {
         "swiglu": "yanmo.nn.mlp:Swiglu",
         "geglu": "yanmo.nn.mlp:Geglu",
@@ -118,6 +122,9 @@ PARTS: dict[str, dict[str, str]] = {
         "denoise": "yanmo.objectives.denoise:Denoise",
         "permuted": "yanmo.objectives.permuted:Permuted",
         "prefix": "yanmo.objectives.prefix:Prefix",
+        "tagging": "yanmo.objectives.tagging:Tagging",
+        "extraction": "yanmo.objectives.extraction:Extraction",
+        "answer": "yanmo.objectives.answer:Answer",
     },
     "task": {
         "classify": "yanmo.tasks.classify:Classify",
@@ -128,6 +135,19 @@ PARTS: dict[str, dict[str, str]] = {
         "translate": "yanmo.tasks.translate:Translate",
         "generation": "yanmo.tasks.generation:Generation",
     },
+    "layout": {
+        "glue": "yanmo.tasks.layouts.glue:Glue",
+        "clue": "yanmo.tasks.layouts.clue:Clue",
+        "folders": "yanmo.tasks.layouts.folders:Folders",
+    },
+    "augment": {
+        "swap": "yanmo.tasks.augment.order:Swap",
+        "delete": "yanmo.tasks.augment.order:Delete",
+        "insert": "yanmo.tasks.augment.order:Insert",
+        "synonym": "yanmo.tasks.augment.words:Synonym",
+        "keyboard": "yanmo.tasks.augment.slips:Keyboard",
+        "homophone": "yanmo.tasks.augment.slips:Homophone",
+    },
     # What a model gives for the tasks of one head and what that amounts to (`evaluate/head.py`); no parts of a recipe.
     "head": {
         "classify": "yanmo.evaluate.heads.classify:ClassifyHead",
@@ -137,6 +157,9 @@ PARTS: dict[str, dict[str, str]] = {
     # How a model is made for the tasks of one head (`stages/tuning/`); no parts either.
     "tuning": {
         "classify": "yanmo.stages.tuning.classify:ClassifyTuning",
+        "tag": "yanmo.stages.tuning.tag:TagTuning",
+        "span": "yanmo.stages.tuning.span:SpanTuning",
+        "text": "yanmo.stages.tuning.text:TextTuning",
     },
     "optimizer": {
         "adamw": "yanmo.train.optimizers.adamw:AdamW",
@@ -209,7 +232,7 @@ PARTS: dict[str, dict[str, str]] = {
     },
 }
 
-NO_PARTS = ("family", "head", "tuning")  # kinds whose classes no recipe describes: `lookup` finds them
+NO_PARTS = ("family", "head", "tuning", "dataset")  # kinds whose classes no recipe describes: `lookup` finds them
 
 
 def kinds() -> list[str]:

@@ -1,6 +1,7 @@
 """One label for each text: sentiment, topic, intent.
 
     train.jsonl   {"text": "turn on the light", "label": "HassTurnOn"}
+                  {"text": "is it raining", "second": "The street is dry.", "label": "no"}       a pair of texts
 
 `path` is a file, a folder, a glob, or `{train, validation, test}` of those; a folder with `train.*` and `test.*` (or
 `validation.*`) in it is such a mapping already. A split without a path of its own is carved from the training files by
@@ -18,16 +19,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from yanmo.core.config import Settings, describe
+from yanmo.core.config import PartOf, describe
 from yanmo.core.data import Example, Prediction, Row, content_id
 from yanmo.core.errors import DataError, nearest
 from yanmo.core.messages import Text, text
-from yanmo.core.paths import expand, written
+from yanmo.core.paths import expand
 from yanmo.tasks.base import Task
+from yanmo.tasks.labelled import Fields, bad, examples_of, inputs_id, joined, label_text, labels_of
+from yanmo.tasks.offenders import SHOWN, Offenders
 from yanmo.tasks.records import ENDINGS, Record, records
 
 if TYPE_CHECKING:
@@ -38,16 +41,8 @@ STEMS = {"train": "train", "training": "train", "validation": "validation", "val
          "test": "test"}  # fmt: skip
 
 
-class Fields(Settings):
-    """What the columns are called in the files."""
-
-    text: str = "text"
-    label: str = "label"
-    group: str = "language"  # results are also given for each of its values, where the rows have it
-
-
 class Classify(Task):
-    """One label for each text, from JSON lines or CSV."""
+    """One label for each text or pair of texts, from JSON lines, CSV, or a published layout (GLUE, CLUE, folders)."""
 
     head: ClassVar[str] = "classify"
     metric: ClassVar[str] = "macro_f1"
@@ -55,9 +50,13 @@ class Classify(Task):
     type: str = "classify"
     path: str | dict[str, str]
     fields: Fields = Fields()
+    layout: Annotated[Any, PartOf("layout")] = None  # how files that are no such tables name their columns and splits
     labels: list[str] | None = None  # the label set, in the order of tables; None: the training labels, sorted
     validation: float = Field(0.1, ge=0, lt=1)  # share of the training texts, where `path` names no validation files
     test: float = Field(0.1, ge=0, lt=1)  # the same for test
+    folds: int | None = Field(None, ge=2, description="so many parts of the training and validation texts: one validates")
+    fold: int | None = Field(None, ge=0, description="which of them, from 0")
+    augment: Annotated[list[Any], PartOf("augment")] = Field(default_factory=list)  # copies of training rows, changed
 
     @field_validator("path")
     @classmethod
@@ -65,6 +64,12 @@ class Classify(Task):
         if isinstance(path, dict) and (not path or set(path) - set(SPLITS)):
             raise ValueError("a path, or paths under 'train', 'validation' and 'test'")
         return path
+
+    @model_validator(mode="after")
+    def _some_fold(self) -> Classify:
+        if (self.folds is None) != (self.fold is None) or (self.fold or 0) >= (self.folds or 1):
+            raise ValueError(str(text("'folds' and a 'fold' below it, or neither")))
+        return self
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -97,6 +102,8 @@ class Classify(Task):
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
         """Split → its files. One path is 'train', unless the files are named after splits."""
+        if self.layout is not None:
+            return self.layout.files(self.path)
         if isinstance(self.path, dict):
             return {split: expand(self.path[split], ENDINGS) for split in SPLITS if split in self.path}
         found: dict[str, list[Path]] = {}
@@ -112,38 +119,15 @@ class Classify(Task):
         return {split: self._examples(files) for split, files in self._files.items()}
 
     def _examples(self, files: list[Path]) -> list[Example]:
-        found = [record for file in files for record in records(file)]
-        source = ", ".join(map(written, files[:3])) + (", …" if len(files) > 3 else "")
-        if not found:
-            raise DataError(source, text("labelled texts"), text("no rows"))
-        columns = {name for record in found for name in record.values}
-        for field in (self.fields.text, self.fields.label):
-            if field not in columns:
-                given = text("no row has a field '{field}'", field=field)
-                raise DataError(source, None, given, nearest(field, columns))
-        return [self._example(record) for record in found]
+        found = [record for file in files for record in (self.layout.records(file) if self.layout else records(file))]
+        return examples_of(found, files, self.fields, self._label_of)
 
-    def _example(self, record: Record) -> Example:
-        values, fields = record.values, self.fields
-        for field in (fields.text, fields.label):
-            if field not in values:
-                raise DataError(record.where, None, text("field '{field}' is missing", field=field),
-                                nearest(field, [str(name) for name in values]))  # fmt: skip
-        content = values[fields.text]
-        if not isinstance(content, str):
-            raise _bad(record, fields.text, text("a string"), describe(content))
-        if not content.strip():
-            raise _bad(record, fields.text, text("some text"), text("an empty one"))
-        if any("\ud800" <= character <= "\udfff" for character in content):
-            raise _bad(record, fields.text, text("Unicode text"), text("half of a surrogate pair"))
-        label = label_text(values[fields.label])
+    def _label_of(self, record: Record, offenders: Offenders) -> dict[str, Any] | None:
+        """What an example keeps of its label; None for one that is none."""
+        label = label_text(record.values[self.fields.label])
         if not label:
-            raise _bad(record, fields.label, text("a label"), describe(values[fields.label]))
-        kept = {"text": content, "label": label}
-        group = label_text(values.get(fields.group))
-        if group and fields.group not in (fields.text, fields.label):
-            kept["group"] = f"{fields.group}={group}"
-        return Example(content_id(f"{label}\t{content}"), kept, record.where)
+            bad(offenders, record, self.fields.label, text("a label"), describe(record.values[self.fields.label]))
+        return {"label": label} if label else None
 
     # ------------------------------------------------------------------------------------------------ splits and labels
 
@@ -152,7 +136,7 @@ class Classify(Task):
         if self.labels is not None:
             return list(self.labels)
         source = next(iter(self._read.values()))
-        names = sorted({example.fields["label"] for example in source}, key=_label_order)
+        names = sorted({label for example in source for label in labels_of(example)}, key=label_order)
         if len(names) < 2 and "train" in self._read:
             place = self.path["train"] if isinstance(self.path, dict) else self.path
             given = text("only '{label}'", label=names[0])
@@ -173,36 +157,41 @@ class Classify(Task):
         for split, share in (("test", self.test), ("validation", self.validation)):
             if split not in found:
                 found[split], rest = carve(rest, share, split)
-        found["train"] = rest
+        if self.folds is not None and self.fold is not None:
+            rest, found["validation"] = folded([*rest, *found["validation"]], self.folds, self.fold)
+        found["train"] = augmented(rest, self.augment)
         return found
 
     def require(self, examples: Iterable[Example], names: Sequence[str]) -> None:
         """DataError for the first example whose label is not among `names`."""
         known = set(names)
+        offenders = Offenders()
         for example in examples:
-            label = example.fields["label"]
-            if label not in known:
-                given = text("field '{field}' expected one of {labels}, got '{label}'",
-                             field=self.fields.label, labels=_listed(names), label=label)  # fmt: skip
-                raise DataError(example.where, None, given, _close(label, names))
+            for label in labels_of(example):
+                if label not in known:
+                    given = text("field '{field}' expected one of {labels}, got '{label}'",
+                                 field=self.fields.label, labels=_listed(names), label=label)  # fmt: skip
+                    offenders.add("label", example.where, None, given, _close(label, names))
+        offenders.raise_any()
 
     def check(self) -> list[Text]:
         train = self.load("train")
         found: list[Text] = []
-        seen = {content_id(example.fields["text"].strip()): example.where for example in reversed(train)}
+        seen = {inputs_id(example): example.where for example in reversed(train)}
         for split in ("validation", "test"):
             examples = self.load(split)
-            again = [e for e in examples if content_id(e.fields["text"].strip()) in seen]
+            again = [(e.where, seen[inputs_id(e)]) for e in examples if inputs_id(e) in seen]
             if again:
-                first = seen[content_id(again[0].fields["text"].strip())]
+                places = [f"{where} = {first}" for where, first in again[:SHOWN]] + ["…"] * (len(again) > SHOWN)
+                where, _, first = ", ".join(places).partition(" = ")
                 found.append(
                     text(
                         "{split}: {count} of {total} texts also stand in the training data (first: {where} = {first})",
-                        split=split, count=len(again), total=len(examples), where=again[0].where, first=first,
+                        split=split, count=len(again), total=len(examples), where=where, first=first,
                     )
                 )  # fmt: skip
         if train:
-            counts = Counter(example.fields["label"] for example in train)
+            counts = Counter(label for example in train for label in labels_of(example))
             absent = [name for name in self.names() if not counts[name]]
             if absent:
                 found.append(text("no training row has the label {labels}", labels=_listed(absent)))
@@ -215,10 +204,14 @@ class Classify(Task):
     # ------------------------------------------------------------------------------------------------ model side
 
     def encode(self, example: Example, tokenizer: Tokenizer, length: int) -> list[Row]:
-        """One row: the border token and the text's, at most `length`; the label as an index of `names()`, or None."""
-        tokens, _ = row_tokens(example.fields["text"], tokenizer, length)
+        """One row: the text's tokens (of a pair both texts', with their types) in the tokenizer's frame, at most `length`; the
+        label as an index of `names()`, or None."""
+        tokens, types, _ = pair_tokens(example.fields["text"], example.fields.get("second"), tokenizer, length)
+        return [Row(tokens, label=self._target(example), example=example.id, types=types)]
+
+    def _target(self, example: Example) -> Any:
         label = example.fields.get("label")
-        return [Row(tokens, label=None if label is None else self._index[label], example=example.id)]
+        return None if label is None else self._index[label]
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -277,11 +270,38 @@ def row_tokens(content: str, tokenizer: Tokenizer, length: int) -> tuple[list[in
     return tokenizer.add_special(tokens[:room]).ids, max(len(tokens) - room, 0)
 
 
+def pair_tokens(content: str, second: str | None, tokenizer: Tokenizer, length: int) -> tuple[list[int], list[int] | None, int]:
+    """`row_tokens` of a text, or of a pair of texts as one row with the type of each token (0, 1): [CLS] a [SEP] b [SEP], or what
+    the tokenizer puts around pairs. Of a pair that is too long the longer text is cut, token by token."""
+    if second is None:
+        tokens, cut = row_tokens(content, tokenizer, length)
+        return tokens, None, cut
+    first, other = tokenizer.encode(content), tokenizer.encode(second)
+    border = [] if tokenizer.add_special([]).ids else [tokenizer.bos_id]
+    room = max(length - len(tokenizer.add_special([], []).ids) - len(border), 0)
+    cut = max(len(first) + len(other) - room, 0)
+    first = first[: max(room - len(other), room - room // 2)]
+    other = other[: room - len(first)]
+    framed = tokenizer.add_special(first, other)
+    return [*border, *framed.ids], [*([0] * len(border)), *framed.types], cut
+
+
+def folded(examples: list[Example], count: int, which: int) -> tuple[list[Example], list[Example]]:
+    """(the rest, the part) of `count` parts of equal inputs' hash: equal texts are in one part."""
+    taken = [int(inputs_id(example), 16) % count == which for example in examples]
+    return [e for e, t in zip(examples, taken) if not t], [e for e, t in zip(examples, taken) if t]
+
+
+def augmented(examples: list[Example], parts: Sequence[Any]) -> list[Example]:
+    """The examples, and behind them what each part makes of them."""
+    return [*examples, *(made for part in parts for made in part.copies_of(examples))]
+
+
 def carve(examples: list[Example], share: float, purpose: str) -> tuple[list[Example], list[Example]]:
     """(the part, the rest): by the hash of the stripped text; neither is empty where there are two texts or more."""
 
     def place(example: Example) -> str:
-        return content_id(f"{purpose}\t{example.fields['text'].strip()}")
+        return content_id(f"{purpose}\t{joined(example)}")
 
     places = {place(example) for example in examples}
     if not share or len(places) < 2:
@@ -291,27 +311,13 @@ def carve(examples: list[Example], share: float, purpose: str) -> tuple[list[Exa
     return taken, [e for e in examples if place(e) >= bound]
 
 
-def label_text(value: Any) -> str | None:
-    """A label as text: 1 → '1', true → 'true'; None for what cannot be one (null, lists, mappings, nothing)."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | int | float):
-        return str(value).strip() or None
-    return None
-
-
-def _label_order(label: str) -> tuple[float, str]:
+def label_order(label: str) -> tuple[float, str]:
     """Numbers by value, then names by code point."""
     try:
         value = float(label)
     except ValueError:
         value = math.inf
     return (value if math.isfinite(value) else math.inf, label)
-
-
-def _bad(record: Record, field: str, expected: Text, given: str | Text) -> DataError:
-    return DataError(record.where, None, text("field '{field}' expected {expected}, got {given}", field=field,
-                                              expected=expected, given=given))  # fmt: skip
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -327,7 +333,7 @@ def _contradictions(examples: list[Example]) -> list[tuple[str, str]]:
     first: dict[str, Example] = {}
     found = []
     for example in examples:
-        other = first.setdefault(example.fields["text"].strip(), example)
+        other = first.setdefault(inputs_id(example), example)
         if other.fields["label"] != example.fields["label"]:
             found.append((other.where, example.where))
     return found

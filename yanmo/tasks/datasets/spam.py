@@ -15,10 +15,11 @@ from html.parser import HTMLParser
 
 from yanmo.tasks.datasets.dataset import Archive, Item, LabelledSet, Members
 
-RULE = re.compile(r"^\s*[-_=]{20,}\s*$", re.MULTILINE)
+RULE = re.compile(r"^\s*([-_=]{20,}|--)\s*$", re.MULTILINE)
 LISTS = re.compile(r"mailing list|mailman|listinfo|unsubscri|sponsored by|yahoo! groups", re.IGNORECASE)
 SPACES = re.compile(r"[^\S\n]+")
 BREAKS = re.compile(r"\n\s*\n\s*")
+QUOTED = re.compile(r"^.*(/listinfo/|mailman/|list maintainer:).*$\n?", re.MULTILINE | re.IGNORECASE)  # a footer within a quotation
 FOOTER = 700  # characters: a list's footer is short and stands at the end
 ALIKE = 160  # letters by which copies of one mailing are known to be one
 
@@ -99,5 +100,6 @@ def without_footer(content: str) -> str:
     for rule in RULE.finditer(content):
         rest = content[rule.end() :]
         if rest.strip() and len(rest.strip()) <= FOOTER and LISTS.search(rest):
-            return content[: rule.start()]
-    return content
+            content = content[: rule.start()]
+            break
+    return QUOTED.sub("", content)

@@ -1,0 +1,1 @@
+"""Copies of labelled training texts, a little changed: swapped, dropped, inserted and replaced words, slips of the hand."""

@@ -1,0 +1,1 @@
+"""How published classification data lies on the disk: its files, its columns, its split."""
