@@ -48,6 +48,13 @@ class Window:
         whole = self.places[first][0] <= start and self.places[last][1] >= end  # type: ignore[index]
         return (first, last) if whole else None
 
+    def within(self, length: int) -> Window:
+        """Itself; of a row too short for its marks and one token the beginning."""
+        if len(self.tokens) <= length:
+            return self
+        return Window(self.tokens[:length], self.types[:length], self.places[:length], self.own[:length],
+                      min(self.nowhere, length - 1), self.cut)  # fmt: skip
+
     def row(self, label: Any, trained: list[bool], example: str) -> Row:
         return Row(self.tokens, trained, label, example, self.types, self.places)
 
@@ -60,7 +67,7 @@ def windows(content: str, tokenizer: Tokenizer, length: int, overlap: int | None
     places = [trimmed(content, start, end) for start, end in tokenizer.offsets(content)]
     assert len(ids) == len(places), "a tokenizer gives a place to each token"
     question = None if before is None else tokenizer.encode(before)
-    around = len(_framed([], question and [], tokenizer).ids)
+    around = len(_framed([0], question and question[:1], tokenizer).ids) - 1 - bool(question)
     cut = 0
     if question is not None:
         most = max(int((length - around) * QUESTION), 0)
@@ -68,7 +75,7 @@ def windows(content: str, tokenizer: Tokenizer, length: int, overlap: int | None
         question = question[:most]
     room = max(length - around - len(question or ()), 1)
     shared = min(OVERLAP if overlap is None else overlap, room // 2)
-    return list(_windows(ids, places, question, tokenizer, room, shared, cut))
+    return [window.within(length) for window in _windows(ids, places, question, tokenizer, room, shared, cut)]
 
 
 def _windows(ids: list[int], places: list[Place | None], question: list[int] | None, tokenizer: Tokenizer, room: int,

@@ -68,19 +68,31 @@ def segments(content: str) -> list[str]:
 
 
 def words(between: str) -> list[str]:
-    """Letters and digits with what stands between two of them (. , '), other signs alone."""
+    """NLTK's word tokenizer: the last full stop parts (what closes behind it stays behind it), so do some signs, runs of
+    stops, and commas that no digit follows; then contractions."""
+    body = between.rstrip("])}>\"' ")
+    signs = set("[](){}<>\";@#$%&?!‘„«»–—")
+    last = len(body) - 1 if body.endswith(".") and not body.endswith("..") and len(body) > 1 else -1
+    made, place = "", 0
+    while place < len(between):
+        character = between[place]
+        run = len(between[place:]) - len(between[place:].lstrip(".")) if character == "." else 0
+        if run > 1:
+            made += " " + "." * run + " "
+            place += run
+            continue
+        comma = character == "," and re.match(r"\d", between[place + 1 : place + 2]) is None
+        made += f" {character} " if character in signs or comma or place == last else character
+        place += 1
     found: list[str] = []
-    for stretch in between.split():
-        word = ""
-        for place, character in enumerate(stretch):
-            inside = bool(word) and character in ".,'" and re.match(r"\w", stretch[place + 1 : place + 2]) is not None
-            if re.match(r"\w", character) or (inside and re.match(r"\w", word[-1])):
-                word += character
-                continue
-            found += [word] if word else []
-            found.append(character)
-            word = ""
-        found += [word] if word else []
+    for word in made.split():
+        for ending in ("'s", "'m", "'d", "'ll", "'re", "'ve", "n't", "'"):
+            stem = word[: -len(ending)]
+            if word.endswith(ending) and stem and stem[-1] != "'":
+                found += [stem, ending]
+                break
+        else:
+            found.append(word)
     return found
 
 
@@ -153,5 +165,6 @@ def test_known_scores(prediction, answers, rule, expected):
 
 
 def test_pieces_of_mixed_script():
-    assert squad.pieces("由韩国Nexon开发，售3.5万-套 don't!") == ["由", "韩", "国", "nexon", "开", "发", "售", "3.5", "万", "套", "don't", "!"]
-    assert squad.pieces("👨‍👩‍👧 玩") == ["👨", "\u200d", "👩", "\u200d", "👧", "玩"]
+    assert squad.pieces("由韩国Nexon开发，售3.5万-套 don't!") == ["由", "韩", "国", "nexon", "开", "发", "售", "3.5", "万", "套", "do", "n't", "!"]
+    assert squad.pieces("Roy H. Reinhart 于2,000年（U.S.）—— it's") == ["roy", "h.", "reinhart", "于", "2,000", "年", "u.s.", "—", "—", "it", "'s"]
+    assert squad.pieces("👨‍👩‍👧 玩 😀!") == ["👨‍👩‍👧", "玩", "😀", "!"]
