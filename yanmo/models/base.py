@@ -175,7 +175,10 @@ class Loaded:
     @property
     def head(self) -> str:
         """The head of the tasks that the model was made for: 'classify', 'tag', 'span', of a language model 'text'."""
-        return getattr(self.model, "gives", "text")
+        if hasattr(self.model, "gives"):
+            return self.model.gives
+        does = next((head for head, verb in (("tag", "tag"), ("span", "answer")) if hasattr(self.model, verb)), "")
+        return does or ("classify" if self.labels else "text")
 
     @property
     def generates(self) -> bool:

@@ -26,6 +26,7 @@ class MixtralFamily(ExpertsFamily):
     """Mixtral."""
 
     causal, labels = "MixtralForCausalLM", "MixtralForSequenceClassification"
+    reader = "model."
     model_type = "mixtral"
     theta = 1_000_000.0
     fixed: ClassVar[dict[str, Any] | None] = besides(DECODER, "attention.window", mlp__type="experts", mlp__normalise=True)

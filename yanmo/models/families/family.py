@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from yanmo.core.errors import DataError
 from yanmo.core.messages import Text, text
 from yanmo.models.base import LanguageModel
-from yanmo.models.classifier import Classifier
+from yanmo.models.classifier import Classifier, MultiClassifier
 from yanmo.models.headed import Headed
 from yanmo.models.reader import Reader
 from yanmo.models.tagger import Tagger
@@ -161,7 +161,10 @@ class Family:
         labels = len(config.get("id2label") or {}) or int(config.get("num_labels", 0))
         if not labels:
             raise DataError(place, text("a '{key}'", key="id2label"), text("none"))
-        return Classifier(backbone, labels) if ending == Classifier.ending else Tagger(backbone, labels)
+        if ending == Tagger.ending:
+            return Tagger(backbone, labels)
+        several = config.get("problem_type") == MultiClassifier.problem
+        return (MultiClassifier if several else Classifier)(backbone, labels)
 
     def ignored(self, names: Names) -> frozenset[str]:
         """Tensors that other programs write beside those that are needed: copies."""

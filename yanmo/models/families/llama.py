@@ -21,6 +21,7 @@ class LlamaFamily(PublishedFamily):
     causal, labels = "LlamaForCausalLM", "LlamaForSequenceClassification"
     model_type = "llama"
     prefix = "model."
+    reader: ClassVar[str] = "transformer."  # what a reader's names begin with instead
     fixed: ClassVar[dict[str, Any] | None] = DECODER
     theta: ClassVar[float] = 10_000.0  # where config.json gives none
     needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
@@ -78,11 +79,10 @@ class LlamaFamily(PublishedFamily):
         }  # fmt: skip
 
     def headed_names(self, names: Names, ending: str) -> Names:
-        """There, Llama's reader alone calls its backbone otherwise."""
         found = super().headed_names(names, ending)
-        if ending != Reader.ending or self.model_type != "llama":
+        if ending != Reader.ending:
             return found
-        return {ours: tuple(name.replace("model.", "transformer.", 1) for name in theirs) for ours, theirs in found.items()}
+        return {ours: tuple(name.replace(self.prefix, self.reader, 1) for name in theirs) for ours, theirs in found.items()}
 
     def ignored(self, names: Names) -> frozenset[str]:
         return frozenset() if "head.weight" in names else frozenset({"lm_head.weight"})
@@ -92,6 +92,7 @@ class MistralFamily(LlamaFamily):
     """Mistral: Llama with a window."""
 
     causal, labels = "MistralForCausalLM", "MistralForSequenceClassification"
+    reader = "model."
     model_type = "mistral"
     fixed: ClassVar[dict[str, Any] | None] = besides(DECODER, "attention.window")
 
