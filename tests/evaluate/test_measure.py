@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from yanmo.evaluate import measure
-from yanmo.evaluate.heads.classify import ClassifyHead, macro_f1
+from yanmo.evaluate import labelled, measure
+from yanmo.evaluate.heads.classify import ClassifyHead
 from yanmo.evaluate.heads.language import LanguageHead, bits_per_byte
 from yanmo.tasks.classify import Classify
 from yanmo.tasks.language_modeling import LanguageModeling
@@ -49,7 +49,7 @@ def test_classification_agrees_with_scikit_learn():
 def test_a_tie_or_nan_is_wrong_and_no_label_of_its_own():
     answers = [{"label": "a", "predicted": "a"}, {"label": "b", "predicted": None}, {"label": "b", "predicted": "b"}]
     assert measure.accuracy(answers).value == pytest.approx(2 / 3)
-    assert macro_f1(answers, ["a", "b"]).value == pytest.approx((1 + 2 / 3) / 2)  # not divided by three
+    assert labelled.figures(answers, ["a", "b"])["macro_f1"].value == pytest.approx((1 + 2 / 3) / 2)  # not divided by three
 
 
 def test_bits_per_byte_is_a_ratio_of_sums():
@@ -89,7 +89,7 @@ def test_a_single_item_has_no_interval_and_one_value_makes_no_group():
 def test_many_labels_do_not_need_a_table_for_each_resample():
     names = [f"l{i}" for i in range(900)]
     answers = [{"label": names[i % 900], "predicted": names[(i + i % 2) % 900]} for i in range(1000)]
-    figure = macro_f1(answers, names)
+    figure = labelled.figures(answers, names)["macro_f1"]
     assert 0.2 < figure.value < 0.5
 
 

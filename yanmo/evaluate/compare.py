@@ -13,18 +13,22 @@ from unicodedata import east_asian_width
 
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
-from yanmo.evaluate import measure
+from yanmo.evaluate import measure, seeds
 from yanmo.evaluate.figures import Mark, learning_curves, quality_by_time, standalone
 from yanmo.evaluate.floors import FLOORS
 from yanmo.evaluate.head import head_by_type
-from yanmo.evaluate.numbers import figure, metric_name, say
+from yanmo.evaluate.numbers import bounds, figure, metric_name, say
+from yanmo.evaluate.permutation import p_value
 from yanmo.evaluate.record import Record
 from yanmo.evaluate.sections import change, likelihood, overview, scores
 
+VALUES = ("value", "low", "high", "n")
+
 
 def compare(first: str | Path, second: str | Path) -> list[dict[str, Any]]:
-    """[{model, task, metric, group?, first, second, difference: {value, low, high} | None}]: `first` and `second` are lines of
-    results.json without their names, or None where a run lacks them; the difference is second - first."""
+    """[{model, task, metric, group?, first, second, difference: {value, low, high, p} | None}]: `first` and `second` are lines of
+    results.json without their names, or None where a run lacks them; the difference is second - first, p that of a paired
+    permutation test on the items. Models NAME-seed1, NAME-seed2 … of both runs are also one method, NAME (`seeds.py`)."""
     left, right = evaluated(first), evaluated(second)
     keys = list(dict.fromkeys([*left.figures, *right.figures]))
     rows = []
@@ -32,11 +36,14 @@ def compare(first: str | Path, second: str | Path) -> list[dict[str, Any]]:
         one, other = (record.figure(model, task, metric, group) for record in (left, right))
         change = None
         if one and other and one["value"] is not None and other["value"] is not None:
-            change = {"value": round(other["value"] - one["value"], 6), "low": None, "high": None}
+            change = {"value": round(other["value"] - one["value"], 6), "low": None, "high": None, "p": None}
             if model not in FLOORS and not group:
                 change |= _paired(left, right, model, task, metric)
         rows.append({"model": model, "task": task, "metric": metric, **({"group": group} if group else {}),
                      "first": _values(one), "second": _values(other), "difference": change})  # fmt: skip
+    for row in seeds.differences(seeds.families(left), seeds.families(right)):
+        sides = {side: {key: row[side][key] for key in (*VALUES, "sd", "seeds")} for side in ("first", "second")}
+        rows.append(row | sides | {"difference": row["difference"] | {"p": None}})
     return rows
 
 
@@ -53,6 +60,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             shown = f"{change['value']:+.4f}"
             if change["low"] is not None:
                 shown += f" [{change['low']:+.4f}, {change['high']:+.4f}]"
+            if change["p"] is not None:
+                shown += f" p={change['p']:.2g}"
         values = [figure(side["value"], row["metric"]) if (side := row[name]) else "–" for name in ("first", "second")]
         lines.append([row["task"], row["model"], metric_name(row["metric"]), *values, shown])
     return aligned(lines)
@@ -60,16 +69,25 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def side_by_side(run: str | Path) -> str:
     """The models of one run: its language models in one table, as its report has it; then each other task in a table of its
-    own; and what further training changed."""
+    own; what further training changed; and the means of what several seeds made."""
     record = evaluated(run)
     overviewed = {column.task for column in overview.columns(record)}
     tables = [overview.lines(record)]
     tables += [scores.lines(record, task) for task in record.tables["tasks"] if task not in overviewed]
-    tables += [change.lines(record)]
+    tables += [change.lines(record), _seeded(record)]
     found = [aligned(lines) for lines in tables if lines]
     if not found:
         raise RequestError(str(run), text("a run with results"), text("none"))
     return "\n\n".join(found)
+
+
+def _seeded(record: Record) -> list[list[str]]:
+    """The methods with several seeds, head first; empty where there is none."""
+    rows = [family.row() for family in seeds.families(record)]
+    head = [say("task"), say("method"), say("seeds"), say("metric"), say("mean"), say("standard deviation")]
+    return [head, *([row["task"], row["model"], str(row["seeds"]), metric_name(row["metric"]),
+                     f"{figure(row['value'], row['metric'])} {bounds(row)}".strip(), figure(row["sd"], row["metric"])]
+                    for row in rows)] if rows else []  # fmt: skip
 
 
 def aligned(lines: list[list[str]]) -> str:
@@ -125,17 +143,20 @@ def _evaluations(place: Path) -> list[str]:
 
 
 def _values(row: dict[str, Any] | None) -> dict[str, Any] | None:
-    return {key: row[key] for key in ("value", "low", "high", "n")} if row else None
+    return {key: row[key] for key in VALUES} if row else None
 
 
 def _paired(left: Record, right: Record, model: str, task: str, metric: str) -> dict[str, Any]:
-    """The interval of the difference, where both runs answered the same items in the same order; else nothing."""
+    """The interval of the difference and the p of a paired permutation test, where both runs answered the same items in the same
+    order; else nothing."""
     first, second = (list(record.answers(model, task)) for record in (left, right))
     if not first or [answer["id"] for answer in first] != [answer["id"] for answer in second]:
         return {}
-    head = head_by_type(right.tables["tasks"][task]["type"])
-    before, after = head.figures(None, first).get(metric), head.figures(None, second).get(metric)
-    if before is None or after is None:  # a figure that does not follow from the answers, or of a different kind
+    both = head_by_type(right.tables["tasks"][task]["type"]).figures(None, [*first, *second]).get(metric)
+    if both is None:  # a figure that does not follow from the answers
         return {}
-    bounds = measure.minus(after, before).bounds()
-    return {"low": measure.rounded(bounds[0]), "high": measure.rounded(bounds[1])} if bounds else {}
+    n = len(first)
+    ends = measure.minus(both.of(range(n, 2 * n)), both.of(range(n))).bounds()
+    p = p_value(both)
+    found = {"low": measure.rounded(ends[0]), "high": measure.rounded(ends[1])} if ends else {}
+    return found | {"p": p if p is None else measure.digits(p)}

@@ -17,6 +17,7 @@ from yanmo.core.errors import RequestError
 from yanmo.core.messages import Text, text
 from yanmo.core.registry import lookup, names, resolve
 from yanmo.evaluate.measure import Answer, Figure, grouped, result
+from yanmo.evaluate.measure import scored as measured
 from yanmo.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -83,9 +84,8 @@ class Head:
         figures = self.figures(task, lines)
         rows = []
         for group, items in grouped(lines, self.keys).items():
-            for metric, whole in figures.items():
-                part = whole.of(items)
-                rows.append(result(model, name, metric, part.value, part.bounds(), len(items), group))
+            for metric, (value, bounds) in measured(figures, items).items():
+                rows.append(result(model, name, metric, value, bounds, len(items), group))
         return rows
 
     # ------------------------------------------------------------------------------------------------ tables and pages

@@ -28,6 +28,7 @@ from yanmo.core.messages import text
 from yanmo.evaluate import measure
 from yanmo.evaluate.changes import changes
 from yanmo.evaluate.head import head_of
+from yanmo.evaluate.permutation import p_value
 from yanmo.evaluate.subjects import Subject, facts, subjects, together
 from yanmo.tasks.base import Task
 
@@ -199,6 +200,8 @@ def _tables(answers: dict[str, list[dict]], assignment: Assignment) -> dict[str,
         if model != best:
             gap = measure.minus(figure, figures[best])
             low, high = gap.bounds() or (math.nan, math.nan)
-            table["behind"][model] = {name: measure.rounded(value)
-                                      for name, value in (("value", gap.value), ("low", low), ("high", high))}  # fmt: skip
+            both = head.figure(task, [*answers[model], *answers[best]])
+            p = p_value(both) if both is not None else None
+            ends = {name: measure.rounded(value) for name, value in (("value", gap.value), ("low", low), ("high", high))}
+            table["behind"][model] = {**ends, "p": p if p is None else measure.digits(p)}
     return table

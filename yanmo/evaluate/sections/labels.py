@@ -41,7 +41,8 @@ def ranked(record: Record, task: str) -> list[str]:
 
 def _table(record: Record, task: str, models: list[str]) -> Markup:
     groups = record.groups(task)
-    head = [say("model"), say("macro-F1"), "", say("accuracy"), *map(group_name, groups), say("calibration error"), say("build")]
+    head = [say("model"), say("macro-F1"), "", say("accuracy"), *map(group_name, groups), "MCC", "AUROC",
+            say("calibration error"), say("build")]  # fmt: skip
     found = [row for model in models if (row := record.figure(model, task, "macro_f1"))]
     scale = scale_of([value for row in found for value in (row["low"], row["high"], row["value"]) if value is not None])
     rows = []
@@ -50,12 +51,14 @@ def _table(record: Record, task: str, models: list[str]) -> Markup:
         assert f1 is not None
         assert right is not None
         cells = [figure((record.figure(model, task, "macro_f1", g) or {}).get("value"), "macro_f1") for g in groups]
+        others = [figure((record.figure(model, task, metric) or {}).get("value"), metric) for metric in ("mcc", "auroc")]
         table_of = record.tables["tasks"][task]["models"].get(model, {})
         value = [tag("span", figure(f1["value"], "macro_f1"), cls="best" if model == models[0] else None),
                  tag("span", bounds(f1), cls="interval")]  # fmt: skip
         rows.append([model, value, whisker(f1, scale),
                      [figure(right["value"], "accuracy"), tag("span", bounds(right), cls="interval")],
-                     *cells, figure(table_of.get("ece"), "ece"),
+                     *cells, *others,
+                     figure(table_of.get("ece"), "ece"),
                      duration(record.seconds(model)) if model not in FLOORS else "–"])  # fmt: skip
     floors = [index for index, model in enumerate(models) if model in FLOORS]
     return table(head, rows, numbers=range(4, len(head)), marked=floors)

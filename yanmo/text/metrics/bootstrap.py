@@ -22,6 +22,14 @@ class Interval(NamedTuple):
     high: float
 
 
+class Intervals(NamedTuple):
+    """The same of several figures: arrays (M,)."""
+
+    value: Any
+    low: Any
+    high: Any
+
+
 def interval_of_mean(values: Any, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """The interval of the mean of `values` (N,): accuracy of rights and wrongs, mean loss of losses."""
     return interval(lambda drawn: drawn.mean(-1), np.asarray(values, dtype=np.float64), level=level, resamples=resamples,
@@ -34,17 +42,30 @@ def interval(metric: Callable[..., Any], *arrays: Any, level: float = 0.95, resa
     The metric takes arrays (R, N, …) and gives (R,): it is called for many resamples at a time. Macro F1:
     `interval(lambda t, p: macro_f1(confusion(t, p, C)), true, predicted)`; bits per byte: the sums' ratio over documents.
     """
+    found = intervals(lambda *drawn: np.asarray(metric(*drawn))[..., None], *arrays, level=level, resamples=resamples, seed=seed)
+    return Interval(*(float(part[0]) for part in found))
+
+
+def intervals(metric: Callable[..., Any], *arrays: Any, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Intervals:
+    """As `interval`, for a metric that gives several figures (R, M) of the same resamples. Resamples of which a figure does not
+    exist (NaN: no example of a label was drawn) do not count for it."""
     assert 0 < level < 1, f"a level of {level}"
     columns = [np.asarray(array) for array in arrays]
     count = len(columns[0])
     assert count > 0, "an interval over no example"
     assert all(len(column) == count for column in columns), "arrays of different lengths"
-    value = float(np.asarray(metric(*(column[None] for column in columns)))[0])
+    value = np.asarray(metric(*(column[None] for column in columns)), dtype=np.float64)[0]
     rng = np.random.Generator(np.random.PCG64(seed))
     step = max(1, CELLS // count)
     values = []
     for start in range(0, resamples, step):
         drawn = rng.integers(0, count, (min(step, resamples - start), count))
         values.append(np.asarray(metric(*(column[drawn] for column in columns)), dtype=np.float64))
-    low, high = np.quantile(np.concatenate(values), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high))
+    drawn_values = np.concatenate(values)
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(drawn_values, ends, axis=0)
+    for index in np.flatnonzero(np.isnan(low)):
+        there = drawn_values[~np.isnan(drawn_values[:, index]), index]
+        if there.size:
+            low[index], high[index] = np.quantile(there, ends)
+    return Intervals(value, low, high)

@@ -32,3 +32,21 @@ def expected_calibration_error(confidence: Any, right: Any, bins: int = 15) -> f
     rows = reliability(confidence, right, bins)
     total = sum(row["count"] for row in rows)
     return sum(row["count"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / total if total else 0.0
+
+
+def resampled(place: Any, confidence: Any, right: Any, bins: int = 15) -> np.ndarray:
+    """The expected calibration error (R,) of R sets of predictions: their bins (R, N) (`bins_of`), confidences and rights; NaN
+    of no prediction."""
+    place, rows = np.asarray(place, dtype=np.int64), len(place)
+    cells = (place + np.arange(rows)[:, None] * (bins + 1)).ravel()
+    count, said, was = (np.bincount(cells, weights=weights, minlength=rows * (bins + 1)).reshape(rows, bins + 1)[:, :bins]
+                        for weights in (None, np.ravel(confidence), np.ravel(right).astype(np.float64)))  # fmt: skip
+    total = count.sum(-1)
+    return np.divide(np.abs(was - said).sum(-1), total, out=np.full(rows, np.nan), where=total > 0)
+
+
+def bins_of(confidence: Any, bins: int = 15) -> np.ndarray:
+    """The bin of each confidence (N,); `bins` for one that is NaN, which is in none."""
+    confidence = np.asarray(confidence, dtype=np.float64)
+    place = np.clip(np.ceil(np.nan_to_num(confidence) * bins).astype(np.int64) - 1, 0, bins - 1)
+    return np.where(np.isnan(confidence), bins, place)
