@@ -4,4 +4,4 @@ Printed beside every score, because 60% is a triumph with forty labels and a fai
 examples. Each head says what its floors are (`heads/`); their names are no model's.
 """
 
-FLOORS = ("chance", "majority")
+FLOORS = ("chance", "majority", "copy", "lead-1", "lead-3", "first-sentence", "longest-common", "no-answer")

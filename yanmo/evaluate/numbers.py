@@ -7,7 +7,8 @@ from typing import Any
 from yanmo.core.messages import catalogue, locale, text
 
 SPACE = "\u00a0"  # a number keeps its unit
-DIGITS = {"pseudo_perplexity": 1, "bits_per_byte": 3, "perplexity": 1, "accuracy": 3, "macro_f1": 3, "ece": 3}
+DIGITS = {"pseudo_perplexity": 1, "bits_per_byte": 3, "perplexity": 1, "accuracy": 3, "macro_f1": 3, "ece": 3, "chrf": 1,
+          "bleu": 1}
 
 
 def say(template: str, **values: Any) -> str:

@@ -1,0 +1,163 @@
+"""Texts that models write: summaries, translations, open generation; held against what costs nothing to say.
+
+Answers are written by the task's settings (greedy, drawn, or beams), many at a time through one engine. A line keeps the
+answer and the reference whole, so that every figure can be computed again. A prompt that had to be cut to the model's
+context says by how many tokens (`cut`), an answer that did not end says so (`unfinished`); both are counted and shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from yanmo.core.data import Example
+from yanmo.core.messages import Text, text
+from yanmo.evaluate.head import Head
+from yanmo.evaluate.measure import EXCERPT, Answer, Figure, accuracy, column, ratio
+from yanmo.tasks.base import Task
+from yanmo.tasks.generation import Generation
+from yanmo.tasks.writing import WritingTask
+from yanmo.text.metrics.figures import Measure, measures
+
+if TYPE_CHECKING:
+    from yanmo.inference.model import Model
+    from yanmo.models.base import Loaded
+
+SHOWN = 3  # answers that tables.json repeats
+WHOLE = 1 << 40  # tokens: no text is as long
+
+
+class TextHead(Head):
+    """A text that the model writes."""
+
+    keys: ClassVar[tuple[str, ...]] = ("group",)
+    leading: ClassVar[tuple[str, ...]] = ("rouge_l", "chrf", "bleu", "control", "repetition")
+
+    # ------------------------------------------------------------------------------------------------ asking
+
+    def unfit(self, model: Model, task: Task) -> Text | None:
+        from yanmo.inference.model import generates
+        from yanmo.models.writer import TextWriter
+
+        assert isinstance(task, WritingTask), task
+        loaded = model.loaded
+        if isinstance(loaded.model, TextWriter):
+            return loaded.model.unfit(task)
+        if not generates(loaded):
+            return text("it writes no text")
+        assert loaded.tokenizer is not None
+        if task.chat and not loaded.tokenizer.chat_template:
+            return text("its tokenizer has no chat template")
+        return None
+
+    def answer(self, model: Model, task: Task, examples: list[Example]) -> list[Answer]:
+        from yanmo.models.writer import TextWriter
+
+        assert isinstance(task, WritingTask), task
+        writer = model.loaded.model
+        if isinstance(writer, TextWriter):
+            said = [{"answer": answer} for answer in writer.write([example.fields["text"] for example in examples])]
+        else:
+            said = _written(model.loaded, task, examples)
+        lines = []
+        for example, found in zip(examples, said, strict=True):
+            line = {"id": example.id, "where": example.where, "text": example.fields["text"][:EXCERPT],
+                    "group": example.fields.get("group") or "", "measured": task.measured,
+                    "reference": task.answer(example), **found}  # fmt: skip
+            floors = task.floors(example)
+            lines.append(line | ({"floors": floors} if floors else {}))
+        if isinstance(task, Generation):
+            _judged(task, examples, lines)
+        return lines
+
+    # ------------------------------------------------------------------------------------------------ figures
+
+    def figures(self, task: Task | None, lines: Sequence[Answer]) -> dict[str, Figure]:
+        """The task's measures. Lines: measured, reference, answer; of generation also label with judged, bits with bytes."""
+        references, answers = ([line[name] for line in lines] for name in ("reference", "answer"))
+        found = {measure.name: _figure(measure, references, answers) for measure in measures(lines[0]["measured"])}
+        if "predicted" in lines[0]:
+            found["control"] = accuracy(lines)
+        if "bits" in lines[0]:
+            found["fluency"] = Figure(ratio, (column(lines, "bits"), column(lines, "bytes")))
+        return found
+
+    def scored(self, model: str, name: str, lines: Sequence[Answer], task: Task | None = None) -> list[dict[str, Any]]:
+        """As every head's, each line with the signature of its metric: of which pieces, by which tokenizer and version."""
+        told = {measure.name: measure.signature for measure in measures(lines[0]["measured"])}
+        rows = super().scored(model, name, lines, task)
+        return [row | ({"signature": told[row["metric"]]} if row["metric"] in told else {}) for row in rows]
+
+    def floors(self, name: str, task: Task, lines: Sequence[Answer]) -> list[dict[str, Any]]:
+        """What costs nothing: the source copied, the text's first sentences."""
+        plain = [{key: line[key] for key in ("group", "measured", "reference")} for line in lines]
+        return [row for floor in lines[0].get("floors", {}) for row in
+                self.scored(floor, name, [{**line, "answer": own["floors"][floor]} for line, own in zip(plain, lines)], task)]
+
+    # ------------------------------------------------------------------------------------------------ tables
+
+    def table(self, task: Task, lines: Sequence[Answer]) -> dict[str, Any]:
+        """How many prompts were cut, how many answers did not end or are empty; by what they were measured; a few of them."""
+        shown = [{key: line[key] for key in ("text", "reference", "answer")} for line in lines[:SHOWN]]
+        return {"truncated": sum("cut" in line for line in lines), "unfinished": sum("unfinished" in line for line in lines),
+                "empty": sum(not line["answer"].strip() for line in lines),
+                "signatures": {measure.name: measure.signature for measure in measures(lines[0]["measured"])},
+                "answers": shown}  # fmt: skip
+
+    @property
+    def title(self) -> Text:
+        return text("Writing texts")
+
+
+def _figure(measure: Measure, references: Sequence[str], answers: Sequence[str]) -> Figure:
+    """A measure as a figure of the items' places, so that a resample is a sum of their rows."""
+    rows = measure.of(references, answers)
+
+    def metric(places: np.ndarray) -> np.ndarray:
+        return measure.scores(np.stack([rows[drawn].sum(0) for drawn in places]))
+
+    return Figure(metric, (np.arange(len(rows)),))
+
+
+def _written(loaded: Loaded, task: WritingTask, examples: list[Example]) -> list[Answer]:
+    """What a language model writes for each example, as the line has it."""
+    from yanmo.inference.engine import Request
+    from yanmo.inference.model import start_of
+    from yanmo.inference.sampling import sampling
+    from yanmo.inference.writing import written
+
+    assert loaded.tokenizer is not None
+    model, tokenizer = loaded.model, loaded.tokenizer
+    two = model.kind == "encoder-decoder"
+    room = WHOLE if model.context is None else model.context if two else task.room(model.context)
+    drawn = {"temperature": task.temperature, "seed": task.seed} if isinstance(task, Generation) else {"temperature": 0.0}
+    requests, cuts = [], []
+    for example in examples:
+        ids, cut = task.prompt_ids(example, tokenizer, room, source=two)
+        settings = sampling(max_tokens=task.max_tokens, **drawn)
+        requests.append(Request([start_of(loaded)], settings, ids) if two else Request(ids, settings))
+        cuts.append(cut)
+    lines = []
+    for found, cut in zip(written(model, tokenizer, requests, task.beams, task.length_penalty), cuts, strict=True):
+        line: Answer = {"answer": found.text.strip(), "tokens": len(found.tokens)}
+        line |= {"cut": cut} if cut else {}
+        lines.append(line | ({"unfinished": True} if found.finish != "stop" else {}))
+    return lines
+
+
+def _judged(task: Generation, examples: list[Example], lines: list[Answer]) -> None:
+    """Adds what the judge finds in the texts (with what was asked for), and how likely the reader finds them."""
+    from yanmo.inference.model import Model
+
+    texts = [f"{example.fields['text']} {line['answer']}".strip() for example, line in zip(examples, lines)]
+    if task.judge is not None:
+        for example, line, prediction in zip(examples, lines, Model.open(task.judge).predict(texts)):
+            line |= {"label": example.fields["label"], "predicted": prediction.label}
+    if task.reader is not None:
+        from yanmo.inference.scoring import score
+
+        found, _, _ = score(Model.open(task.reader).loaded, texts)
+        for line, nats, size in zip(lines, found.nats, found.bytes):
+            line |= {"bits": float(nats) / float(np.log(2)), "bytes": int(size)}

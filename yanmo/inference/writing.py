@@ -1,0 +1,36 @@
+"""Many answers at a time: the likeliest tokens through the engine, drawn ones, or beams; in the order of the requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from yanmo.inference.beam import PENALTY, BeamSearch
+from yanmo.inference.engine import Completion, Engine, Request
+from yanmo.models.base import LanguageModel
+from yanmo.text.tokenizer import Tokenizer
+
+SLOTS = 32  # requests that are answered at one time
+STORAGE = 2**30  # bytes that their state takes at most, unless one takes more
+
+
+def written(model: LanguageModel, tokenizer: Tokenizer, requests: Sequence[Request], beams: int = 1,
+            penalty: float | None = None, slots: int | None = None) -> list[Completion]:  # fmt: skip
+    """An answer to each request, which none of the others changes (to the rounding of float32 products). `slots`: how many are
+    answered at one time, by default what memory allows."""
+    if not requests:
+        return []
+    if beams > 1:
+        return BeamSearch(model, tokenizer, beams, penalty=PENALTY if penalty is None else penalty).complete(requests)
+    asked = [len(request.ids) + (request.sampling.max_tokens or 0) for request in requests]
+    bounded = all(request.sampling.max_tokens is not None for request in requests)
+    capacity = min([max(asked), *([model.context] if model.context else [])]) if bounded else None
+    room = slots or _slots(model, capacity or model.context or 1, len(requests))
+    return Engine(model, tokenizer, slots=room, capacity=capacity).complete(requests)
+
+
+def _slots(model: LanguageModel, capacity: int, requests: int) -> int:
+    spec = model.state().values()
+    each = sum(s.dtype.itemsize * torch.Size(s.shape).numel() * (capacity + 1 if s.per_token else 1) for s in spec)
+    return max(1, min(SLOTS, requests, STORAGE // max(each, 1)))

@@ -1,0 +1,136 @@
+"""A text in another language: `source: en`, `target: zh`.
+
+    train.jsonl    {"en": "Open the document.", "zh": "打开文档。"}      fields are named by the languages unless `fields` says
+    train.tsv      en <TAB> zh, with these names in the first line       otherwise; CSV alike
+    train.en       train.zh: line by line (Moses); both have as many lines, or nothing is read. A line that is empty
+                   in both is none.
+    memory.tmx     translation units of a translation memory; the first variant of each language counts, and a unit
+                   without one of the two is left out and counted by `yanmo check`
+
+Scored by chrF and BLEU of the set as a whole, by sacrebleu, whose signature stands beside them. The floor is the source
+text, copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from yanmo.core.config import Settings
+from yanmo.core.data import Example, content_id
+from yanmo.core.messages import Text, text
+from yanmo.core.paths import locate
+from yanmo.tasks import parallel, tmx
+from yanmo.tasks.records import ENDINGS, Record
+from yanmo.tasks.splits import split_files
+from yanmo.tasks.writing import WritingTask, field_of, some_text
+
+NAMES = {"en": "English", "zh": "Chinese", "fr": "French", "de": "German", "es": "Spanish", "ja": "Japanese", "ko": "Korean",
+         "ru": "Russian", "pt": "Portuguese", "it": "Italian", "ar": "Arabic"}  # fmt: skip
+
+
+class Fields(Settings):
+    """What the columns are called in the files, where it is not the languages' codes."""
+
+    text: str | None = None
+    answer: str | None = None
+    group: str = "group"  # results are also given for each of its values, where the rows have it
+
+
+class Translate(WritingTask):
+    """A text in another language, scored by chrF and BLEU.
+
+    `source`, `target`: codes of the languages; of files `x.en` and `x.zh` also their endings."""
+
+    metric: ClassVar[str] = "chrf"
+
+    type: str = "translate"
+    source: str = Field("en", min_length=2, pattern="^[A-Za-z][A-Za-z0-9-]*$")
+    target: str = Field("zh", min_length=2, pattern="^[A-Za-z][A-Za-z0-9-]*$")
+    fields: Fields = Fields()
+    template: str = ""  # empty: made of the languages' names
+
+    @model_validator(mode="before")
+    @classmethod
+    def _template(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.get("template"):
+            own, other = (str(data.get(key, default)) for key, default in (("source", "en"), ("target", "zh")))
+            names = [NAMES.get(code.partition("-")[0].lower(), code) for code in (own, other)]
+            data = {**data, "template": f"{names[0]}: {{text}}\n{names[1]}:\n"}
+        return data
+
+    @model_validator(mode="after")
+    def _two(self) -> Translate:
+        if self.source == self.target:
+            raise ValueError(str(text("two different languages")))
+        return self
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    @cached_property
+    def _files(self) -> dict[str, list[Path]]:
+        paths = {split: self._found(path) for split, path in self.path.items()} if isinstance(self.path, dict) else None
+        endings = (*ENDINGS, ".tmx", f".{self.source}", f".{self.target}")
+        found = split_files(paths or self._found(str(self.path)), endings)
+        return {split: sorted({*files, *(other for file in files if (other := self._other(file)) is not None)})
+                for split, files in found.items()}  # fmt: skip
+
+    def _found(self, path: str) -> str:
+        """`corpus/train` where there is a corpus/train.en."""
+        plain = not locate(path).exists() and not any(c in path for c in "*?[")
+        return f"{path}.{self.source}" if plain and locate(f"{path}.{self.source}").exists() else path
+
+    def _other(self, file: Path) -> Path | None:
+        """The file beside one of a parallel pair; DataError where it is not there."""
+        return parallel.partner(file, self.source, self.target)
+
+    def rows(self, file: Path) -> Iterator[Callable[[], Example]]:
+        if file.suffix == f".{self.target}":
+            return iter(())  # read beside its partner
+        if file.suffix == f".{self.source}":
+            return (partial(self._pair, *row) for row in parallel.pairs(file, parallel.partner(file, self.source, self.target)))
+        if file.suffix.lower() == ".tmx":
+            found = tmx.units(file, self.source, self.target)
+            return (partial(self._pair, *row) for row in found if None not in row)
+        return super().rows(file)
+
+    def example(self, record: Record) -> Example:
+        content, translation = (field_of(record, name) for name in
+                                (self.fields.text or self.source, self.fields.answer or self.target))  # fmt: skip
+        made = self._example(record.where, content, translation)
+        if isinstance(group := record.values.get(self.fields.group), str) and group:
+            made.fields["group"] = f"{self.fields.group}={group}"
+        return made
+
+    def _pair(self, where: str, content: str, translation: str) -> Example:
+        record = Record(where, {})
+        return self._example(where, some_text(content, record, self.source), some_text(translation, record, self.target))
+
+    @staticmethod
+    def _example(where: str, content: str, translation: str) -> Example:
+        return Example(content_id(f"{translation}\t{content}"), {"text": content, "answer": translation}, where)
+
+    def check(self) -> list[Text]:
+        found = super().check()
+        for file in self.files():
+            if file.suffix.lower() == ".tmx":
+                every = list(tmx.units(file, self.source, self.target))
+                lacking = [where for where, own, other in every if own is None or other is None]
+                if lacking:
+                    found.append(text("{count} of {total} units have no text in {source} and {target} (first: {where})",
+                                      count=len(lacking), total=len(every), source=self.source, target=self.target,
+                                      where=lacking[0]))  # fmt: skip
+        return found
+
+    # ------------------------------------------------------------------------------------------------ figures
+
+    @property
+    def measured(self) -> str:
+        return f"translation/{self.target}"
+
+    def floors(self, example: Example) -> dict[str, str]:
+        return {"copy": example.fields["text"]}
