@@ -2,8 +2,10 @@
 
     python contestant.py NAME eager|compiled THREADS      on stdin: a number of steps a line; on stdout: JSON lines
 
-Everyone trains a decoder of the same shapes on the same random tokens: forward, loss, backward, clipping at norm 1,
-fused AdamW. Files of a peer's environment are imported only for that peer.
+Everyone trains a decoder of as many matrix products (6 layers, width 384, 6 heads; 8 · width² in each layer's network behind
+attention, as SwiGLU of 1024 or an ordinary one of 1536; a head of 8192) on the same random tokens: forward, loss, backward,
+clipping at norm 1, fused AdamW, in float32. nanoGPT and nanochat are no packages: CLONES names a folder with clones of both.
+Files of a peer's environment are imported only for that peer.
 """
 
 from __future__ import annotations
@@ -79,6 +81,87 @@ def transformers(compiled: bool) -> tuple[Step, int]:
     return step, parameters(model)
 
 
+def trainer(compiled: bool) -> tuple[Step, int]:
+    """Hugging Face's Trainer at work on transformers' Llama; it is held between two steps until it is asked for more."""
+    import tempfile
+    import threading
+    from queue import Queue
+
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
+
+    model = LlamaForCausalLM(LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=WIDTH, intermediate_size=HIDDEN, num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS, num_key_value_heads=HEADS, max_position_embeddings=CONTEXT, tie_word_embeddings=False,
+        use_cache=False, attn_implementation="sdpa",
+    ))  # fmt: skip
+    asked: Queue[bool] = Queue()
+    done: Queue[float] = Queue()
+
+    class Held(TrainerCallback):
+        def on_step_begin(self, *given: Any, **more: Any) -> None:
+            asked.get()
+
+        def on_step_end(self, *given: Any, **more: Any) -> None:
+            done.put(0.0)
+
+    class Rows(torch.utils.data.Dataset):
+        def __init__(self) -> None:
+            self.rows = torch.cat([random_tokens(torch, seed)[0] for seed in range(8)])
+
+        def __len__(self) -> int:
+            return 1 << 20
+
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            row = self.rows[index % len(self.rows)]
+            return {"input_ids": row, "labels": row}
+
+    arguments = TrainingArguments(
+        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=ROWS, max_steps=1 << 16, use_cpu=True, report_to=[],
+        optim="adamw_torch_fused", learning_rate=1e-3, adam_beta2=0.95, weight_decay=0.1, max_grad_norm=1.0,
+        lr_scheduler_type="constant", logging_strategy="no", save_strategy="no", disable_tqdm=True, torch_compile=compiled,
+    )  # fmt: skip
+    running = Trainer(model=model, args=arguments, train_dataset=Rows(), callbacks=[Held()])
+    threading.Thread(target=running.train, daemon=True).start()
+
+    def step(_: Any, __: Any) -> float:
+        asked.put(True)
+        return done.get()
+
+    return step, parameters(model)
+
+
+def nanogpt(compiled: bool) -> tuple[Step, int]:
+    import torch
+
+    sys.path.insert(0, clone("nanoGPT"))
+    from model import GPT, GPTConfig
+
+    model = GPT(GPTConfig(block_size=CONTEXT, vocab_size=VOCABULARY, n_layer=LAYERS, n_head=HEADS, n_embd=WIDTH, dropout=0.0,
+                          bias=False))  # fmt: skip
+    running = torch.compile(model) if compiled else model
+    return plain_loop(model, lambda _, x, y: running(x, y)[1]), parameters(model)
+
+
+def nanochat(compiled: bool) -> tuple[Step, int]:
+    import torch
+
+    sys.path.insert(0, clone("nanochat"))
+    from nanochat.gpt import GPT, GPTConfig
+
+    model = GPT(GPTConfig(sequence_len=CONTEXT, vocab_size=VOCABULARY, n_layer=LAYERS, n_head=HEADS, n_kv_head=HEADS,
+                          n_embd=WIDTH, window_pattern="L"))  # fmt: skip
+    model.init_weights()
+    running = torch.compile(model, dynamic=False) if compiled else model
+    return plain_loop(model, lambda _, x, y: running(x, y)), parameters(model)
+
+
+def clone(name: str) -> str:
+    import os
+
+    return os.path.join(os.environ["CLONES"], name)
+
+
 def yanmo(compiled: bool) -> tuple[Step, int]:
     from pathlib import Path
 
@@ -148,6 +231,10 @@ def parameters(model: Any) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+CONTESTANTS = {"yanmo": yanmo, "litgpt": litgpt, "transformers": transformers, "trainer": trainer, "nanogpt": nanogpt,
+               "nanochat": nanochat, "matrices": matrices}  # fmt: skip
+
+
 def main() -> None:
     name, mode, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
     import torch
@@ -155,7 +242,7 @@ def main() -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     started = time.perf_counter()
-    step, size = {"litgpt": litgpt, "transformers": transformers, "yanmo": yanmo, "matrices": matrices}[name](mode == "compiled")
+    step, size = CONTESTANTS[name](mode == "compiled")
     data = [random_tokens(torch, seed) for seed in range(8)]
     first = [step(*data[0]), step(*data[1])]  # compiles, and fills the caches of the allocator
     print(json.dumps({"parameters": size, "seconds": time.perf_counter() - started, "losses": first}), flush=True)

@@ -1,9 +1,11 @@
-"""How fast a step trains: ours, LitGPT and Hugging Face's Llama on one decoder, and the machine's own matrix rate.
+"""How fast a step trains: ours, LitGPT, Hugging Face's Llama and its Trainer, nanoGPT and nanochat at the same number of
+operations, and the machine's own matrix rate.
 
-    python -m benchmarks.train [--json] [--rounds 7] [--steps 2] [--peers .bench/bin/python]
+    python -m benchmarks.train [--json] [--rounds 5] [--steps 2] [--peers .bench/bin/python] [--clones FOLDER]
 
-6 layers, width 384, 6 heads, SwiGLU 1024, vocabulary 8192, context 256, batch 16, float32, random tokens, AdamW with
-clipping. Every contestant is a process that stays alive; in each round each trains a burst of steps, one after another,
+6 layers, width 384, 6 heads, vocabulary 8192, context 256, batch 16, float32, random tokens, AdamW with clipping. nanoGPT
+(measured at 3adf61e) and nanochat (92d63d4) are no packages: FOLDER holds clones of both, without it they are left out, which
+is said. Every contestant is a process that stays alive; in each round each trains a burst of steps, one after another,
 in an order that changes. Ratios are taken within a round and the median of the rounds is reported, so that a machine
 that slows down for a while slows everyone. The limit is the step's matrix products alone, in the same shapes (attention's
 over all pairs of positions): the share says how much of a step is spent in what cannot be saved.
@@ -21,10 +23,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.contestant import FLOPS, TOKENS
+from benchmarks.contestant import CONTESTANTS, FLOPS, TOKENS
 
 HERE = Path(__file__).parent
 MODES = ("eager", "compiled")
+CLONED = {"nanogpt": "nanoGPT", "nanochat": "nanochat"}
 A_TOKEN = FLOPS / TOKENS / 1e9  # billions of floating-point operations
 
 
@@ -104,15 +107,21 @@ def line(case: str, kind: str, ours: float, peer: str | None, value: float | Non
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="steps in a burst")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--peers", default=str(HERE.parent / ".bench/bin/python"), help="the peers' Python (make bench-env)")
-    parser.add_argument("--only", nargs="*", default=["yanmo", "litgpt", "transformers", "matrices"])
+    parser.add_argument("--clones", help="a folder with clones of nanoGPT and nanochat")
+    parser.add_argument("--only", nargs="*", choices=list(CONTESTANTS), default=list(CONTESTANTS))
     given = parser.parse_args()
-    if not Path(given.peers).exists() and {"litgpt", "transformers"} & set(given.only):
+    if not Path(given.peers).exists() and set(given.only) - {"yanmo", "matrices"}:
         parser.error(f"{given.peers}: no such environment; run 'make bench-env' first")
-    for entry in measure(given.rounds, given.steps, given.threads, given.peers, given.only):
+    os.environ["CLONES"] = given.clones or ""
+    missing = [name for name, folder in CLONED.items() if not Path(given.clones or "/dev/null", folder).is_dir()]
+    names = [name for name in given.only if name not in missing]
+    if len(names) < len(given.only):
+        print(f"left out, as --clones has no clone: {', '.join(n for n in given.only if n in missing)}", file=sys.stderr)
+    for entry in measure(given.rounds, given.steps, given.threads, given.peers, names):
         if given.json:
             print(json.dumps(entry))
         else:
