@@ -11,6 +11,7 @@ from yanmo.core.messages import text
 from yanmo.core.package import HOME
 
 NAMED = 6  # endings that an error names
+RECORD = "SOURCE.json"  # says where a folder's data comes from (`yanmo data get`), and is none
 
 
 def expand(path: str, endings: Iterable[str] = (), where: str | None = None) -> list[Path]:
@@ -24,7 +25,7 @@ def expand(path: str, endings: Iterable[str] = (), where: str | None = None) -> 
         found = [place]
     elif place.is_dir():
         found = [p for p in place.rglob("*") if p.is_file() and not any(q.startswith(".") for q in p.relative_to(place).parts)]
-        found = [p for p in found if not chosen or p.name.lower().endswith(chosen)]
+        found = [p for p in found if not chosen or (p.name.lower().endswith(chosen) and p.name != RECORD)]
         if not found:
             kinds = ", ".join(chosen[:NAMED]) + ", …" * (len(chosen) > NAMED) or "*"
             raise DataError(where or path, text("files ({kinds}) in the folder {path}", kinds=kinds, path=path), text("none"))

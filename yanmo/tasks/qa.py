@@ -72,6 +72,7 @@ class QuestionAnswering(Task):
     overlap: int | None = Field(None, ge=0, description="tokens that neighbouring windows share; null: 128 or half of the room")
     answer_tokens: int = Field(30, ge=1, description="tokens of an answer at most")
     best: int = Field(20, ge=1, description="spans that are kept of each question")
+    chat: bool = Field(False, description="ask a model that writes in its chat template, as one message")
     threshold: float = Field(0.0, allow_inf_nan=False, description="by how much 'nowhere' must be ahead of the best span")
 
     @field_validator("path")
