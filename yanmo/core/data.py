@@ -116,3 +116,4 @@ class Prediction:
     scores: dict[str, float] = field(default_factory=dict)
     spans: tuple[Span, ...] = ()
     answer: str | None = None
+    labels: tuple[str, ...] | None = None  # of a task with any number of them; None where nothing was decided

@@ -3,6 +3,7 @@
     model = yanmo.load("runs/stories")
     model.generate("Once upon a time")        model.chat([{"role": "user", "content": "…"}])
     model.predict(["a text", "another"])      model.score("a text")      model.embed(["a text"])      model.logits(ids)
+    model.tag(["a text with names in it"])    model.answer("a question", "a text with the answer in it")
 
 A run holds several models; each method takes the last one that can do what it does, opened when first needed.
 """
@@ -24,13 +25,18 @@ from yanmo.core.messages import Text, text
 from yanmo.inference.engine import Engine, Request, check_ids
 from yanmo.inference.layout import for_decoding
 from yanmo.inference.likelihood import device_of
+from yanmo.inference.places import pieces, probabilities, scores
 from yanmo.inference.sampling import sampling
 from yanmo.inference.scoring import score, unable
 from yanmo.models.base import Inputs, LanguageModel, Loaded, TextClassifier
 from yanmo.models.store import candidates, load, resolve
 from yanmo.nn import pooling
-from yanmo.tasks.classify import decide, row_tokens
+from yanmo.tasks import multi_label, ner, qa
+from yanmo.tasks.classify import decide, pair_tokens
+from yanmo.tasks.labelled import inputs
+from yanmo.tasks.spans import NOWHERE, best_spans
 from yanmo.text.chat import render
+from yanmo.text.windows import windows
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
@@ -92,8 +98,8 @@ class Model:
 
     @property
     def abilities(self) -> list[str]:
-        """What the last model can do: 'generate', 'classify', 'tokenize', 'embed'."""
-        able = {"generate": generates, "classify": classifies, "tokenize": tokenizes, "embed": embeds}
+        """What the last model can do: 'generate', 'classify', 'tag', 'answer', 'tokenize', 'embed'."""
+        able = {"generate": generates, "classify": classifies, "tag": tags, "answer": answers, "tokenize": tokenizes, "embed": embeds}
         return [name for name, check in able.items() if check(self.loaded)]
 
     def _load(self, folder: Path) -> Loaded:
@@ -154,15 +160,68 @@ class Model:
     # ------------------------------------------------------------------------------------------------ texts
 
     @torch.inference_mode()
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """The label of each text with its probability. Long texts are cut to the model's context."""
+    def predict(self, texts: Sequence[str | tuple[str, str]]) -> list[Prediction]:
+        """The label of each text (or pair of texts) with its probability; of models that give any number of labels, `labels` too.
+        Long texts are cut to the model's context."""
         loaded = self._able(classifies, text("label texts"))
-        texts = _checked(texts)
+        several = loaded.head == "labels"
+        pairs = [(given, None) if isinstance(given, str) else tuple(given) for given in _given(texts)]
         if isinstance(loaded.model, TextClassifier):
-            rows = loaded.model.probabilities(texts) if texts else []
+            whole = [inputs({"text": first, "second": second}) for first, second in pairs]
+            rows = loaded.model.probabilities(whole) if whole else []
+        elif several:
+            rows = self._over(loaded, pairs, lambda given: loaded.model(given).double().sigmoid())
         else:
-            rows = self._over(loaded, texts, lambda inputs: loaded.model(inputs).double().softmax(-1))
-        return [decide(content, loaded.labels, row) for content, row in zip(texts, rows)]
+            rows = self._over(loaded, pairs, lambda given: loaded.model(given).double().softmax(-1))
+        choose = multi_label.decide if several else decide
+        return [choose(first, loaded.labels, row) for (first, _), row in zip(pairs, rows)]
+
+    def tag(self, texts: Sequence[str]) -> list[Prediction]:
+        """The named places of each text, as `spans` of its characters. Long texts are read in windows that overlap: nothing is
+        cut."""
+        loaded = self._able(tags, text("tag texts"))
+        contents = _checked(texts)
+        if not isinstance(loaded.model, torch.nn.Module):
+            return loaded.model.tag(contents)
+        tokenizer = tokenizer_of(loaded)
+        read = [windows(content, tokenizer, loaded.model.context or WINDOW) for content in contents]
+        found = iter(scores(loaded.model, [w.row(None, w.own, "") for some in read for w in some], tokenizer.pad_id))
+        made = []
+        for content, some in zip(contents, read):
+            shares = [probabilities(next(found)) for _ in some]
+            outputs = pieces([w.places for w in some], [w.own for w in some], shares)
+            made.append(ner.decide(content, loaded.labels, outputs))
+        return made
+
+    def answer(self, question: str, context: str, **settings: Any) -> Prediction:
+        """The answer to a question that stands in a text: see `answers`."""
+        return self.answers([(question, context)], **settings)[0]
+
+    def answers(self, asked: Sequence[tuple[str, str]], *, none: bool | None = None, threshold: float | None = None,
+                tokens: int | None = None, best: int = 20) -> list[Prediction]:  # fmt: skip
+        """For each question with its text: `answer`, a part of the text, its place as the one of `spans`, and its probability
+        among the `best` ones. Long texts are read in windows that overlap.
+
+        `none`: whether there may be no answer ('' then), where that is ahead of the best one by more than `threshold`;
+        `tokens`: of an answer at most; each as the model was taught unless given (False, 0 and 30 where it does not say)."""
+        loaded = self._able(answers, text("answer questions about a text"))
+        for question, context in asked:
+            _checked([question, context])
+        if not isinstance(loaded.model, torch.nn.Module):
+            return [loaded.model.answer(question, context) for question, context in asked]
+        taught = (loaded.config.get("yanmo") or {}).get("answers") or {}
+        none = bool(taught.get("none", False)) if none is None else none
+        margin = float(taught.get("threshold", 0.0)) if threshold is None else threshold
+        longest = int(taught.get("tokens", 30)) if tokens is None else tokens
+        tokenizer, length = tokenizer_of(loaded), loaded.model.context or WINDOW
+        read = [windows(context, tokenizer, length, before=question) for question, context in asked]
+        found = iter(scores(loaded.model, [w.row(None, w.own, "") for some in read for w in some], tokenizer.pad_id))
+        made = []
+        for (_, context), some in zip(asked, read):
+            spots = best_spans(some, [next(found) for _ in some], longest, best)
+            kept = spots if none else [spot for spot in spots if (spot.start, spot.end) != NOWHERE]
+            made.append(qa.decide(context, kept, margin))
+        return made
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -180,7 +239,7 @@ class Model:
                 counted[:, 0] = counted.sum(1) == 1
             return pooling.mean(model.encode(inputs).float(), counted)
 
-        return np.asarray(self._over(loaded, _checked(texts), vector), dtype=np.float32).reshape(len(texts), model.width or 0)
+        return np.asarray(self._over(loaded, [(content, None) for content in _checked(texts)], vector), dtype=np.float32).reshape(len(texts), model.width or 0)
 
     def score(self, content: str) -> dict[str, Any]:
         """How probable the model finds a text, as one document: {bits_per_byte, perplexity, tokens, bytes}.
@@ -228,11 +287,12 @@ class Model:
         found = model(Inputs(torch.tensor([list(ids)], device=device), source=read)).logits
         return found[0].float().cpu()
 
-    def _over(self, loaded: Loaded, texts: list[str], work: Callable[[Inputs], Tensor]) -> list[np.ndarray]:
-        """`work` over batches of texts of like length, padded on the right and masked; one row a text, in their order."""
+    def _over(self, loaded: Loaded, pairs: list[tuple[str, str | None]], work: Callable[[Inputs], Tensor]) -> list[np.ndarray]:
+        """`work` over batches of texts (or pairs) of like length, padded on the right and masked; one row each, in their order."""
         tokenizer, device = tokenizer_of(loaded), device_of(loaded.model)
         length = getattr(loaded.model, "context", None) or WINDOW
-        rows = [row_tokens(content, tokenizer, length)[0] for content in texts]
+        made = [pair_tokens(first, second, tokenizer, length) for first, second in pairs]
+        rows, kinds = [tokens for tokens, _, _ in made], [types for _, types, _ in made]
         order = sorted(range(len(rows)), key=lambda index: (-len(rows[index]), index))
         found: list[Any] = [None] * len(rows)
         while order:
@@ -242,7 +302,10 @@ class Model:
             tokens = torch.tensor([rows[i] + [tokenizer.pad_id] * (longest - len(rows[i])) for i in batch], device=device)
             lengths = torch.tensor([len(rows[i]) for i in batch], device=device)
             mask = torch.arange(longest, device=device) < lengths[:, None]
-            for index, row in zip(batch, work(Inputs(tokens, mask=mask)).cpu().numpy()):
+            types = None
+            if any(kinds[i] is not None for i in batch):
+                types = torch.tensor([(kinds[i] or [0] * len(rows[i])) + [0] * (longest - len(rows[i])) for i in batch], device=device)
+            for index, row in zip(batch, work(Inputs(tokens, types=types, mask=mask)).cpu().numpy()):
                 found[index] = row
         return found
 
@@ -259,7 +322,15 @@ def generates(loaded: Loaded) -> bool:
 
 
 def classifies(loaded: Loaded) -> bool:
-    return bool(loaded.labels)
+    return bool(loaded.labels) and loaded.head in ("classify", "labels")
+
+
+def tags(loaded: Loaded) -> bool:
+    return loaded.head == "tag"
+
+
+def answers(loaded: Loaded) -> bool:
+    return loaded.head == "span"
 
 
 def tokenizes(loaded: Loaded) -> bool:
@@ -279,6 +350,10 @@ def describe(loaded: Loaded) -> Text:
     kind = str(loaded.config.get("model_type"))
     if classifies(loaded):
         return text("{kind}: labels texts", kind=kind)
+    if tags(loaded):
+        return text("{kind}: tags texts", kind=kind)
+    if answers(loaded):
+        return text("{kind}: answers questions about a text", kind=kind)
     hides = getattr(loaded.model, "kind", "") == "masked"
     return text("{kind}: predicts hidden tokens", kind=kind) if hides else text("{kind}: generates text", kind=kind)
 
@@ -305,6 +380,17 @@ def _room(loaded: Loaded, ids: list[int], max_tokens: int | None) -> int | None:
     if limit is None or max_tokens is None or len(ids) > limit:
         return limit
     return min(limit, len(ids) + max_tokens)
+
+
+def _given(texts: Sequence[str | tuple[str, str]]) -> list[Any]:
+    """Texts or pairs of texts; RequestError for anything else."""
+    fit = not isinstance(texts, str) and all(
+        isinstance(item, str) or (isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(part, str) for part in item))
+        for item in texts
+    )
+    if not fit:
+        raise RequestError("texts", text("a list of strings, or of pairs of strings"), type(texts).__name__)
+    return list(texts)
 
 
 def _checked(texts: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ Hugging Face calls a model "for sequence classification"."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -26,5 +27,14 @@ class Classifier(Headed):
         return self.head(self.pool(inputs)).float()
 
     def pool(self, inputs: Inputs) -> Tensor:
-        """(B, D): what the backbone has for each row."""
+        """(B, D): what the backbone has for each row; types of a pair go to backbones that know them."""
+        if inputs.types is not None and not self.typed:
+            inputs = replace(inputs, types=None)
         return self.backbone.pool(inputs)
+
+
+class MultiClassifier(Classifier):
+    """A classifier whose labels hold each for itself: its scores are taken before a sigmoid, not a softmax."""
+
+    gives: ClassVar[str] = "labels"
+    problem: ClassVar[str] = "multi_label_classification"  # what config.json calls it

@@ -29,7 +29,7 @@ from yanmo.models.weights.folder import is_gguf, refuse_pickle
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
 
-CONFIG = "config.json"
+CONFIG, ADAPTER = "config.json", "adapter_config.json"
 LARGEST = 1 << 26  # bytes of a config.json; those with a hundred thousand labels have a tenth
 KINDS = {"architectures": list, "id2label": dict, "label2id": dict, "yanmo": dict, "auto_map": dict}  # of what we look into
 
@@ -64,6 +64,8 @@ def save(
         if labels:
             config["id2label"] = {str(index): label for index, label in enumerate(labels)}
             config["label2id"] = {label: index for index, label in enumerate(labels)}
+        if getattr(model, "problem", None):
+            config["problem_type"] = model.problem
         extra = {**(extra or {}), **({} if tokenizer is None else {"tokenizer": tokenizer.identity()})}
         if extra or "yanmo" in config:
             config["yanmo"] = {**config.get("yanmo", {}), **extra}
@@ -76,6 +78,10 @@ def load(path: Path | str, device: torch.device | str = "cpu", trust_code: bool 
     """Opens a model directory, a stage's folder or a run. RequestError or DataError says what is wrong with it. What no family
     of ours reads, `transformers` opens; `trust_code`: also where the model brings code of its own."""
     folder = resolve(path)
+    if is_adapter(folder):
+        from yanmo.models.peft import opened
+
+        return opened(folder, device=device)
     config = read_config(folder)
     family = family_of(config, folder)
     reader: Any = HuggingFaceFamily(trust_code) if family is HuggingFaceFamily else family()
@@ -165,6 +171,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         from yanmo.models.gguf.model import opened
 
         return dict(opened(folder).config)
+    if is_adapter(folder):
+        from yanmo.models.peft import config_of
+
+        return config_of(folder)
     place = folder / CONFIG
     if place.stat().st_size > LARGEST:
         raise DataError(str(place), text("at most {most} bytes", most=LARGEST), str(place.stat().st_size))
@@ -205,12 +215,20 @@ def candidates(path: Path | str) -> list[Path]:
         return [place]
     if place.is_file():
         refuse_pickle(place)
-    for folder in (place, place / "model"):
-        if (folder / CONFIG).is_file():
+    for folder in (place, place / "model", place / "adapter"):
+        if (folder / CONFIG).is_file() or is_adapter(folder):
             return [folder]
     if not (place / "recipe.yaml").is_file():
         return only if len(only := sorted(place.glob("*.gguf"))) == 1 else []
     from yanmo.core.manifest import stage_manifests
 
-    stages = [place / manifest["stage"] / "model" for manifest in stage_manifests(place)]
-    return [folder for folder in stages if (folder / CONFIG).is_file()]
+    found = []
+    for manifest in stage_manifests(place):
+        model, adapter = (place / manifest["stage"] / name for name in ("model", "adapter"))
+        found += [model] if (model / CONFIG).is_file() else [adapter] if is_adapter(adapter) else []
+    return found
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds an adapter, in PEFT's layout, and not a whole model."""
+    return (folder / ADAPTER).is_file() and not (folder / CONFIG).is_file()

@@ -30,6 +30,7 @@ from yanmo.core.config import Settings
 from yanmo.core.errors import CorruptError, DataError
 from yanmo.core.messages import text
 from yanmo.models.base import ModelPart, TextClassifier
+from yanmo.models.classifier import MultiClassifier
 from yanmo.models.families.family import needs
 from yanmo.models.weights.folder import WEIGHTS, read_tensors
 
@@ -112,6 +113,24 @@ class TfidfModel(ModelPart):
         words, characters = vocabularies
         return TfidfClassifier(self.terms, labels, words, characters, np.concatenate(idf), weights, bias)
 
+    def fit_task(self, task: Any) -> TfidfClassifier:
+        """A classifier for a task's training rows; of a task with any number of labels a regression for each label."""
+        from yanmo.tasks.labelled import inputs
+
+        examples = task.load("train")
+        texts, names = [inputs(example.fields) for example in examples], task.names()
+        if task.head != "labels":
+            return self.fit_texts(texts, [example.fields["label"] for example in examples], names)
+        parts = []
+        for name in names:
+            holds = ["yes" if name in example.fields["labels"] else "no" for example in examples]
+            parts.append(self.fit_texts(texts, holds, ["no", "yes"]))
+        first = parts[0]
+        weights = np.stack([part.weights[:, 1] - part.weights[:, 0] for part in parts], 1)
+        with np.errstate(invalid="ignore"):  # a label that no text has, or every text
+            bias = np.array([part.bias[1] - part.bias[0] for part in parts])
+        return TfidfLabels(self.terms, names, *first.vocabularies, first.idf, weights, bias)
+
     def _regress(self, features: Any, numbers: Array, labels: int) -> tuple[Array, Array]:
         """(F, L) float32 weights and (L,) float64 biases; -inf for labels without texts."""
         from sklearn.exceptions import ConvergenceWarning
@@ -155,6 +174,9 @@ class TfidfClassifier(TextClassifier):
         """(N, L) float64, rows summing to 1; each row depends on its own text alone."""
         rows = [self._scores(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
         scores = np.concatenate([np.zeros((0, len(self.labels))), *rows])
+        return self._shares(scores)
+
+    def _shares(self, scores: Array) -> Array:
         scores -= scores.max(1, keepdims=True, initial=-np.inf)
         np.exp(scores, out=scores)
         return scores / scores.sum(1, keepdims=True)
@@ -176,6 +198,17 @@ class TfidfClassifier(TextClassifier):
             narrow = csr_array((features.data, columns, features.indptr), shape=(len(texts), len(used)))
             scores += narrow @ weights[used].astype(np.float64)
         return scores
+
+
+class TfidfLabels(TfidfClassifier):
+    """The fitted model where any number of labels holds: a logistic regression for each."""
+
+    gives: ClassVar[str] = MultiClassifier.gives
+    problem: ClassVar[str] = MultiClassifier.problem
+
+    def _shares(self, scores: Array) -> Array:
+        with np.errstate(over="ignore"):
+            return 1 / (1 + np.exp(-scores))
 
 
 def _weigh(rows: list[Row], idf: Array, sublinear: bool) -> Any:
@@ -223,7 +256,8 @@ class TfidfFamily:
         try:
             stored = files.read_json(folder / TERMS)
             terms = Terms.model_validate(config["terms"])
-            model = TfidfClassifier(terms, labels, stored["words"], stored["characters"], **arrays)
+            kind = TfidfLabels if config.get("problem_type") == TfidfLabels.problem else TfidfClassifier
+            model = kind(terms, labels, stored["words"], stored["characters"], **arrays)
             size = sum(map(len, model.vocabularies))
             assert model.idf.shape == (size,)
             assert model.weights.shape == (size, len(labels))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -34,8 +36,12 @@ class Context:
 
     tokenizer: Tokenizer
     labels: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)  # of each label, the training rows that have it
     models: dict[str, Any] = field(default_factory=dict)
-    generate: Callable[..., Any] | None = None
+    generate: Callable[..., Any] | None = None  # (model, prompts, seeds, max_tokens, temperature, stop) → answers
+    reward: Callable[..., list[float]] | None = None  # (examples, answers) → what each is worth
+    folder: Path | None = None  # where what lasts for several steps is kept
+    within: Callable[[], AbstractContextManager[Any]] = nullcontext  # the numbers' format, around passes without a gradient
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,9 @@ import torch
 
 from yanmo.core.data import Example
 from yanmo.models.classifier import Classifier
-from yanmo.objectives.base import Objective
+from yanmo.objectives.base import Context, Objective
 from yanmo.stages.tuning.tuning import Tuning
+from yanmo.tasks.labelled import inputs, labels_of
 from yanmo.train.job import Verdict
 from yanmo.train.validate import label_validation
 
@@ -30,6 +32,11 @@ class ClassifyTuning(Tuning):
     def names(self, task: Any) -> list[str]:
         return task.names()
 
+    def bind(self, objective: Objective, task: Any, tokenizer: Tokenizer, backbone: LanguageModel) -> Objective:
+        """With the training rows of each label, for those that weigh them."""
+        counts = Counter(label for example in task.load("train") for label in labels_of(example))
+        return objective.bind(Context(tokenizer, self.names(task), counts=[counts[name] for name in self.names(task)]))
+
     def build(self, backbone: LanguageModel, task: Any, rng: torch.Generator) -> Classifier:
         model = Classifier(backbone, len(self.names(task)))
         model.initialise(rng)
@@ -46,7 +53,7 @@ class ClassifyTuning(Tuning):
         if hasattr(part, "fit_task"):
             return super().fit(folder, part, task)
         examples = task.load("train")
-        texts, labels = ([example.fields[name] for example in examples] for name in ("text", "label"))
+        texts, labels = [inputs(example.fields) for example in examples], [example.fields["label"] for example in examples]
         model = part.fit_texts(texts, labels, task.names())
         save(folder / "model", model, None, labels=task.names())
         return {"model": "model"}
