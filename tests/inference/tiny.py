@@ -11,6 +11,9 @@ import torch
 
 from yanmo.core import files
 from yanmo.core.manifest import MANIFEST, record
+from yanmo.inference.engine import Engine, Request
+from yanmo.inference.sampling import sampling
+from yanmo.models.base import Inputs, LanguageModel
 from yanmo.models.classifier import Classifier
 from yanmo.models.ngram import NgramModel
 from yanmo.models.recurrent import GruModel, LstmModel, RnnModel
@@ -78,3 +81,18 @@ def make_run(folder: Path, context: int = 96) -> Path:
         folder / "recipe.yaml", "name: tiny\nstages:\n" + "".join(f"  - {{name: {s}, pretrain: {{}}}}\n" for s in stages)
     )
     return folder
+
+
+def engine_agrees(subject: LanguageModel) -> None:
+    """Three requests side by side in an engine, greedy: each token is what a whole pass over the text so far finds likeliest."""
+    tok = tokenizer()
+    engine = Engine(subject, tok, slots=3, capacity=96)
+    prompts = [[tok.eos_id, *tok.encode(prompt)] for prompt in ("研墨", "The ink", "春眠不觉晓")]
+    settings = sampling(max_tokens=8, temperature=0, ignore_eos=True)
+    for known, answer in zip(prompts, engine.complete([Request(list(ids), settings) for ids in prompts])):
+        assert len(answer.ids) == 8
+        for token in answer.ids:
+            with torch.no_grad():
+                logits = subject(Inputs(torch.tensor([known]))).logits[0, -1]
+            assert float(logits.max() - logits[token]) < 1e-3
+            known.append(token)

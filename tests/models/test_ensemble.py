@@ -3,12 +3,10 @@
 import pytest
 import torch
 
-from tests.inference.tiny import TEXTS, model, tokenizer
+from tests.inference.tiny import TEXTS, engine_agrees, model, tokenizer
 from yanmo.core.errors import RequestError
 from yanmo.core.registry import create
-from yanmo.inference.engine import Engine, Request
 from yanmo.inference.likelihood import score_documents
-from yanmo.inference.sampling import sampling
 from yanmo.models.base import Inputs
 from yanmo.models.ensemble import Ensemble
 
@@ -42,20 +40,7 @@ def test_one_member_is_itself(members):
 
 def test_the_engine_decodes_step_by_step_what_a_whole_pass_says(members):
     """Greedy, in one engine with other requests beside: each member's own memory goes on from token to token."""
-    together = Ensemble(members)
-    engine = Engine(together, TOK, slots=3, capacity=96)
-    prompts = ["研墨", "The ink", "春眠不觉晓"]
-    tickets = [engine.submit(Request([TOK.eos_id, *TOK.encode(p)], sampling(max_tokens=8, temperature=0, ignore_eos=True)))
-               for p in prompts]  # fmt: skip
-    while any(ticket.finish is None for ticket in tickets):
-        engine.step()
-    for prompt, ticket in zip(prompts, tickets):
-        known = [TOK.eos_id, *TOK.encode(prompt)]
-        for token in ticket.tokens:
-            with torch.no_grad():
-                logits = together(Inputs(torch.tensor([known]))).logits[0, -1]
-            assert float(logits.max() - logits[token]) < 1e-3
-            known.append(token)
+    engine_agrees(Ensemble(members))
 
 
 def test_it_scores_no_worse_than_its_members_on_average(members):

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.inference.tiny import TEXTS, model, tokenizer
+from tests.inference.tiny import TEXTS, engine_agrees, model, tokenizer
 from yanmo.core.errors import DataError, RequestError
-from yanmo.inference.engine import Engine, Request
 from yanmo.inference.likelihood import score_documents
-from yanmo.inference.sampling import sampling
 from yanmo.models.base import Inputs
 from yanmo.models.mixture import Mixture, mix
 from yanmo.models.store import load, save
@@ -74,19 +72,7 @@ def test_packed_documents_do_not_see_each_other(mixture):
 
 
 def test_the_engine_decodes_what_a_whole_pass_says(mixture):
-    engine = Engine(mixture, TOK, slots=3, capacity=96)
-    prompts = ["研墨", "The ink", "春眠不觉晓"]
-    tickets = [engine.submit(Request([TOK.eos_id, *TOK.encode(p)], sampling(max_tokens=8, temperature=0, ignore_eos=True)))
-               for p in prompts]  # fmt: skip
-    while any(ticket.finish is None for ticket in tickets):
-        engine.step()
-    for prompt, ticket in zip(prompts, tickets):
-        known = [TOK.eos_id, *TOK.encode(prompt)]
-        for token in ticket.tokens:
-            with torch.no_grad():
-                logits = mixture(Inputs(torch.tensor([known]))).logits[0, -1]
-            assert float(logits.max() - logits[token]) < 1e-3
-            known.append(token)
+    engine_agrees(mixture)
 
 
 def test_it_is_saved_and_opened_and_scores_the_same(mixture, tmp_path):

@@ -76,7 +76,7 @@ def demo(
     print(text("Three things to try next:"))
     for command, why in (
         ("yanmo new mine --text FOLDER", text("a recipe for your own text (add --labels FILE for a classifier)")),
-        (f'yanmo generate {directory}/transformer "It was" --max-tokens 60', text("go on with a text")),
+        (f'yanmo generate {directory}/mixture "It was" --max-tokens 60', text("go on with a text")),
         (f'yanmo predict {directory} "turn on the kitchen light" "把客厅的灯打开"', text("classify sentences")),
     ):
         print(f"  {command:<72} # {why}")

@@ -2,7 +2,9 @@
 
     stays        parameters · gradients · what the optimizer remembers
     comes, goes  activations of one micro-batch, with the loss's chunk of logits · the optimizer's own room
-    beside it    validation (a wider batch, no gradient) · the state that generating at full context would take (KV)
+
+Not in it: a validation's wider batch (without gradients), the copy that a background checkpoint is written from, a moving
+average of the weights. `state_of` says what generating at the full context would take beside (KV); nothing trains with that.
 
 The figures of a step come from rehearsing it (`rehearsal.py`), not from a formula: `live`, which the tensors need. On a CPU the
 process holds more: glibc's allocator leaves gaps between blocks of up to 32 MB that come and go, 0.4 to 0.9 of what comes and

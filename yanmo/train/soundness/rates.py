@@ -1,7 +1,7 @@
 """The learning rate, held against the band in which this kind of optimizer is known to work at this width.
 
-The middle of the band is the optimizer's own default at that width (`filled`); its ends lie where a small model was seen to
-stop learning (tests/train/test_doctor.py does it again).
+The middle of the band is the optimizer's own default at that width (`filled`). Its upper ends, eight and fifty times that,
+are judgements and not measurements; the lower end is arithmetic: steps that all together cannot carry a weight anywhere.
 """
 
 from __future__ import annotations
