@@ -189,6 +189,23 @@ def test_both_ways_is_for_labels_alone(both, tokenizer):
         build(GruModel, {"width": 7, "bidirectional": True}, Place("model"))
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("kind", PARTS)
+def test_padded_rows_are_read_both_ways_as_packed_ones_are(kind, depth, tokenizer, rng):
+    model = shaken(PARTS[kind](width=24, depth=depth, bidirectional=True).build(tokenizer, rng), rng)
+    tokens = draw(tokenizer, 4, 9)
+    mask = torch.arange(9) < torch.tensor([[9], [1], [0], [6]])
+    found = []
+    for documents in (None, torch.zeros_like(tokens)):  # with borders asked for, rows go packed
+        model.zero_grad()
+        inputs = Inputs(tokens, mask=mask, documents=documents)
+        states, pooled = model.encode(inputs), model.pool(inputs)
+        ((states * mask[..., None]).square().sum() + pooled[[0, 1, 3]].square().sum()).backward()
+        found.append([states[mask], pooled[[0, 1, 3]], *(p.grad for p in model.parameters() if p.grad is not None)])
+    for fast, packed in zip(*found, strict=True):
+        torch.testing.assert_close(fast, packed, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("fields", [{}, {"bidirectional": True}, {"tie": False, "depth": 1}])
 @pytest.mark.parametrize("kind", PARTS)
 def test_a_classifier_overfits_two_texts_and_says_the_same_when_opened(kind, fields, tokenizer, texts, tmp_path, rng):

@@ -18,11 +18,14 @@ TEXTS = ["Call me Ishmael.", "却说曹操引兵夜渡。", "🐋 研墨 e\u0301
 
 def settings(name: str) -> dict:
     """The least that each task needs, with data in the working directory. A new task adds its line here."""
-    Path("data.jsonl").write_text("".join(json.dumps({"text": t, "label": "ab"[i % 2], "wrong": t + "!"}, ensure_ascii=False) + "\n"
+    Path("data.jsonl").write_text("".join(json.dumps({"text": t, "label": "ab"[i % 2], "wrong": t + "!", "spans": [[0, 1, "X"]]}, ensure_ascii=False) + "\n"
                                           for i, t in enumerate(TEXTS)), encoding="utf-8")  # fmt: skip
     return {"classify": {"path": {"train": "data.jsonl", "test": "data.jsonl"}, "validation": 0},
             "language_modeling": {"path": "data.jsonl"},
             "minimal_pairs": {"path": "data.jsonl", "fields": {"good": "text", "bad": "wrong"}},
+            "preferences": {**TEST, "fields": {"prompt": "text", "chosen": "wrong", "rejected": "label"}},
+            "prompts": {**TEST, "fields": {"prompt": "text", "answer": "label"}},
+            "ner": TEST,
             "summarize": {**TEST, "fields": {"text": "text", "answer": "wrong"}, "template": "{text}"},
             "translate": {**TEST, "fields": {"text": "text", "answer": "wrong"}, "template": "{text}"},
             "generation": {**TEST, "fields": {"text": "wrong", "prompt": "text"}}}[name]  # fmt: skip
@@ -30,8 +33,8 @@ def settings(name: str) -> dict:
 
 TEST = {"path": {"train": "data.jsonl", "test": "data.jsonl"}, "validation": 0}
 OUTPUTS = {"classify": [[0.9, 0.1]] * len(TEXTS), "language_modeling": [(10.0, 5, 9)] * len(TEXTS),
-           "minimal_pairs": [(-1.0, -2.0)] * len(TEXTS), "summarize": TEXTS, "translate": TEXTS, "generation": TEXTS}  # fmt: skip
-ROWS = {"minimal_pairs": 2}  # of a short example, where it is not one
+           "minimal_pairs": [(-1.0, -2.0)] * len(TEXTS), "preferences": [(-1.0, -2.0)] * len(TEXTS), "prompts": TEXTS, "ner": [[(0, 1, [0.2, 0.8, 0.0])]] * len(TEXTS), "summarize": TEXTS, "translate": TEXTS, "generation": TEXTS}  # fmt: skip
+ROWS = {"minimal_pairs": 2, "preferences": 2}  # of a short example, where it is not one
 
 
 @pytest.fixture(params=names("task"))
@@ -60,6 +63,8 @@ def test_its_settings_go_round(task):
 @pytest.mark.parametrize("length", [2, 5, 16, 1000])
 def test_rows_begin_with_the_border_keep_the_length_and_lose_nothing_unsaid(task, length):
     tokenizer = CharacterTokenizer(type="characters", min_count=1).train(TEXTS)
+    if task.head == "tag" and length == 2:
+        length = 3  # a token between two borders
     for example in task.load("test"):
         rows = task.encode(example, tokenizer, length)
         assert rows
@@ -75,7 +80,7 @@ def test_rows_begin_with_the_border_keep_the_length_and_lose_nothing_unsaid(task
 
 def read(task, row):
     """The tokens of a row that stand for the example's text: not those of an answer."""
-    return row.tokens if task.head != "text" else [token for token, written in zip(row.tokens, row.trained) if not written]
+    return row.tokens if task.head not in ("text", "preferences") else [token for token, written in zip(row.tokens, row.trained) if not written]
 
 
 def test_predictions_are_scored_under_the_tasks_own_metric(task):

@@ -45,7 +45,7 @@ class CrfModel(ModelPart):
     c1: float = Field(0.0, ge=0, description="weight of the L1 penalty")
     c2: float = Field(0.1, ge=0, description="weight of the L2 penalty")
     iterations: int = Field(100, ge=1, description="of L-BFGS at most; it stops where a step gains little")
-    min_count: int | None = Field(None, ge=1, description="texts' places that a description must hold for; null: 2, or 1 below 2,000 texts")
+    min_count: int | None = Field(None, ge=1, description="places that a feature must occur at; null: 2, or 1 below 2,000 texts")
 
     def fit_task(self, task: Ner) -> CrfTagger:
         """A tagger with the task's tags, from its training texts. DataError without any."""
@@ -151,7 +151,8 @@ def described(content: str, places: Sequence[tuple[int, int]]) -> Iterator[list[
             found += [f"-2|-1={w[i - 2]}|{w[i - 1]}", f"+1|+2={w[i + 1]}|{w[i + 2]}", f"-1|+1={w[i - 1]}|{w[i + 1]}",
                       f"-1|0|+1={w[i - 1]}|{word}|{w[i + 1]}"]  # fmt: skip
         else:
-            found += [f"s-1={s[i - 1]}", f"s+1={s[i + 1]}", f"s|+2={s[i]}|{s[i + 1]}|{s[i + 2]}", f"s-2|={s[i - 2]}|{s[i - 1]}|{s[i]}"]
+            found += [f"s-1={s[i - 1]}", f"s+1={s[i + 1]}", f"s0|+1|+2={s[i]}|{s[i + 1]}|{s[i + 2]}",
+                      f"s-2|-1|0={s[i - 2]}|{s[i - 1]}|{s[i]}"]  # fmt: skip
             for size in range(1, 5):
                 if len(word) > size:
                     found += [f"begins={word[:size]}", f"ends={word[-size:]}"]
@@ -167,14 +168,14 @@ def shape(word: str) -> str:
     """What a unit is made of, runs written once: 'London' Xx, 'U.S' X.X, '3-2' d-d, '中' c, '😀' *."""
     found = ""
     for character in word:
-        if "\u3040" <= character and _unspaced(character):
+        if character >= "\u3040" and _unspaced(character):
             part = HAN
         elif character.isdigit():
             part = "d"
         elif character.isalpha():
             part = "X" if character.isupper() else "x"
         else:
-            part = character if character.isascii() or not character.isalnum() and ord(character) < 0x3000 else "*"
+            part = character if character.isascii() or (not character.isalnum() and character < "\u3000") else "*"
         if not found.endswith(part):
             found += part
     return found

@@ -10,7 +10,8 @@ so small.
 Documents packed in one row must not leak into each other: the state starts fresh where a document begins. torch's
 layers have no such border, so a row is cut there, and the pieces of all rows, sorted by their lengths, go through them as
 one `PackedSequence`: no step is computed twice or for padding, and the longest piece, not the row, sets how many steps
-follow one another. Right padding is left out the same way. Rows without borders and padding take the plain path.
+follow one another. Right padding is left out the same way. Rows without borders and padding take the plain path, and
+rows without borders that are read both ways on a CPU one of their own.
 
 `bidirectional` is for labelling texts alone: half of the width reads forwards, half backwards, and what stands for the
 text is the one half at its last token beside the other at its first. Training through rows that follow one another
@@ -38,6 +39,7 @@ from yanmo.nn.norm import RMSNorm
 from yanmo.nn.pooling import last
 
 DIAL, LAYERS, EPS = 6, 2, 1e-6
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of one layer, one direction, as torch calls and orders them
 
 
 class RecurrentModel(ModelPart):
@@ -95,6 +97,7 @@ class Recurrent(LanguageModel):
     context = None
     cell: ClassVar[str]  # the attribute that holds torch's layers, and so the beginning of their tensors' names
     remembered: ClassVar[tuple[str, ...]] = ("hidden",)
+    kernel: ClassVar[Any]  # torch's function of one layer, one direction
 
     def __init__(self, part: RecurrentModel, vocabulary: int):
         super().__init__()
@@ -176,6 +179,8 @@ class Recurrent(LanguageModel):
         with torch.autocast(x.device.type, enabled=x.device.type != "cpu" and torch.is_autocast_enabled(x.device.type)):
             if inputs.mask is None and inputs.documents is None:
                 out, state = self._run(x, state)
+            elif self.part.bidirectional and inputs.documents is None and x.device.type == "cpu":
+                out, state = self._both_ways(x, state, inputs.mask)
             else:
                 out, state = self._pieces(x, state, inputs)
         if slots is not None:
@@ -187,6 +192,29 @@ class Recurrent(LanguageModel):
         """torch's layers, whose state is a pair or a tensor."""
         out, after = self.layers(x, state if len(state) > 1 else state[0])
         return out, after if len(state) > 1 else (after,)
+
+    def _both_ways(self, x: Tensor, state: tuple[Tensor, ...], mask: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """As `_pieces`, for rows of one document padded on the right: each direction reads whole rectangles, the backward one
+        rows turned round up to their own length. What it computes for padding costs less than a packed sequence does: on a
+        CPU the gradient of each of its steps writes zeros for all the others."""
+        lengths = mask.sum(1)
+        turned = (lengths[:, None] - 1 - torch.arange(x.shape[1])).clamp(min=0)[..., None]  # (B, T, 1), its own inverse
+        ends = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, self.size)
+        last_of = []
+        for layer in range(self.layers.num_layers):
+            ways = []
+            for number, suffix in enumerate(("", "_reverse")):
+                weights = [getattr(self.layers, f"{name}_l{layer}{suffix}") for name in WEIGHTS]
+                begin = tuple(value[2 * layer + number : 2 * layer + number + 1] for value in state)
+                read = x if not number else x.gather(1, turned.expand_as(x))
+                given = begin if len(begin) > 1 else begin[0]
+                out, *_ = self.kernel(read, given, weights, True, 1, 0.0, self.training, False, True)
+                last_of.append(torch.where(lengths[:, None] > 0, out.gather(1, ends)[:, 0], begin[0][0]))
+                ways.append(out if not number else out.gather(1, turned.expand_as(out)))
+            x = torch.cat(ways, -1)
+            if layer + 1 < self.layers.num_layers:
+                x = F.dropout(x, self.part.dropout, self.training)
+        return x * mask[..., None], (torch.stack(last_of),)
 
     def _pieces(self, x: Tensor, state: tuple[Tensor, ...], inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Runs x (B, T, D) piece by piece. `state` (layers, B, size) is each row's before its first and after its last
@@ -204,18 +232,18 @@ class Recurrent(LanguageModel):
 
 
 class Rnn(Recurrent):
-    family, cell = "yanmo_rnn", "rnn"
+    family, cell, kernel = "yanmo_rnn", "rnn", staticmethod(torch.rnn_tanh)
 
 
 class Gru(Recurrent):
-    family, cell = "yanmo_gru", "gru"
+    family, cell, kernel = "yanmo_gru", "gru", staticmethod(torch.gru)
 
     def open(self, bias: Tensor) -> None:
         nn.init.ones_(bias[self.size : 2 * self.size])  # reset, update, new: an update gate near 1 keeps what there is
 
 
 class Lstm(Recurrent):
-    family, cell, remembered = "yanmo_lstm", "lstm", ("hidden", "cell")
+    family, cell, remembered, kernel = "yanmo_lstm", "lstm", ("hidden", "cell"), staticmethod(torch.lstm)
 
     def open(self, bias: Tensor) -> None:
         """Forget gates (Jozefowicz et al. 2015)."""

@@ -1,6 +1,6 @@
 """Named entities: which characters of a text name something, and what kind of thing.
 
-    {"text": "Marie Curie lived in Paris.", "spans": [{"start": 0, "end": 11, "label": "PER"}, {"start": 21, "end": 26, "label": "LOC"}]}
+    {"text": "Marie Curie in Paris", "spans": [{"start": 0, "end": 11, "label": "PER"}, {"start": 15, "end": 20, "label": "LOC"}]}
 
 `path` is a file, a folder, a glob, or `{train, validation, test}` of those, in one of four formats (`tasks/readers/`): JSON
 lines with spans, columns (CoNLL: BIO, BIOES, BMES, by words or by characters), brat, or words with parts of speech. A split
@@ -128,7 +128,8 @@ class Ner(Task):
         if form == "brat" and file.suffix.lower() == ".ann":
             return brat.read(file, reading)
         if form == "brat" and not file.with_suffix(".ann").is_file():
-            reading.offenders.add("ann", written(file), text("{name} beside it", name=file.with_suffix(".ann").name), text("none"))
+            beside = text("{name} beside it", name=file.with_suffix(".ann").name)
+            reading.offenders.add("ann", written(file), beside, text("none"))
         return []
 
     def _source(self, split: str) -> str:

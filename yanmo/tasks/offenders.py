@@ -21,7 +21,8 @@ class Offenders:
     found: dict[str, list[tuple[str, str | Text]]] = field(default_factory=dict)
     told: dict[str, tuple[str | Text | None, str | Text | None]] = field(default_factory=dict)
 
-    def add(self, kind: str, where: str, expected: str | Text | None, given: str | Text, remedy: str | Text | None = None) -> None:
+    def add(self, kind: str, where: str, expected: str | Text | None, given: str | Text,
+            remedy: str | Text | None = None) -> None:  # fmt: skip
         """One offender. `expected` and `remedy` are said once, the first's."""
         self.told.setdefault(kind, (expected, remedy))
         self.found.setdefault(kind, []).append((where, given))

@@ -8,7 +8,8 @@ import re
 UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _LETTER = rf"[^\W{UNSPACED}][\u0300-\u036f\ufe0f]*"
 # Letters and digits with what joins them (U.S, don't, 3.14, e-mail), a # or @ before them; else a single character.
-UNIT = re.compile(rf"[#@]?(?:{_LETTER})+(?:['’\-.&](?:{_LETTER})+)*|[^\s\u0300-\u036f][\u0300-\u036f\ufe0f\u200d]*|[\u0300-\u036f]+")
+_OTHER = "[^\\s\u0300-\u036f][\u0300-\u036f\ufe0f\u200d]*|[\u0300-\u036f]+"
+UNIT = re.compile(rf"[#@]?(?:{_LETTER})+(?:['’\-.&](?:{_LETTER})+)*|{_OTHER}")
 
 
 def units(content: str) -> list[tuple[int, int]]:

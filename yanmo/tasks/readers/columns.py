@@ -58,7 +58,8 @@ def read(path: Path, reading: Reading, repair: bool) -> list[Tagged]:
                 if scheme == "bioes":
                     name = text("{scheme}: {begin} begins an entity, {end} ends it, {single} is one", scheme="BIOES",
                                 begin=f"B-{chunk.label}", end=f"E-{chunk.label}", single=f"S-{chunk.label}")  # fmt: skip
-                reading.offenders.add("improper", where, name, shown, text("'repair: true' reads what is there, as conlleval does"))
+                remedy = text("'repair: true' reads what is there, as conlleval does")
+                reading.offenders.add("improper", where, name, shown, remedy)
             spans.append((Span(places[chunk.first][0], places[chunk.end - 1][1], chunk.label), where))
         made = reading.tagged(content, spans, f"{place}:{sentence.numbers[0]}")
         if made is not None:

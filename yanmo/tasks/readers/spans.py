@@ -1,6 +1,6 @@
 """JSON lines with a text and its entities, by characters:
 
-    {"text": "Marie Curie lived in Paris.", "spans": [{"start": 0, "end": 11, "label": "PER"}, {"start": 21, "end": 26, "label": "LOC"}]}
+    {"text": "Marie Curie in Paris", "spans": [{"start": 0, "end": 11, "label": "PER"}, {"start": 15, "end": 20, "label": "LOC"}]}
     {"text": "居里夫人住在巴黎。", "spans": [[0, 4, "PER"], [6, 8, "LOC"]]}
 
 `end` is the place behind the last character. `fields` renames what is called otherwise (doccano, spaCy, Label Studio).
@@ -81,5 +81,5 @@ def _span(item: Any, fields: Fields) -> Span | None:
 
 
 def _wrong(offenders: Offenders, record: Record, field: str, expected: Text, given: str) -> None:
-    offenders.add(f"wrong {field}", record.where, None,
-                  text("field '{field}' expected {expected}, got {given}", field=field, expected=expected, given=given))  # fmt: skip
+    said = text("field '{field}' expected {expected}, got {given}", field=field, expected=expected, given=given)
+    offenders.add(f"wrong {field}", record.where, None, said)
