@@ -229,7 +229,7 @@ class HuggingFaceModel(LanguageModel):
 class HuggingFaceClassifier(nn.Module):
     """Theirs for sequence classification: texts to the scores of its labels."""
 
-    family = "huggingface"
+    family, gives = "huggingface", "classify"
 
     def __init__(self, inner: Any):
         super().__init__()
