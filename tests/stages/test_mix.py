@@ -71,3 +71,18 @@ def test_a_tokenizer_of_another_model_is_refused(folder):
     path = recipe(folder, before="  - {name: other, tokenizer: {type: characters}}\n")
     with pytest.raises(RequestError, match="the tokenizer that the model was trained with"):
         run(path)
+
+
+def test_a_single_document_is_enough_where_it_is_long(folder):
+    """`yanmo new` with one file: its end is what the gate is fitted to."""
+    path = recipe(folder)
+    rows = [json.loads(line)["text"] for line in (folder / "data.jsonl").read_text(encoding="utf-8").splitlines()]
+    held = [{"text": text} for text in rows[:20]]
+    (folder / "data.jsonl").write_text(json.dumps({"text": "\n".join(rows[20:]) + " 🙂"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "held.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in held), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace("validation: 0.2", "validation: 0")
+                    .replace("{type: language_modeling}", "{type: language_modeling, path: held.jsonl}"), encoding="utf-8")  # fmt: skip
+    made = run(path)
+    found = files.read_json(made / "mix" / "mixing.json")
+    assert found["documents"] == 1
+    assert found["nats_a_token"]["mixture"] < min(found["nats_a_token"][name] for name in ("network", "counted"))

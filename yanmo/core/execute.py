@@ -110,7 +110,7 @@ def execute(
                 begun = files.read_json(folder / BEGUN) if (folder / BEGUN).is_file() else {}
                 if entry.name in (redo or []) or begun.get("fingerprint") != fingerprint:
                     clear(folder, entry.stage.keeps)
-                minutes = share_of_budget(recipe, index, (time.monotonic() - began) / 60)
+                minutes = share_of_budget(recipe, index, (time.monotonic() - began) / 60, _text_bytes(recipe, index, directory))
                 _work(entry, recipe, directory, links[index], fingerprint, parts, console, minutes, crew, force)
                 report["stages"][entry.name] = "ran"
     return report
@@ -211,9 +211,21 @@ def inputs_of(index: int, recipe: Recipe, directory: Path) -> list[Input]:
     return links
 
 
-def share_of_budget(recipe: Recipe, index: int, elapsed: float) -> float | None:
-    """The stage's share of the wall clock that is left, by the weights of it and of the stages after it."""
+def share_of_budget(recipe: Recipe, index: int, elapsed: float, text_bytes: int = 0) -> float | None:
+    """The stage's share of the wall clock that is left, by the weights of it and of the stages after it, once what others of them
+    take whatever the budget is set aside (half of what is left at most)."""
     if recipe.budget is None:
         return None
+    left = max(recipe.budget.minutes - elapsed, 0.01)
+    aside = sum(entry.stage.needs(text_bytes) for entry in recipe.stages[index + 1 :]) / 60
     weights = [entry.stage.weight for entry in recipe.stages[index:]]
-    return max(recipe.budget.minutes - elapsed, 0.01) * weights[0] / (sum(weights) or 1.0)
+    return (left - min(aside, left / 2)) * weights[0] / (sum(weights) or 1.0)
+
+
+def _text_bytes(recipe: Recipe, index: int, directory: Path) -> int:
+    """The training text of the last corpus before a stage, as its stats.json counts it; 0 where there is none."""
+    for entry in reversed(recipe.stages[:index]):
+        place = directory / entry.name / "stats.json"
+        if entry.stage.gives == "corpus" and place.is_file():
+            return int(files.read_json(place)["splits"].get("train", {}).get("bytes", 0))
+    return 0

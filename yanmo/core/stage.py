@@ -46,6 +46,11 @@ class Stage(Part):
         """This stage's share of a recipe's budget, relative to the other stages'; 0: it takes what it takes."""
         return 0.0
 
+    def needs(self, text_bytes: int) -> float:
+        """About how many seconds of a budget have to be left for this stage, which does not plan them itself, after so many bytes
+        of training text."""
+        return 0.0
+
     def files(self) -> list[Path]:
         """The files outside the run that the work reads; their hashes are part of the fingerprint."""
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from yanmo.core.data import Example
@@ -16,8 +16,9 @@ SPLIT = "validation"
 OPENING = 24  # characters of a document that serve as a prompt
 
 
-def assignments(tasks: Sequence[Task], corpus: Path | None, stage: str) -> list[Assignment]:
-    """Each task with its items; a second task of a type is called type-2."""
+def assignments(tasks: Sequence[Task], corpus: Path | None, stage: str, without: Collection[str] = ()) -> list[Assignment]:
+    """Each task with its items; a second task of a type is called type-2. `without`: ids of held-out documents that are left
+    out."""
     found: list[Assignment] = []
     for index, task in enumerate(tasks):
         number = sum(other.type == task.type for other in tasks[:index]) + 1
@@ -27,7 +28,7 @@ def assignments(tasks: Sequence[Task], corpus: Path | None, stage: str) -> list[
             if corpus is None:
                 wanted = text("a path to text, or a corpus stage before this one")
                 raise RequestError(f"{stage}.tasks.{index}.path", wanted, text("neither"))
-            examples = list(documents(corpus))
+            examples = [example for example in documents(corpus) if example.id not in without]
             if not examples:
                 raise DataError(str(corpus), text("held-out documents"), text("none"), text("give the corpus more text"))
         else:

@@ -71,6 +71,9 @@ def _corpus(path: str) -> list[str]:
         "  # A counted model as the yardstick, then the Transformer; depth, batch and steps follow from the budget.",
         "  - {name: ngram, pretrain: {model: {type: ngram, order: 5}}}",
         "  - {name: transformer, pretrain: {model: {type: transformer}}}",
+        "",
+        "  # The network and counts of the same tokens as one model, far better than either where the time is short.",
+        "  - {name: mixture, mix: {model: transformer}}",
     ]
 
 

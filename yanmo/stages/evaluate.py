@@ -84,7 +84,11 @@ class EvaluateStage(Stage):
         if not models:
             raise RequestError(run.stage, text("an earlier stage that gives a {role}", role="model"), text("none"))
         models += self._together(models)
-        given = assignments(self.tasks, run.given("corpus"), run.stage)
+        chosen = {name for model in models for name in _fitted_to(model.folder)}
+        if chosen:
+            run.console.log(text("{stage}: {count} held-out documents that a mixture was fitted to are left out for all models",
+                                 stage=run.stage, count=len(chosen)))  # fmt: skip
+        given = assignments(self.tasks, run.given("corpus"), run.stage, chosen)
         for assignment in given:
             for concern in assignment.task.check():
                 run.console.warn(f"{run.stage}: {assignment.name}: {concern}")
@@ -96,3 +100,9 @@ class EvaluateStage(Stage):
         write_report(run.directory, folder)
         write_card(run.directory, folder)
         return {"results": "results.json", "tables": "tables.json", "samples": "samples.json", "answers": "answers"}
+
+
+def _fitted_to(folder: Path) -> list[str]:
+    """The ids of held-out documents that went into a model: of a mixture, those that its gate was fitted to."""
+    place = folder / "mixing.json"
+    return list(files.read_json(place).get("fitted_to", [])) if place.is_file() else []

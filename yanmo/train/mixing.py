@@ -1,8 +1,10 @@
 """Fits a mixture's gate: whom to trust where, a network or the counts (`models/mixture.py`).
 
-Counts know by heart what they were counted from, so a gate must not learn from that text. Some documents are held back: counts of
-the others are asked for them, the gate is fitted to what both give, and then everything is counted. The network has read the
-documents that were held back, once or a few times; at its size it remembers little of them.
+Counts know by heart what they were counted from, and a network that has read a small corpus many times knows it too, so a gate
+must not learn from that text. It is fitted to half of the validation documents at most, which neither has been made of; they are
+named, so that no evaluation counts them. A corpus without validation text has some of its training documents held back: counts of
+the others are asked for them, the gate is fitted to what both give, and then everything is counted. Those the network has read;
+where it did so many times, it is trusted too much.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from yanmo.tasks.language_modeling import windows
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
 
-SHARE = 0.1  # of the training text at most is held back
+SHARE = 0.1  # of the training text at most is held back, where there is no validation text
+LEAST = 64  # tokens that are held back of a single document at least
 STEPS, ROWS, RATE = 400, 8192, 1e-2  # of the gate's fitting: it has some two hundred weights
 PASS = 8192  # positions in one pass of the network
 
@@ -41,42 +44,48 @@ class Stream:
     tokens: Any
 
 
-def fitted(network: LanguageModel, part: Any, split: Split, stream: Any, tokenizer: Tokenizer, folder: Path,
+def fitted(network: LanguageModel, part: Any, split: Split, held_out: Split, stream: Any, tokenizer: Tokenizer, folder: Path,
            tokens: int, seed: int, log: Callable[..., None] | None = None) -> tuple[Mixture, dict[str, Any]]:  # fmt: skip
-    """The mixture of `network` and the counts of `stream` (all training tokens, as sources weigh) by `part`, its gate fitted
-    to about `tokens` tokens of documents of `split`; and figures in nats a token on those: the network's, the counts', both's.
+    """The mixture of `network` and the counts of `stream` (all training tokens, as sources weigh) by `part`, its gate fitted to
+    about `tokens` tokens of documents of `held_out` (of `split`, where that has not two); and figures in nats a token on those:
+    the network's, the counts', both's; `fitted_to`: the ids of held-out documents.
 
-    DataError where there are fewer than two documents."""
-    held = held_back(split, tokens, seed)
-    rest = np.ones(len(split), bool)
-    for index in held:
-        first, count = int(split.documents["first"][index]), int(split.documents["count"][index])
+    DataError where there is no text that could be held back."""
+    apart = len(held_out.documents["count"]) > 1
+    place = held_out if apart else split
+    held = held_back(place, tokens, seed, 0.5 if apart else SHARE)
+    rest = np.ones(0 if apart else len(split), bool)
+    for _, first, count in [] if apart else held:
         rest[first : first + count] = False
-    sample = Mixture(network, part.fit(Stream(np.asarray(split.tokens)[rest]), tokenizer, folder, log))
-    features, by_network, by_counts = evidence(sample, [document(split, index, tokens) for index in held])
+    texts = [np.asarray(place.tokens[first : first + min(count, tokens)]) for _, first, count in held]
+    told = stream if apart else np.asarray(split.tokens)[rest]
+    sample = Mixture(network, part.fit(Stream(told), tokenizer, folder, log))
+    features, by_network, by_counts = evidence(sample, texts)
     fit(sample.gate, features, by_network, by_counts, seed)
     with torch.no_grad():
         both = mix(sample.gate(features), by_network, by_counts)
         share = torch.sigmoid(sample.gate(features)).mean()
-    whole = Mixture(network, part.fit(Stream(stream), tokenizer, folder, log), sample.gate)
+    whole = sample if apart else Mixture(network, part.fit(Stream(stream), tokenizer, folder, log), sample.gate)
     found = {"network": by_network, "counted": by_counts, "mixture": both}
+    ids = sorted(str(place.documents["id"][index]) for index, _, _ in held) if apart else []
     return whole, {"documents": len(held), "tokens": len(features), "trust_in_the_network": round(float(share), 4),
-                   "nats_a_token": {name: round(-float(value.mean()), 6) for name, value in found.items()}}  # fmt: skip
+                   "nats_a_token": {name: round(-float(value.mean()), 6) for name, value in found.items()},
+                   "fitted_to": ids}  # fmt: skip
 
 
-def held_back(split: Split, tokens: int, seed: int) -> list[int]:
-    """Documents, drawn from all over the split, of about `tokens` tokens and at most SHARE of all; at least one."""
-    counts = split.documents["count"]
-    if len(counts) < 2:
-        raise DataError(str(split.folder), text("at least two documents to train on"), str(len(counts)))
+def held_back(split: Split, tokens: int, seed: int, share: float) -> list[tuple[int, int, int]]:
+    """(index, first, count) of documents, drawn from all over the split, of about `tokens` tokens and at most `share` of all; at
+    least one document. Of a single one, its end."""
+    firsts, counts = split.documents["first"], split.documents["count"]
+    most = min(tokens, share * len(split))
+    if len(counts) == 1:
+        if most < LEAST:
+            wanted = text("two documents, or at least {count} tokens to train on", count=round(LEAST / share))
+            raise DataError(str(split.folder), wanted, str(len(split)))
+        return [(0, int(firsts[0] + counts[0]) - int(most), int(most))]
     order = RowOrder(len(counts), seed).rows(0, np.arange(len(counts)))
-    total = np.cumsum(counts[order])
-    return sorted(order[: max(1, int(np.searchsorted(total, min(tokens, SHARE * len(split)), side="right")))].tolist())
-
-
-def document(split: Split, index: int, most: int) -> np.ndarray:
-    first, count = int(split.documents["first"][index]), int(split.documents["count"][index])
-    return np.asarray(split.tokens[first : first + min(count, most)])
+    taken = max(1, int(np.searchsorted(np.cumsum(counts[order]), most, side="right")))
+    return [(index, int(firsts[index]), int(counts[index])) for index in sorted(order[:taken].tolist())]
 
 
 def evidence(mixture: Mixture, documents: list[np.ndarray]) -> tuple[Tensor, Tensor, Tensor]:
