@@ -3,34 +3,28 @@
 import pytest
 import torch
 
-from yanmo.core.data import Row
 from yanmo.core.errors import RequestError
-from yanmo.core.registry import create, names
-from yanmo.models.classifier import Classifier
+from yanmo.core.registry import create
 from yanmo.objectives.base import Context, Objective
 
-from .tiny import build, tokenizer
+from .tiny import ROWS, build, headed, row, tokenizer
 
 TEXTS = ["Call me Ishmael. 🐋 Some years ago.", "话说天下大势，分久必合。合久必分。"]
 
 
-@pytest.fixture(params=names("objective"))
+@pytest.fixture(params=ROWS)
 def bound(request):
     return create("objective", request.param).bind(Context(tokenizer(), ["a", "b"]))
 
 
 @pytest.fixture
 def model(bound):
-    made = build(bound.type)
-    if bound.type == "supervised":
-        made = Classifier(made, 2)
-        made.initialise(torch.Generator().manual_seed(0))
-    return made
+    return headed(bound.type)
 
 
 @pytest.fixture
-def rows():
-    return [Row([1, *tokenizer().encode(text)], label=i, example=f"e{i}") for i, text in enumerate(TEXTS)]
+def rows(bound):
+    return [row(bound.type, [1, *tokenizer().encode(text)], i, f"e{i}") for i, text in enumerate(TEXTS)]
 
 
 @pytest.fixture
@@ -82,7 +76,7 @@ def test_a_row_does_not_depend_on_the_micro_batch_it_is_in(bound, rows):
 
 
 def test_padding_is_no_target_and_the_mask_knows_it(bound, rows):
-    batch = bound.collate([rows[0], Row(rows[1].tokens[:9], label=1)], torch.Generator().manual_seed(1))
+    batch = bound.collate([rows[0], row(bound.type, rows[1].tokens[:9], 1)], torch.Generator().manual_seed(1))
     mask = batch.inputs.mask
     assert mask is not None
     assert (mask[:, 1:] <= mask[:, :-1]).all()
@@ -137,7 +131,7 @@ def test_a_row_of_the_stream_fits_the_context(bound, rows):
     for context in (16, 33, 64):
         length = bound.stretch(context) + bound.overlap
         for start in range(0, 40, 5):
-            batch = bound.collate([Row(stream[start : start + length], label=0)], torch.Generator().manual_seed(start))
+            batch = bound.collate([row(bound.type, stream[start : start + length], 0)], torch.Generator().manual_seed(start))
             longest = [batch.inputs.tokens.shape[1]]
             longest += [batch.inputs.source.tokens.shape[1]] if batch.inputs.source is not None else []
             assert max(longest) <= max(context, 0 if bound.type != "supervised" else length)

@@ -6,7 +6,11 @@ from functools import cache
 
 import torch
 
-from yanmo.core.registry import create
+from yanmo.core.data import Row
+from yanmo.core.registry import create, names
+from yanmo.models.classifier import Classifier
+from yanmo.models.reader import Reader
+from yanmo.models.tagger import Tagger
 from yanmo.objectives.base import Context
 
 ENGLISH = (
@@ -22,11 +26,18 @@ MODELS = {
     "prefix": {"architecture": "decoder"},
     "supervised": {"architecture": "decoder"},
     "masked": {"architecture": "encoder"},
+    "tagging": {"architecture": "encoder"},
+    "extraction": {"architecture": "encoder"},
+    "answer": {"architecture": "decoder"},
     "pairs": {"architecture": "encoder", "embedding": {"types": 2}, "head": {"pooler": True, "pairs": True}},
     "permuted": {"architecture": "encoder", "embedding": {"query": True}},
     "span_corruption": {"architecture": "encoder-decoder"},
     "denoise": {"architecture": "encoder-decoder"},
 }
+
+ALIGNING = ("dpo", "reward", "grpo", "ppo", "rejection", "distill")  # on pairs, prompts and a teacher: see bandit.py
+ROWS = [name for name in names("objective") if name not in ALIGNING]  # the objectives that learn rows as they stand
+HEADS = {"supervised": Classifier, "tagging": Tagger, "extraction": Reader}
 
 
 @cache
@@ -45,6 +56,22 @@ def build(name, of=None, context=96, seed=0):
     """A small Transformer of the kind that the objective trains."""
     part = create("model", {"type": "transformer", "depth": 2, "width": 32, "heads": 2, **MODELS[name]})
     return part.build(of or tokenizer(), torch.Generator().manual_seed(seed), context)
+
+
+def headed(name, labels=2, **settings):
+    """The same with the head that the objective trains, if it trains one."""
+    made, draws = build(name, **settings), torch.Generator().manual_seed(0)
+    if name not in HEADS:
+        return made
+    model = Reader(made) if name == "extraction" else HEADS[name](made, labels)
+    model.initialise(draws)
+    return model
+
+
+def row(name, tokens, label, example=""):
+    """A row with a label of the kind that the objective learns."""
+    given = {"tagging": [label] * len(tokens), "extraction": (min(label, len(tokens) - 1), len(tokens) - 1)}
+    return Row(tokens, label=given.get(name, label), example=example)
 
 
 def rng(seed=0):

@@ -1,0 +1,22 @@
+"""Numbers as people write them, in both scripts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yanmo.text.numerals import chinese, numbers, spelled
+
+
+@pytest.mark.parametrize(("written", "found"), [
+    ("", []), ("no number 🐋", []), ("7", [7]), ("the sum is 1,024.", [1024]), ("-3.5 or −2", [-3.5, -2]), ("７＋８＝１５", [7, 8, 15]),
+    ("十二", [12]), ("二十", [20]), ("一百零五", [105]), ("两千三百", [2300]), ("三点一四", [3.14]), ("负一万", [-10000]),
+    ("二〇二六年", [2026]), ("一亿零五", [100000005]), ("答案是三十五，不是53", [35, 53]), ("1,02", [1, 2]), ("3-4", [3, -4]),
+])  # fmt: skip
+def test_numbers_are_read(written, found):
+    assert numbers(written) == pytest.approx(found)
+
+
+@given(st.integers(0, 99_999_999))
+def test_what_is_spelled_is_read(value):
+    assert chinese(spelled(value)) == value
+    assert numbers(f"共{spelled(value)}个") == [value]

@@ -1,0 +1,91 @@
+"""Prompts that models answer, verified by the task: the share of answers that are right, held against saying the commonest one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from yanmo.core.data import Example
+from yanmo.core.messages import Text, text
+from yanmo.evaluate.head import Head
+from yanmo.evaluate.measure import EXCERPT, Answer, Figure, column, rounded
+from yanmo.tasks.base import Task
+from yanmo.tasks.prompts import Prompts
+from yanmo.tasks.rewards import worth
+
+if TYPE_CHECKING:
+    from yanmo.inference.model import Model
+
+COMMONEST = "commonest"
+
+
+class PromptsHead(Head):
+    """An answer to a prompt, and whether it is right."""
+
+    leading: ClassVar[tuple[str, ...]] = ("verified",)
+
+    def unfit(self, model: Model, task: Task) -> Text | None:
+        from yanmo.inference.model import generates
+
+        assert isinstance(task, Prompts), task
+        if not generates(model.loaded) or model.loaded.model.kind != "causal":
+            return text("it writes no text")
+        if not task.verifiers():
+            return text("nothing verifies the answers: give the task 'verify'")
+        chats = any(not isinstance(example.fields["prompt"], str) for example in task.load("test"))
+        if chats and not getattr(model.loaded.tokenizer, "chat_template", None):
+            return text("its tokenizer has no chat template")
+        return None
+
+    def answer(self, model: Model, task: Task, examples: list[Example]) -> list[Answer]:
+        from yanmo.inference.rollouts import generator
+
+        assert isinstance(task, Prompts), task
+        loaded = model.loaded
+        assert loaded.tokenizer is not None
+        context = loaded.model.context or 1 << 40
+        rows = [task.encode(example, loaded.tokenizer, max(context - task.max_tokens, context // 2, 1))[0] for example in examples]
+        found = generator(loaded.tokenizer)(loaded.model, [row.tokens for row in rows], list(range(len(rows))),
+                                            max_tokens=task.max_tokens, temperature=task.temperature, stop=task.stop)  # fmt: skip
+        verifiers = task.verifiers()
+        floor = _commonest(task)
+        right = worth(verifiers, examples, [one.text for one in found])
+        said = worth(verifiers, examples, [floor] * len(examples)) if floor is not None else None
+        lines = []
+        for index, (example, one) in enumerate(zip(examples, found)):
+            line = {"id": example.id, "where": example.where, "text": example.fields["text"][:EXCERPT],
+                    "group": example.fields.get("group") or "", "language": str(example.fields.get("language") or ""),
+                    "answer": one.text, "verified": rounded(right[index]), "tokens": len(one.ids)}  # fmt: skip
+            line |= {COMMONEST: rounded(said[index])} if said is not None else {}
+            lines.append(line | ({"unfinished": True} if one.finish != "stop" else {}))
+        return lines
+
+    def figures(self, task: Task | None, lines: Sequence[Answer]) -> dict[str, Figure]:
+        """verified, the mean of what verifies the answers; tokens of an answer."""
+        return {"verified": Figure(lambda right: right.mean(-1), (column(lines, "verified"),)),
+                "tokens": Figure(lambda count: count.mean(-1), (np.array([line["tokens"] for line in lines], dtype=np.float64),))}  # fmt: skip
+
+    def floors(self, name: str, task: Task, lines: Sequence[Answer]) -> list[dict[str, Any]]:
+        """commonest: the answer that is right for most of the training prompts (of the test's, without any), always."""
+        if COMMONEST not in lines[0]:
+            return []
+        plain = [{**line, "verified": line[COMMONEST]} for line in lines]
+        return [row for row in self.scored(COMMONEST, name, plain, task) if row["metric"] == "verified"]
+
+    def table(self, task: Task, lines: Sequence[Answer]) -> dict[str, Any]:
+        """How many answers did not end, and the first ones."""
+        shown = [{key: line[key] for key in ("text", "answer", "verified")} for line in lines[:3]]
+        return {"unfinished": sum("unfinished" in line for line in lines), "answers": shown}
+
+    @property
+    def title(self) -> Text:
+        return text("Answers that can be verified")
+
+
+def _commonest(task: Prompts) -> str | None:
+    examples = task.load("train") or task.load("test")
+    answers = Counter(str(example.fields["answer"]) for example in examples if "answer" in example.fields)
+    return min(answers, key=lambda answer: (-answers[answer], answer)) if answers else None

@@ -1,0 +1,149 @@
+"""Which of two answers to a prompt is the better one.
+
+    {"prompt": "3 + 4 =", "chosen": "7", "rejected": "8"}
+    {"prompt": [{"role": "user", "content": "…"}], "chosen": "…", "rejected": "…"}
+    {"chosen": [{"role": "user", …}, {"role": "assistant", …}], "rejected": […]}        whole conversations, without a prompt
+
+`path` is a file, a folder, a glob, or `{train, validation, test}` of those; a split without a path of its own is carved from
+the training files by the hash of the prompt, so that the pairs of one prompt never stand on both sides.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from yanmo.core.config import Settings
+from yanmo.core.data import Example, Prediction, Row, content_id
+from yanmo.core.errors import DataError
+from yanmo.core.messages import Text, text
+from yanmo.core.paths import written
+from yanmo.tasks.base import Task
+from yanmo.tasks.classify import SPLITS, carve
+from yanmo.tasks.conversation import answer_ids, answer_of, plain, prompt_ids, prompt_of, shown, split_conversations
+from yanmo.tasks.records import ENDINGS, Record, records
+from yanmo.tasks.splits import split_files
+from yanmo.tasks.writing import sound
+
+if TYPE_CHECKING:
+    from yanmo.text.tokenizer import Tokenizer
+
+CHOSEN, REJECTED = "chosen", "rejected"
+
+
+class Fields(Settings):
+    """What the columns are called in the files."""
+
+    prompt: str = "prompt"
+    chosen: str = CHOSEN
+    rejected: str = REJECTED
+
+
+class Preferences(Task):
+    """Pairs of answers to a prompt, one of which is preferred."""
+
+    head: ClassVar[str] = "preferences"
+    metric: ClassVar[str] = "accuracy"
+
+    type: str = "preferences"
+    path: str | dict[str, str]
+    fields: Fields = Fields()
+    validation: float = Field(0.1, ge=0, lt=1)  # share of the training prompts, where `path` names no validation files
+    test: float = Field(0.0, ge=0, lt=1)  # the same for test
+
+    @field_validator("path")
+    @classmethod
+    def _splits(cls, path: str | dict[str, str]) -> str | dict[str, str]:
+        if isinstance(path, dict) and (not path or set(path) - set(SPLITS)):
+            raise ValueError(str(text("a path, or paths under 'train', 'validation' and 'test'")))
+        return path
+
+    def files(self) -> list[Path]:
+        return sorted({file for found in self._files.values() for file in found})
+
+    def whole(self) -> Preferences:
+        if len(self._files) > 1 or "test" in self._files:
+            return self
+        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | {"path": {"test": self.path}})
+
+    @cached_property
+    def _files(self) -> dict[str, list[Path]]:
+        return split_files(self.path, ENDINGS)
+
+    def load(self, split: str) -> list[Example]:
+        assert split in SPLITS, split
+        return list(self._split[split])
+
+    @cached_property
+    def _split(self) -> dict[str, list[Example]]:
+        found = {}
+        for split, files in self._files.items():
+            found[split] = sound(((lambda record=record: self._example(record)) for record in records(file)) for file in files)
+            if not found[split]:
+                raise DataError(", ".join(map(written, files[:3])), text("pairs of answers"), text("no rows"))
+        rest = found.get("train", [])
+        for split, share in (("test", self.test), ("validation", self.validation)):
+            if split not in found:
+                found[split], rest = carve(rest, share, split)
+        return {**found, "train": rest}
+
+    def _example(self, record: Record) -> Example:
+        names, values = self.fields, record.values
+        answers: list[Any] = [answer_of(record, name) for name in (names.chosen, names.rejected)]
+        whole = names.prompt not in values and all(isinstance(answer, list) for answer in answers)
+        if whole:
+            prompt, (chosen, rejected) = split_conversations(record, (names.chosen, names.rejected), answers)
+        else:
+            prompt = prompt_of(record, names.prompt)
+            chosen, rejected = (answer if isinstance(answer, str) else answer[-1]["content"] for answer in answers)
+        if chosen == rejected:
+            raise DataError(record.where, text("two different answers"), f"'{shown(chosen)}'")
+        kept = {"text": plain(prompt), "prompt": prompt, CHOSEN: chosen, REJECTED: rejected}
+        return Example(content_id("\t".join((kept["text"], chosen, rejected))), kept, record.where)
+
+    def check(self) -> list[Text]:
+        train = self.load("train")
+        found: list[Text] = []
+        first = {(e.fields["text"], e.fields[CHOSEN], e.fields[REJECTED]): e.where for e in reversed(train)}
+        both = [(e.where, first[turned]) for e in train
+                if (turned := (e.fields["text"], e.fields[REJECTED], e.fields[CHOSEN])) in first]  # fmt: skip
+        if both:
+            found.append(text("{count} of {total} pairs also stand there the other way round (first: {where} and {other})",
+                              count=len(both), total=len(train), where=both[0][0], other=both[0][1]))  # fmt: skip
+        seen = {e.fields["text"]: e.where for e in reversed(train)}
+        for split in ("validation", "test"):
+            examples = self.load(split)
+            again = [e for e in examples if e.fields["text"] in seen]
+            if again:
+                found.append(text(
+                    "{split}: {count} of {total} texts also stand in the training data (first: {where} = {first})",
+                    split=split, count=len(again), total=len(examples), where=again[0].where,
+                    first=seen[again[0].fields["text"]]))  # fmt: skip
+        return found
+
+    def encode(self, example: Example, tokenizer: Tokenizer, length: int) -> list[Row]:
+        """The prompt with the chosen answer and with the rejected one, `trained` those of the answer. Of a prompt that is too
+        long its end is kept, of an answer its beginning."""
+        prompt = prompt_ids(example.fields["prompt"], tokenizer)
+        answers = [answer_ids(example.fields["prompt"], example.fields[name], tokenizer) for name in (CHOSEN, REJECTED)]
+        room = max(length - max(map(len, answers)), length // 2, 1)
+        kept = prompt if len(prompt) <= room else [prompt[0], *prompt[len(prompt) - room + 1 :]]
+        return [Row([*kept, *answer][:length], ([False] * len(kept) + [True] * len(answer))[:length], example=example.id)
+                for answer in answers]  # fmt: skip
+
+    def decode(self, outputs: Any, example: Example) -> Prediction:
+        """`outputs`: what the chosen and the rejected answer are worth. Without a winner the label is None."""
+        chosen, rejected = map(float, outputs)
+        label = None
+        if math.isfinite(chosen) and math.isfinite(rejected) and chosen != rejected:
+            label = CHOSEN if chosen > rejected else REJECTED
+        return Prediction(example.fields["text"], label, None, {CHOSEN: chosen, REJECTED: rejected})
+
+    def score(self, pairs: list[tuple[Example, Prediction]]) -> dict[str, Any]:
+        """accuracy, the share of pairs whose chosen answer is worth more; undecided."""
+        return {"accuracy": sum(p.label == CHOSEN for _, p in pairs) / max(len(pairs), 1),
+                "undecided": sum(p.label is None for _, p in pairs)}  # fmt: skip
