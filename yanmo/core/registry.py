@@ -141,6 +141,7 @@ PARTS: dict[str, dict[str, str]] = {
         "language_modeling": "yanmo.tasks.language_modeling:LanguageModeling",
         "qa": "yanmo.tasks.qa:QuestionAnswering",
         "minimal_pairs": "yanmo.tasks.minimal_pairs:MinimalPairs",
+        "multiple_choice": "yanmo.tasks.multiple_choice:MultipleChoice",
         "preferences": "yanmo.tasks.preferences:Preferences",
         "prompts": "yanmo.tasks.prompts:Prompts",
         "ner": "yanmo.tasks.ner:Ner",
@@ -167,9 +168,12 @@ PARTS: dict[str, dict[str, str]] = {
         "labels": "yanmo.evaluate.heads.labels:LabelsHead",
         "language": "yanmo.evaluate.heads.language:LanguageHead",
         "pairs": "yanmo.evaluate.heads.pairs:PairsHead",
+        "choice": "yanmo.evaluate.heads.choice:ChoiceHead",
         "span": "yanmo.evaluate.heads.span:SpanHead",
         "tag": "yanmo.evaluate.heads.tag:TagHead",
         "text": "yanmo.evaluate.heads.text:TextHead",
+        "prompts": "yanmo.evaluate.heads.prompts:PromptsHead",
+        "preferences": "yanmo.evaluate.heads.preferences:PreferencesHead",
     },
     # How a model is made for the tasks of one head (`stages/tuning/`); no parts either.
     "tuning": {
@@ -222,9 +226,13 @@ PARTS: dict[str, dict[str, str]] = {
         "home-assistant-intents": "yanmo.tasks.datasets.smart_home:HomeAssistantIntents",
         "spamassassin": "yanmo.tasks.datasets.spam:SpamAssassin",
         "boolq": "yanmo.tasks.datasets.boolq:BoolQ",
+        "people-daily": "yanmo.tasks.datasets.people_daily:PeopleDaily",
+        "tweet-entities": "yanmo.tasks.datasets.tweets:TweetEntities",
         "quac": "yanmo.tasks.datasets.quac:Quac",
         "narrativeqa": "yanmo.tasks.datasets.narrativeqa:NarrativeQa",
         "english-qa": "yanmo.tasks.datasets.english_qa:EnglishQa",
+        "xsum": "yanmo.tasks.datasets.xsum:XSum",
+        "libreoffice-help": "yanmo.tasks.datasets.libreoffice:LibreOfficeHelp",
     },
     # How a model directory is written and read, by its config.json's model_type: classes with `write(model, folder)` and
     # `read(folder, config)`; no parts of a recipe, so `lookup` finds them and `resolve` does not.
