@@ -34,6 +34,7 @@ SLACK = 0.01  # of the budget: a forecast within it moves nothing
 DOUBT = 0.05  # of what is still to be spent, in addition: so much may a forecast be wrong by
 GREAT = 0.1  # of the budget: a forecast so far beyond it does not wait for its turn
 EASED = 0.05  # of the steps: by so much the end must be able to move back before it is moved back
+WORTH = 0.1  # of the steps: by so much the end has to move for a line to be said
 DECISIONS = 50  # at most about so many, but for the last steps: a decision is a file that is written and flushed
 
 
@@ -74,6 +75,7 @@ class Budget(Horizon):
         self._bends = [(0, 0.0)]  # (step, its place in the planned schedule) from which on it is passed through evenly
         self._recent: deque[float] = deque(maxlen=WINDOW)
         self._excess = self._seen = 0.0
+        self._told = steps
         self._before: tuple[int, float] | None = None
         self._followed = -1
 
@@ -138,7 +140,8 @@ class Budget(Horizon):
         self.decisions[step] = steps
         told = [{"step": at, "steps": count} for at, count in sorted(self.decisions.items())]
         files.write_json(self.path, {"planned": self.planned, "decisions": told})
-        if self.say is not None:
+        if self.say is not None and abs(steps - self._told) >= WORTH * self.planned:
+            self._told = steps
             self.say(text("the budget: after step {step}, {steps} steps in all instead of the {planned} that were planned",
                           step=step, steps=steps, planned=self.planned))  # fmt: skip
         self.follow(step)
