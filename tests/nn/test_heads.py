@@ -139,6 +139,22 @@ def test_a_frozen_head_and_a_frozen_body():
         frozen.requires_grad_(True)
 
 
+def test_a_frozen_head_costs_no_gradient(monkeypatch):
+    """Neither room nor a product is spent on the gradient of a head that is not trained (LoRA: it would be the largest)."""
+    made = []
+    empty = heads._empty
+    monkeypatch.setattr(heads, "_empty", lambda *given: made.append(empty(*given)) or made[-1])
+    hidden, weight = torch.randn(6, 4, requires_grad=True), torch.randn(9, 4)
+    targets = torch.arange(6)
+    for unequal in (False, True):
+        losses = heads.reduced(hidden, weight, lambda logits, at: torch.nn.functional.cross_entropy(logits, targets[at], reduction="none"))
+        share = torch.arange(6.0) if unequal else torch.ones(6)
+        (got,) = torch.autograd.grad((losses * share).sum(), hidden)
+        plain = torch.nn.functional.cross_entropy(hidden @ weight.T, targets, reduction="none")
+        torch.testing.assert_close(got, torch.autograd.grad((plain * share).sum(), hidden)[0])
+    assert [[x is None for x in room] for room in made] == [[False, True, True]] * 3
+
+
 def test_in_autocast_the_logits_are_float32_and_the_gradients_near():
     hidden, weight, targets = material()
     exact = torch.autograd.grad(language_head(hidden, weight, reduce=surprise(targets))[1].sum(), (hidden, weight))

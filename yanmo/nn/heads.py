@@ -73,7 +73,7 @@ class _Reduced(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, reduce: Reduce, rows: int, shape: list[Any]
     ) -> tuple[Tensor, ...]:
-        made = _empty(hidden, weight, bias)
+        made = _empty(hidden, weight, bias, ctx.needs_input_grad)
         dtype = _dtype(hidden)
         cast = weight.to(dtype)
         chunks: list[list[Tensor]] = []
@@ -109,7 +109,7 @@ class _Reduced(torch.autograd.Function):
             if given.numel() and (not any(given.stride()) or bool((given == given.flatten()[0]).all())):
                 factor = given.flatten()[0]
                 return *(None if x is None else (x * factor).to(of.dtype) for x, of in zip(made, inputs)), None, None, None
-        made = _empty(*inputs)
+        made = _empty(*inputs, ctx.needs_input_grad)
         cast = weight.to(ctx.dtype)
         begins = [0] * len(grads)
         for index, sizes in enumerate(ctx.sizes):
@@ -132,10 +132,12 @@ def _positions(start: int, part: Tensor) -> Tensor:
     return torch.arange(start, start + part.shape[0], device=part.device)
 
 
-def _empty(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> list[Tensor | None]:
-    """Room for the gradients of the three, in float32; those of weight and bias are sums over the chunks."""
-    return [torch.empty_like(hidden, dtype=torch.float32),
-            *(None if x is None else torch.zeros_like(x, dtype=torch.float32) for x in (weight, bias))]  # fmt: skip
+def _empty(hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: tuple[bool, ...]) -> list[Tensor | None]:
+    """Room for the gradients of the three, in float32, None for one that is not wanted (a frozen head's would be its largest);
+    those of weight and bias are sums over the chunks."""
+    return [torch.empty_like(hidden, dtype=torch.float32) if wanted[0] else None,
+            *(None if x is None or not own else torch.zeros_like(x, dtype=torch.float32)
+              for x, own in zip((weight, bias), wanted[1:]))]  # fmt: skip
 
 
 def _chunk(part: Tensor, weight: Tensor, bias: Tensor | None, reduce: Reduce, start: int) -> tuple[Tensor, Any]:
@@ -154,7 +156,10 @@ def _gradients(part: Tensor, weight: Tensor, logits: Tensor, values: list[Tensor
     if bias_grad is not None:
         bias_grad += slope.sum(0)
     slope = slope.to(part.dtype)
-    hidden_grad[start : start + part.shape[0]] = slope @ weight
+    if hidden_grad is not None:
+        hidden_grad[start : start + part.shape[0]] = slope @ weight
+    if weight_grad is None:
+        return
     if slope.dtype == weight_grad.dtype:
         weight_grad.addmm_(slope.T, part)
     else:

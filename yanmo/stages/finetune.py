@@ -1,6 +1,7 @@
 """The fine-tuning stage: from a language model, or from nothing, to a model that does a task.
 
     finetune/model/          the model, with its tokenizer and, where it has some, its labels
+             adapter/        where one was trained beside a model: the adapter alone
              training.json   what was done, without timings
 
 What the task's head asks for (a label for the text, a tag for each token, the ends of an answer, a text) says
@@ -10,7 +11,6 @@ kept. Baselines (majority class, TF-IDF …) are fitted on the same rows.
 
 from __future__ import annotations
 
-import copy
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -51,6 +51,7 @@ class FinetuneStage(Stage):
     tokenizer: str | None = None  # only for a part that reads tokens; a model brings its own
     task: Annotated[Any, PartOf("task")]
     objective: Annotated[Any, PartOf("objective")] = None  # None: what trains models for such a task
+    adapter: Annotated[Part | None, PartOf("adapter")] = None  # None: the whole model is trained
     train: Train = Train()
 
     @model_validator(mode="wrap")
@@ -83,6 +84,9 @@ class FinetuneStage(Stage):
         from yanmo.train.plan import check_settings
 
         tuning_of(self.task)
+        if self.adapter is not None and isinstance(self.model, Part):
+            raise RequestError("finetune.adapter", text("a model that was trained before, beside which an adapter learns"),
+                               str(self.model.type))  # fmt: skip
         self.task.check()
         check_settings("finetune", self.train, None, None)
 
@@ -114,22 +118,27 @@ def _patient(run: Run, folder: Path, stage: FinetuneStage, started: float, backb
              tokenizer: Tokenizer) -> Patient:  # fmt: skip
     import torch
 
+    from yanmo.models.adapter import copied
     from yanmo.stages.tuning.tuning import tuning_of
     from yanmo.train.batches import LabelledBatches
     from yanmo.train.soundness.finding import Labelled, Patient
 
     task, tuning = stage.task, tuning_of(stage.task)
     labels = tuning.names(task)
-    length = backbone.context or LONGEST
+    model: Any = tuning.build(backbone, task, torch.Generator().manual_seed(run.seed_for("head")))
+    if stage.adapter is not None:
+        part: Any = stage.adapter
+        model = part.apply(model, torch.Generator().manual_seed(run.seed_for("adapter")))
+    length = model.context or LONGEST
     examples = task.load("train")
     rows, lengths = tuning.rows(task, examples, tokenizer, length)
     cut = sum(n > length for n in lengths)
     objective = tuning.bind(stage.objective, task, tokenizer, backbone)
-    model: Any = tuning.build(backbone, task, torch.Generator().manual_seed(run.seed_for("head")))
+    objective.check(model)
     plan = run.plan(folder, lambda: _plan(run, stage, model, objective, rows, started) | {"cut_texts": cut})
     batches = LabelledBatches(rows, objective, plan["rows"], plan["micro_rows"], run.seed_for("rows"))
     labelled = Labelled(task, labels, examples, rows, task.load("validation"), task.load("test"), length, lengths)
-    return Patient(run.stage, stage.train, plan, objective, tokenizer, lambda: copy.deepcopy(model), batches, folder,
+    return Patient(run.stage, stage.train, plan, objective, tokenizer, lambda: copied(model), batches, folder,
                    labelled=labelled, model=model, width=model.width)  # fmt: skip
 
 
@@ -137,6 +146,7 @@ def tune(run: Run, folder: Path, stage: FinetuneStage, patient: Patient) -> dict
     import torch
 
     from yanmo.models.store import save
+    from yanmo.stages.tuning import adapter
     from yanmo.stages.tuning.tuning import tuning_of
     from yanmo.train.batches import LabelledBatches
 
@@ -156,6 +166,8 @@ def tune(run: Run, folder: Path, stage: FinetuneStage, patient: Patient) -> dict
                              count=len(labels), **told))  # fmt: skip
     else:
         run.console.log(text("{stage}: {rows} rows, {steps} steps of {batch} rows ({epochs} epochs)", **told))
+    if stage.adapter is not None:
+        run.console.log(adapter.said(run.stage, plan))
     validate = None
     if held_out:
         validate = tuning.validate(model, objective, task, held_out, tokenizer, labelled.length)
@@ -164,9 +176,13 @@ def tune(run: Run, folder: Path, stage: FinetuneStage, patient: Patient) -> dict
     done = trained(run, job, patient)
     if done is None:
         return {}
-    save(folder / "model", done.model, tokenizer, labels=labels, extra=tuning.extra(task, done.model),
-         deviations=done.deviations)  # fmt: skip
     files.write_json(folder / "training.json", summary(plan, done.state, folder))
+    extra = tuning.extra(task, done.model)
+    if stage.adapter is not None:
+        base = adapter.base_of(run, folder, stage.model)
+        made = adapter.save(run, folder, stage.adapter, done.model, base, tokenizer, labels, extra)
+        return made | {"training": "training.json"}
+    save(folder / "model", tuning.kept(done.model), tokenizer, labels=labels, extra=extra, deviations=done.deviations)
     return {"model": "model", "training": "training.json"}
 
 
@@ -174,6 +190,7 @@ def _start(run: Run, stage: FinetuneStage) -> tuple[LanguageModel, Tokenizer]:
     """The language model to go on from, and its tokenizer."""
     import torch
 
+    from yanmo.inference.model import start_of
     from yanmo.models.base import LanguageModel
     from yanmo.models.store import load
     from yanmo.text.tokenizer import Tokenizer
@@ -194,11 +211,15 @@ def _start(run: Run, stage: FinetuneStage) -> tuple[LanguageModel, Tokenizer]:
                            str(loaded.config.get("model_type")), text("name another stage or folder with 'model:'"))  # fmt: skip
     if loaded.tokenizer is None:
         raise RequestError(place, text("a model directory with its tokenizer"), str(loaded.folder))
+    model.made_by = (loaded.config.get("yanmo") or {}).get("objective")  # how it is read, where not plainly
+    if model.kind == "encoder-decoder":
+        model.starts = start_of(loaded)
     return model, loaded.tokenizer
 
 
 def _plan(run: Run, stage: FinetuneStage, model: Any, objective: Objective, rows: list[Row],
           started: float) -> dict[str, Any]:  # fmt: skip
+    from yanmo.stages.tuning.adapter import counted
     from yanmo.train import plan as planning
     from yanmo.train.batches import LabelledBatches
     from yanmo.train.optimizers.groups import width_of
@@ -220,5 +241,6 @@ def _plan(run: Run, stage: FinetuneStage, model: Any, objective: Objective, rows
     average = sum(len(row.tokens) for row in rows) / len(rows)
     plan = planning.finetune(stage.train, len(rows), average, run.minutes if stage.weight else None, started, speed)
     schedule = stage.train.schedule or create("schedule", {"type": "cosine", "warmup": 0.1, "final": 0.0})
-    return {**plan, "parameters": sum(p.numel() for p in model.parameters()),
+    numbers = counted(model) if stage.adapter is not None else {"parameters": sum(p.numel() for p in model.parameters())}
+    return {**plan, **numbers,
             "optimizer": dump_part(optimizer.filled(width_of(model), len(rows))), "schedule": dump_part(schedule)}  # fmt: skip

@@ -105,8 +105,8 @@ def summary(plan: dict[str, Any], state: Any, folder: Path) -> dict[str, Any]:
 
     lines = read(folder / "metrics.jsonl")
     validations = [{"step": line["step"], **line["validation"]} for line in lines if "validation" in line]
-    kept = ("model", "parameters", "context", "batch_tokens", "rows", "precision", "compile", "optimizer", "schedule",
-            "cut_texts")  # fmt: skip
+    kept = ("model", "parameters", "trained_parameters", "context", "batch_tokens", "rows", "precision", "compile", "optimizer",
+            "schedule", "cut_texts")  # fmt: skip
     return {**{name: plan[name] for name in kept if name in plan}, "steps": state.step, "planned_steps": plan["steps"],
             "tokens": state.tokens, "stopped_early": state.stopped, "best_step": state.best_step,
             "validations": validations}  # fmt: skip
