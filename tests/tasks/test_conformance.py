@@ -18,23 +18,26 @@ TEXTS = ["Call me Ishmael.", "却说曹操引兵夜渡。", "🐋 研墨 e\u0301
 
 def settings(name: str) -> dict:
     """The least that each task needs, with data in the working directory. A new task adds its line here."""
-    Path("data.jsonl").write_text("".join(json.dumps({"text": t, "label": "ab"[i % 2], "wrong": t + "!", "spans": [[0, 1, "X"]]}, ensure_ascii=False) + "\n"
+    Path("data.jsonl").write_text("".join(json.dumps({"text": t, "label": "ab"[i % 2], "wrong": t + "!", "base": 1, "spans": [[0, 1, "X"]]}, ensure_ascii=False) + "\n"
                                           for i, t in enumerate(TEXTS)), encoding="utf-8")  # fmt: skip
     return {"classify": {"path": {"train": "data.jsonl", "test": "data.jsonl"}, "validation": 0},
             "language_modeling": {"path": "data.jsonl"},
+            "multiple_choice": {**TEST, "fields": {"question": "text", "choices": ["text", "wrong"], "answer": "base"}, "template": "{question}"},
             "minimal_pairs": {"path": "data.jsonl", "fields": {"good": "text", "bad": "wrong"}},
             "preferences": {**TEST, "fields": {"prompt": "text", "chosen": "wrong", "rejected": "label"}},
             "prompts": {**TEST, "fields": {"prompt": "text", "answer": "label"}},
+            "multi_label": {**TEST, "fields": {"label": "label"}},
             "ner": TEST,
+            "embedding": {**TEST, "fields": {"second": "wrong"}},
             "summarize": {**TEST, "fields": {"text": "text", "answer": "wrong"}, "template": "{text}"},
             "translate": {**TEST, "fields": {"text": "text", "answer": "wrong"}, "template": "{text}"},
             "generation": {**TEST, "fields": {"text": "wrong", "prompt": "text"}}}[name]  # fmt: skip
 
 
 TEST = {"path": {"train": "data.jsonl", "test": "data.jsonl"}, "validation": 0}
-OUTPUTS = {"classify": [[0.9, 0.1]] * len(TEXTS), "language_modeling": [(10.0, 5, 9)] * len(TEXTS),
-           "minimal_pairs": [(-1.0, -2.0)] * len(TEXTS), "preferences": [(-1.0, -2.0)] * len(TEXTS), "prompts": TEXTS, "ner": [[(0, 1, [0.2, 0.8, 0.0])]] * len(TEXTS), "summarize": TEXTS, "translate": TEXTS, "generation": TEXTS}  # fmt: skip
-ROWS = {"minimal_pairs": 2, "preferences": 2}  # of a short example, where it is not one
+OUTPUTS = {"classify": [[0.9, 0.1]] * len(TEXTS), "multi_label": [[0.9, 0.1]] * len(TEXTS), "language_modeling": [(10.0, 5, 9)] * len(TEXTS),
+           "multiple_choice": [(-1.0, -2.0)] * len(TEXTS), "minimal_pairs": [(-1.0, -2.0)] * len(TEXTS), "preferences": [(-1.0, -2.0)] * len(TEXTS), "prompts": TEXTS, "embedding": [(0.5, 1)] * len(TEXTS), "ner": [[(0, 1, [0.2, 0.8, 0.0])]] * len(TEXTS), "summarize": TEXTS, "translate": TEXTS, "generation": TEXTS}  # fmt: skip
+ROWS = {"minimal_pairs": 2, "embedding": 2, "preferences": 2}  # of a short example, where it is not one
 
 
 @pytest.fixture(params=names("task"))
@@ -73,14 +76,17 @@ def test_rows_begin_with_the_border_keep_the_length_and_lose_nothing_unsaid(task
         if length == 1000:
             assert len(rows) == ROWS.get(task.type, 1)
             assert tokenizer.decode(read(task, rows[0])[1:]) == example.fields["text"]
+        elif task.head == "choice":  # a prompt loses its beginning
+            assert example.fields["text"].endswith(tokenizer.decode(read(task, rows[0])[1:]))
         else:
-            assert example.fields["text"].startswith(tokenizer.decode(read(task, rows[0])[1:]))
+            whole, kept = example.fields["text"], tokenizer.decode(read(task, rows[0])[1:])
+            assert whole.endswith(kept) if task.head in ("prompts", "preferences") else whole.startswith(kept)
         assert {row.example for row in rows} == {example.id}
 
 
 def read(task, row):
     """The tokens of a row that stand for the example's text: not those of an answer."""
-    return row.tokens if task.head not in ("text", "preferences") else [token for token, written in zip(row.tokens, row.trained) if not written]
+    return row.tokens if task.head not in ("text", "preferences", "choice") else [token for token, written in zip(row.tokens, row.trained) if not written]
 
 
 def test_predictions_are_scored_under_the_tasks_own_metric(task):

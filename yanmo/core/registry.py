@@ -134,6 +134,7 @@ PARTS: dict[str, dict[str, str]] = {
         "tagging": "yanmo.objectives.tagging:Tagging",
         "extraction": "yanmo.objectives.extraction:Extraction",
         "answer": "yanmo.objectives.answer:Answer",
+        "contrastive": "yanmo.objectives.contrastive:Contrastive",
     },
     "task": {
         "classify": "yanmo.tasks.classify:Classify",
@@ -145,6 +146,7 @@ PARTS: dict[str, dict[str, str]] = {
         "preferences": "yanmo.tasks.preferences:Preferences",
         "prompts": "yanmo.tasks.prompts:Prompts",
         "ner": "yanmo.tasks.ner:Ner",
+        "embedding": "yanmo.tasks.embedding:Embedding",
         "summarize": "yanmo.tasks.summarize:Summarize",
         "translate": "yanmo.tasks.translate:Translate",
         "generation": "yanmo.tasks.generation:Generation",
@@ -169,6 +171,7 @@ PARTS: dict[str, dict[str, str]] = {
         "language": "yanmo.evaluate.heads.language:LanguageHead",
         "pairs": "yanmo.evaluate.heads.pairs:PairsHead",
         "choice": "yanmo.evaluate.heads.choice:ChoiceHead",
+        "embed": "yanmo.evaluate.heads.embed:EmbedHead",
         "span": "yanmo.evaluate.heads.span:SpanHead",
         "tag": "yanmo.evaluate.heads.tag:TagHead",
         "text": "yanmo.evaluate.heads.text:TextHead",
@@ -182,6 +185,7 @@ PARTS: dict[str, dict[str, str]] = {
         "tag": "yanmo.stages.tuning.tag:TagTuning",
         "span": "yanmo.stages.tuning.span:SpanTuning",
         "text": "yanmo.stages.tuning.text:TextTuning",
+        "embed": "yanmo.stages.tuning.embed:EmbedTuning",
     },
     "reward": {
         "exact": "yanmo.tasks.rewards:ExactReward",

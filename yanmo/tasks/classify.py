@@ -31,6 +31,7 @@ from yanmo.core.paths import expand
 from yanmo.tasks.base import Task
 from yanmo.tasks.labelled import Fields, bad, examples_of, inputs_id, joined, label_text, labels_of
 from yanmo.tasks.offenders import SHOWN, Offenders
+from yanmo.tasks.prompting import Prompt
 from yanmo.tasks.records import ENDINGS, Record, records
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Classify(Task):
     test: float = Field(0.1, ge=0, lt=1)  # the same for test
     folds: int | None = Field(None, ge=2, description="so many parts of the training and validation texts: one validates")
     fold: int | None = Field(None, ge=0, description="which of them, from 0")
+    prompt: Prompt | None = None  # how models without these labels are asked for them; None: they are not
     augment: Annotated[list[Any], PartOf("augment")] = Field(default_factory=list)  # copies of training rows, changed
 
     @field_validator("path")

@@ -10,7 +10,7 @@ import numpy as np
 
 from yanmo.core.data import Example, Prediction
 from yanmo.core.messages import Text, text
-from yanmo.evaluate import labelled
+from yanmo.evaluate import labelled, prompted
 from yanmo.evaluate.head import Head
 from yanmo.evaluate.measure import EXCERPT, Answer, Figure, accuracy, digits, grouped, result
 from yanmo.tasks.base import Task
@@ -40,6 +40,8 @@ class ClassifyHead(Head):
     def unfit(self, model: Model, task: Task) -> Text | None:
         assert isinstance(task, Classify), task
         loaded = model.loaded
+        if not loaded.labels and task.prompt is not None:
+            return prompted.unfit(model, task)
         if not loaded.labels:
             return text("it has no labels: finetune it on the task first")
         unknown = sorted(set(task.names()) ^ set(loaded.labels))
@@ -51,6 +53,9 @@ class ClassifyHead(Head):
         from yanmo.inference.model import WINDOW
 
         loaded = model.loaded
+        if not loaded.labels:
+            assert isinstance(task, Classify), task
+            return prompted.answer(model, task, examples)
         lines = []
         asked = [(example.fields["text"], example.fields.get("second")) for example in examples]
         predicted = model.predict([first if second is None else (first, second) for first, second in asked])
