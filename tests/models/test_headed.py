@@ -10,6 +10,7 @@ from yanmo.models.base import Inputs
 from yanmo.models.reader import Reader
 from yanmo.models.store import load, save
 from yanmo.models.tagger import Tagger
+from yanmo.train.optimizers.groups import freeze, groups_of, layers_of
 
 from .test_published import DECODERS, ENCODERS, SMALL, close, made, rows
 
@@ -103,3 +104,22 @@ def test_a_pretrained_encoder_with_its_own_heads_becomes_one(kind, hf, tmp_path,
         given = theirs(tokens, attention_mask=mask.long(), token_type_ids=types)
         want = given.logits if kind == "tag" else torch.stack([given.start_logits, given.end_logits], -1)
         close(load(tmp_path / "ours").model(Inputs(tokens, mask=mask, types=types))[mask], want[mask])
+
+
+@pytest.mark.parametrize("kind", ["tag", "span"])
+@pytest.mark.parametrize("part", ["encoder", "bert", "lstm"])
+def test_the_head_stands_on_top_and_learns_alone_where_the_rest_is_frozen(part, kind, tokenizer, rng):
+    model = build(part, kind, tokenizer, rng)
+    layers = layers_of(model)
+    assert layers["backbone.embedding.weight"] == 0
+    assert layers[f"{model.layer}.weight"] == layers[f"{model.layer}.bias"] == max(layers.values()) >= 2
+    shares = {group.share for group in groups_of(model, 0.5)}
+    assert max(shares) == 1.0
+    assert min(shares) == 0.5 ** max(layers.values())
+    freeze(model, ["backbone.*"])
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == {f"{model.layer}.weight", f"{model.layer}.bias"}
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    model(Inputs(torch.tensor([tokenizer.encode("话说天下")]))).square().sum().backward()
+    create("optimizer", {"type": "adamw", "lr": 0.1}).make(model).step()
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved <= {f"{model.layer}.weight", f"{model.layer}.bias"} != set()

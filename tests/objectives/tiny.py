@@ -8,7 +8,8 @@ import torch
 
 from yanmo.core.data import Row
 from yanmo.core.registry import create, names
-from yanmo.models.classifier import Classifier
+from yanmo.models.classifier import Classifier, MultiClassifier
+from yanmo.models.embedder import Embedder
 from yanmo.models.reader import Reader
 from yanmo.models.tagger import Tagger
 from yanmo.objectives.base import Context
@@ -25,9 +26,12 @@ MODELS = {
     "causal": {"architecture": "decoder"},
     "prefix": {"architecture": "decoder"},
     "supervised": {"architecture": "decoder"},
+    "multi_label": {"architecture": "decoder"},
+    "multi_label": {"architecture": "decoder"},
     "masked": {"architecture": "encoder"},
     "tagging": {"architecture": "encoder"},
     "extraction": {"architecture": "encoder"},
+    "contrastive": {"architecture": "encoder"},
     "answer": {"architecture": "decoder"},
     "pairs": {"architecture": "encoder", "embedding": {"types": 2}, "head": {"pooler": True, "pairs": True}},
     "permuted": {"architecture": "encoder", "embedding": {"query": True}},
@@ -37,7 +41,7 @@ MODELS = {
 
 ALIGNING = ("dpo", "reward", "grpo", "ppo", "rejection", "distill")  # on pairs, prompts and a teacher: see bandit.py
 ROWS = [name for name in names("objective") if name not in ALIGNING]  # the objectives that learn rows as they stand
-HEADS = {"supervised": Classifier, "tagging": Tagger, "extraction": Reader}
+HEADS = {"supervised": Classifier, "multi_label": Classifier, "multi_label": MultiClassifier, "tagging": Tagger, "extraction": Reader, "contrastive": Embedder}
 
 
 @cache
@@ -63,6 +67,8 @@ def headed(name, labels=2, **settings):
     made, draws = build(name, **settings), torch.Generator().manual_seed(0)
     if name not in HEADS:
         return made
+    if name == "contrastive":
+        return Embedder(made)
     model = Reader(made) if name == "extraction" else HEADS[name](made, labels)
     model.initialise(draws)
     return model
@@ -70,7 +76,8 @@ def headed(name, labels=2, **settings):
 
 def row(name, tokens, label, example=""):
     """A row with a label of the kind that the objective learns."""
-    given = {"tagging": [label] * len(tokens), "extraction": (min(label, len(tokens) - 1), len(tokens) - 1)}
+    given = {"multi_label": [float(label == 0), float(label == 1)], "tagging": [label] * len(tokens), "extraction": (min(label, len(tokens) - 1), len(tokens) - 1),
+             "contrastive": tokens[::-1], "multi_label": [label, 1 - label]}  # fmt: skip
     return Row(tokens, label=given.get(name, label), example=example)
 
 

@@ -120,3 +120,15 @@ def test_a_tagger_goes_on_as_a_reader(folder):
                               "train: {steps: 2}}\n", encoding="utf-8")  # fmt: skip
     execute(load(Path("q.yaml"), []), "runs/q", console=Console(quiet=True), force=True)
     assert open_model("runs/q/finetune").head == "span"
+
+
+def test_texts_that_belong_together_become_near(folder):
+    rows = [{"text": a, "second": b} for a, b in (("light 💡", "灯"), ("music", "音乐"), ("cafe\u0301", "咖啡"), ("rain", "下雨了"), ("sun", "太阳"), ("dog", "狗"))]
+    made = run(f"{{type: embedding, {BOTH}}}", "encoder", rows, "{steps: 60, validate_every: 60, optim: {type: adamw, lr: 0.01}}")
+    told = files.read_json(made / "training.json")["validations"][-1]
+    assert told["mrr"] == 1.0
+    opened = yanmo.load(made)
+    first, second = (opened.embed([row[name] for row in rows]) for name in ("text", "second"))
+    cosines = (first @ second.T) / (torch.tensor(first).norm(dim=1)[:, None] * torch.tensor(second).norm(dim=1)).numpy()
+    assert cosines.argmax(1).tolist() == list(range(len(rows)))
+    assert opened.loaded.head == "text"  # the encoder itself

@@ -77,40 +77,69 @@ def chat(
 @app.command()
 def predict(
     model: ModelPath,
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts to label.")] = None,
-    file: Annotated[str | None, typer.Option(help="A file: one text a line, or JSONL with 'text'.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts to label, to tag, or to find answers in.")] = None,
+    file: Annotated[str | None, typer.Option(help="A file: one text a line, or JSONL with 'text' (and 'question').")] = None,
+    question: Annotated[str | None, typer.Option(help="What the texts are asked, of a model that finds answers.")] = None,
     beside: Beside = None,
     samples: Samples = None,
     as_json: Json = False,
 ) -> None:
-    """Label texts; one line for each."""
+    """Label texts, tag what is named in them, or find answers; one line for each."""
     import yanmo
 
-    given = list(texts or [])
+    given = [(content, question) for content in texts or []]
     if file is not None:
-        given += _lines(file)
+        given += _asked(file, question)
     if not given:
         raise RequestError("yanmo predict", text("a TEXT or --file FILE"), text("neither"))
-    for prediction in yanmo.load([model, *(beside or [])], samples=samples).predict(given):
+    opened = yanmo.load([model, *(beside or [])], samples=samples)
+    if any(asked is not None for _, asked in given) or opened.predicts == "span":
+        if any(asked is None for _, asked in given):
+            raise RequestError("yanmo predict", text("a question for each text"), text("none"), text("add --question QUESTION"))
+        pairs = [(str(asked), content) for content, asked in given]
+        for (asked, _), found in zip(pairs, opened.answers(pairs)):
+            if as_json:
+                place = {"start": found.spans[0].start, "end": found.spans[0].end} if found.spans else {}
+                show({"text": found.text, "question": asked, "answer": found.answer, **place, "score": found.score})
+            else:
+                print(f"{found.answer}\t{_shown(found.score)}\t{asked}")
+        return
+    contents = [content for content, _ in given]
+    if opened.predicts == "tag":
+        for found in opened.tag(contents):
+            spans = [{"start": s.start, "end": s.end, "label": s.label, "text": found.text[s.start : s.end]} for s in found.spans]
+            if as_json:
+                show({"text": found.text, "spans": spans, "score": found.score})
+            else:
+                print(", ".join(f"{span['label']} {span['text']}" for span in spans), _shown(found.score), found.text, sep="\t")
+        return
+    for found in opened.predict(contents):
+        several = {"labels": list(found.labels or ())} if opened.predicts == "labels" else {}
         if as_json:
-            show({"text": prediction.text, "label": prediction.label, "score": prediction.score})
+            show({"text": found.text, "label": found.label, **several, "score": found.score})
         else:
-            print(f"{prediction.label}\t{prediction.score:.3f}\t{prediction.text}")
+            print(f"{', '.join(found.labels or ()) if several else found.label}\t{_shown(found.score)}\t{found.text}")
 
 
-def _lines(file: str) -> list[str]:
+def _shown(score: float | None) -> str:
+    return "-" if score is None else f"{score:.3f}"
+
+
+def _asked(file: str, question: str | None) -> list[tuple[str, str | None]]:
+    """The texts of a file, each with the question that it is asked."""
     path = Path(file)
     if not path.is_file():
         raise RequestError(file, text("a file of texts"), text("no such file"))
     lines = path.read_text(encoding="utf-8").splitlines()
     if not file.endswith((".jsonl", ".json")):
-        return [line for line in lines if line.strip()]
+        return [(line, question) for line in lines if line.strip()]
     found = []
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                found.append(json.loads(line)["text"])
-            except (ValueError, KeyError, TypeError):
+                row = json.loads(line)
+                found.append((row["text"], row.get("question", question)))
+            except (ValueError, KeyError, TypeError, AttributeError):
                 raise RequestError(f"{file}:{number}", text("a JSON object with 'text'"), line[:60]) from None
     return found
 

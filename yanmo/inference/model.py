@@ -29,8 +29,8 @@ from yanmo.inference.places import pieces, probabilities, scores
 from yanmo.inference.sampling import sampling
 from yanmo.inference.scoring import score, unable
 from yanmo.models.base import Inputs, LanguageModel, Loaded, TextClassifier
+from yanmo.models.embedder import vector
 from yanmo.models.store import candidates, load, resolve
-from yanmo.nn import pooling
 from yanmo.tasks import multi_label, ner, qa
 from yanmo.tasks.classify import decide, pair_tokens
 from yanmo.tasks.labelled import inputs
@@ -99,8 +99,14 @@ class Model:
     @property
     def abilities(self) -> list[str]:
         """What the last model can do: 'generate', 'classify', 'tag', 'answer', 'tokenize', 'embed'."""
-        able = {"generate": generates, "classify": classifies, "tag": tags, "answer": answers, "tokenize": tokenizes, "embed": embeds}
+        able = {"generate": generates, "classify": classifies, "tag": tags, "answer": answers, "tokenize": tokenizes,
+                "embed": embeds}  # fmt: skip
         return [name for name, check in able.items() if check(self.loaded)]
+
+    @property
+    def predicts(self) -> str:
+        """What the last model that says something about texts says: the head of its tasks ('classify', 'labels', 'tag', 'span')."""
+        return self._able(lambda loaded: classifies(loaded) or tags(loaded) or answers(loaded), text("label texts")).head
 
     def _load(self, folder: Path) -> Loaded:
         if folder not in self._opened:
@@ -230,16 +236,9 @@ class Model:
         loaded = self._able(embeds, text("embed texts"))
         model: LanguageModel = getattr(loaded.model, "backbone", loaded.model)
 
-        def vector(inputs: Inputs) -> Tensor:
-            if model.kind in ("permuted", "encoder-decoder"):
-                return model.pool(inputs).float()
-            assert inputs.mask is not None
-            counted = inputs.mask.clone()
-            if model.kind == "causal":
-                counted[:, 0] = counted.sum(1) == 1
-            return pooling.mean(model.encode(inputs).float(), counted)
-
-        return np.asarray(self._over(loaded, [(content, None) for content in _checked(texts)], vector), dtype=np.float32).reshape(len(texts), model.width or 0)
+        pairs = [(content, None) for content in _checked(texts)]
+        found = self._over(loaded, pairs, lambda given: vector(model, given))
+        return np.asarray(found, dtype=np.float32).reshape(len(texts), model.width or 0)
 
     def score(self, content: str) -> dict[str, Any]:
         """How probable the model finds a text, as one document: {bits_per_byte, perplexity, tokens, bytes}.

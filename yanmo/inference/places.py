@@ -18,8 +18,9 @@ Piece = tuple[int, int, NDArray[Any]]  # characters [start, end), and the probab
 
 
 @torch.inference_mode()
-def scores(model: torch.nn.Module, rows: Sequence[Row], pad: int) -> list[NDArray[Any]]:
-    """(T, …) float32 for each row, without padding; rows of like length go together."""
+def scores(model: torch.nn.Module, rows: Sequence[Row], pad: int, each: bool = True) -> list[NDArray[Any]]:
+    """What the model gives for each row, float32: (T, …) without padding, or, unless for `each` token, for the row as a whole.
+    Rows of like length go together."""
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].tokens), i))
     found: list[Any] = [None] * len(rows)
     while order:
@@ -30,7 +31,7 @@ def scores(model: torch.nn.Module, rows: Sequence[Row], pad: int) -> list[NDArra
         inputs.tokens, inputs.mask = inputs.tokens.to(device), None if inputs.mask is None else inputs.mask.to(device)
         inputs.types = None if inputs.types is None else inputs.types.to(device)
         for index, row in zip(chosen, model(inputs).float().cpu().numpy()):
-            found[index] = row[: len(rows[index].tokens)]
+            found[index] = row[: len(rows[index].tokens)] if each else row
     return found
 
 

@@ -4,10 +4,10 @@
     windows("…", tokenizer, 384, before="who …?")      [CLS] who …? [SEP] … [SEP]
 
 A text that is longer than a row is read in several, which overlap, so that no place is without its surroundings. Marks
-stand around a text as its tokenizer puts them there; where that puts none, the border begins a row, as everywhere, and
-where none stands behind the text, the border ends it. One mark of each row stands for "nowhere" (no answer in this text): the first, as Devlin et al. 2019 have it, or,
-where a row does not end with a mark of its tokenizer's, the border behind it, which a model that reads from left to right
-has to have read everything for.
+stand around a text as its tokenizer puts them there; where that puts none, the border begins a row, as everywhere, and where
+none stands behind the text, the border ends it. One mark of each row stands for "nowhere" (no answer in this text): the
+first, as Devlin et al. 2019 have it, or, where a row does not end with a mark of its tokenizer's, the border behind it, which
+a model that reads from left to right has to have read everything for.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ QUESTION = 0.5  # of a row, at most, for what stands before the text
 @dataclass(frozen=True, slots=True)
 class Window:
     """One row about a text. `tokens` (T) with their `types` (0, or 1 for a text behind another); `places`: the characters
-    of the text that each token stands for, white space at their ends left out, and None for marks, for what stands before
-    the text and for white space alone; `own`: tokens with a place that of all windows this one sees most around;
+    of the text that each token stands for, wholly or in part, white space at their ends left out, and None for marks, for what
+    stands before the text and for white space alone; `own`: tokens with a place that of all windows this one sees most around;
     `nowhere`: the index of the mark that stands for no place; `cut`: tokens of `before` that there was no room for."""
 
     tokens: list[int]

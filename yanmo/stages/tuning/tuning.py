@@ -64,6 +64,10 @@ class Tuning:
         save(folder / "model", part.fit_task(task), None)
         return {"model": "model"}
 
+    def kept(self, model: Any) -> Any:
+        """What is saved of the trained module."""
+        return model
+
     def extra(self, task: Any, backbone: Any) -> dict[str, Any] | None:
         """What is kept under `yanmo` in the model's config.json."""
         return None
