@@ -32,12 +32,12 @@ class MixStage(Stage):
     tokenizer: str | None = None  # the network's
     model: str | None = None  # the network
     counted: Annotated[Any, PartOf("model")] = Field(default_factory=lambda: create("model", "ngram"))
-    tokens: int = Field(default=200_000, gt=0)  # of the validation documents that the gate is fitted to, half of them at most
+    tokens: int = Field(default=50_000, gt=0)  # of the validation documents that the gate is fitted to, half of them at most
     mixture: Mixing | None = None  # of the corpus's sources; None: as their weights say
 
     def needs(self, text_bytes: int) -> float:
-        """The counts, and a network's pass over the text held back: about 10 s for 10.9 MB (two cores)."""
-        return 4 + 0.6e-6 * text_bytes
+        """The counts, and a network's pass over the text held back: about 8 s for 10.9 MB (two cores)."""
+        return 3 + 0.5e-6 * text_bytes
 
     def check(self) -> None:
         if self.counted.type != "ngram":
