@@ -150,6 +150,7 @@ PARTS: dict[str, dict[str, str]] = {
         "summarize": "yanmo.tasks.summarize:Summarize",
         "translate": "yanmo.tasks.translate:Translate",
         "generation": "yanmo.tasks.generation:Generation",
+        "chat": "yanmo.tasks.chat:Chat",
     },
     "layout": {
         "glue": "yanmo.tasks.layouts.glue:Glue",
@@ -236,6 +237,7 @@ PARTS: dict[str, dict[str, str]] = {
         "narrativeqa": "yanmo.tasks.datasets.narrativeqa:NarrativeQa",
         "english-qa": "yanmo.tasks.datasets.english_qa:EnglishQa",
         "xsum": "yanmo.tasks.datasets.xsum:XSum",
+        "chatterbot": "yanmo.tasks.datasets.chatterbot:ChatterBot",
         "libreoffice-help": "yanmo.tasks.datasets.libreoffice:LibreOfficeHelp",
     },
     # How a model directory is written and read, by its config.json's model_type: classes with `write(model, folder)` and

@@ -65,14 +65,14 @@ class TagHead(Head):
     # ------------------------------------------------------------------------------------------------ figures
 
     def figures(self, task: Task | None, lines: Sequence[Answer]) -> dict[str, Figure]:
-        """entity_f1, precision, recall (of all entities together), macro_f1 (the mean over types), boundary_f1 (borders alone)."""
+        """entity_f1, precision, recall (of all entities together), macro_f1 (mean over types), boundary_f1 (borders alone)."""
         names = types_in(lines)
         told = [(plain(line["spans"]), plain(line["predicted"])) for line in lines]
         every = np.stack([entities.counts(true, given, names) for true, given in told])  # (N, C, 3)
         every = every.astype(np.min_scalar_type(int(every.max(initial=0))))  # thousands of resamples of it are held at one time
         micro, border = every.sum(1), np.stack([entities.borders(true, given) for true, given in told])  # (N, 3)
-        found = {name: Figure(metric, (micro,), _total, weight=3)
-                 for name, metric in (("entity_f1", entities.f1), ("precision", entities.precision), ("recall", entities.recall))}  # fmt: skip
+        of_all = {"entity_f1": entities.f1, "precision": entities.precision, "recall": entities.recall}
+        found = {name: Figure(metric, (micro,), _total, weight=3) for name, metric in of_all.items()}
         found["macro_f1"] = Figure(entities.macro_f1, (every,), _by_type, weight=3 * max(len(names), 1))
         return found | {"boundary_f1": Figure(entities.f1, (border,), _total, weight=3)}
 

@@ -16,7 +16,7 @@ any where every token of the file is a single character.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,13 +42,17 @@ class Sentence:
 
 def read(path: Path, reading: Reading, repair: bool) -> list[Tagged]:
     """The sentences of one file; what is wrong goes to the reading's offenders."""
-    place = written(path)
-    sentences = _sentences(path, place, reading.offenders)
+    return texts(lines(path), written(path), reading, repair)
+
+
+def texts(content: Iterable[str], place: str, reading: Reading, repair: bool = False) -> list[Tagged]:
+    """The same of lines that are given; `place` names where they stand."""
+    sentences = _sentences(content, place, reading.offenders)
     scheme = tags.scheme_of({tag for sentence in sentences for tag in sentence.tags})
     single = all(len(word) == 1 for sentence in sentences for word in sentence.words)
     found = []
     for sentence in sentences:
-        content, places = joined(sentence.words, single)
+        whole, places = joined(sentence.words, single)
         spans = []
         for chunk in tags.chunks(sentence.tags):
             where = f"{place}:{sentence.numbers[chunk.first]}"
@@ -61,15 +65,15 @@ def read(path: Path, reading: Reading, repair: bool) -> list[Tagged]:
                 remedy = text("'repair: true' reads what is there, as conlleval does")
                 reading.offenders.add("improper", where, name, shown, remedy)
             spans.append((Span(places[chunk.first][0], places[chunk.end - 1][1], chunk.label), where))
-        made = reading.tagged(content, spans, f"{place}:{sentence.numbers[0]}")
+        made = reading.tagged(whole, spans, f"{place}:{sentence.numbers[0]}")
         if made is not None:
             found.append(made)
     return found
 
 
-def _sentences(path: Path, place: str, offenders: Offenders) -> list[Sentence]:
+def _sentences(content: Iterable[str], place: str, offenders: Offenders) -> list[Sentence]:
     found = [Sentence()]
-    for number, line in enumerate(lines(path), 1):
+    for number, line in enumerate(content, 1):
         if not line.strip():
             if found[-1].words:
                 found.append(Sentence())

@@ -9,6 +9,7 @@ whole, and a name behind another without a mark between them stays its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from yanmo.core.config import describe
@@ -26,10 +27,15 @@ SURNAME = 2  # characters: 江, 欧阳
 
 def read(path: Path, reading: Reading) -> list[Tagged]:
     """The lines of one file that hold words; what is wrong goes to the reading's offenders."""
+    return texts(lines(path), written(path), reading)
+
+
+def texts(content: Iterable[str], place: str, reading: Reading) -> list[Tagged]:
+    """The same of lines that are given; `place` names where they stand."""
     wanted = ENTITIES if reading.entities is None else reading.entities
     found = []
-    for number, line in enumerate(lines(path), 1):
-        where = f"{written(path)}:{number}"
+    for number, line in enumerate(content, 1):
+        where = f"{place}:{number}"
         items = [item.rpartition("/") for item in line.split()]
         if not items:
             continue
@@ -37,7 +43,7 @@ def read(path: Path, reading: Reading) -> list[Tagged]:
         if wrong is not None:
             reading.offenders.add("word", where, text("words with a tag each (word/tag)"), describe("".join(wrong)))
             continue
-        content, places = joined([word for word, _, _ in items])
+        whole, places = joined([word for word, _, _ in items])
         spans = []
         index = 0
         while index < len(items):
@@ -48,7 +54,7 @@ def read(path: Path, reading: Reading) -> list[Tagged]:
             if tag in wanted:
                 spans.append((Span(places[index][0], places[end - 1][1], tag), where))
             index = end
-        made = reading.tagged(content, spans, where)
+        made = reading.tagged(whole, spans, where)
         if made is not None:
             found.append(made)
     return found
