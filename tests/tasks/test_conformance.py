@@ -28,6 +28,7 @@ def settings(name: str) -> dict:
             "prompts": {**TEST, "fields": {"prompt": "text", "answer": "label"}},
             "multi_label": {**TEST, "fields": {"label": "label"}},
             "ner": TEST,
+            "qa": {**TEST, "fields": {"context": "text", "question": "wrong", "answers": "text"}},
             "embedding": {**TEST, "fields": {"second": "wrong"}},
             "summarize": {**TEST, "fields": {"text": "text", "answer": "wrong"}, "template": "{text}"},
             "translate": {**TEST, "fields": {"text": "text", "answer": "wrong"}, "template": "{text}"},
@@ -36,7 +37,7 @@ def settings(name: str) -> dict:
 
 TEST = {"path": {"train": "data.jsonl", "test": "data.jsonl"}, "validation": 0}
 OUTPUTS = {"classify": [[0.9, 0.1]] * len(TEXTS), "multi_label": [[0.9, 0.1]] * len(TEXTS), "language_modeling": [(10.0, 5, 9)] * len(TEXTS),
-           "multiple_choice": [(-1.0, -2.0)] * len(TEXTS), "minimal_pairs": [(-1.0, -2.0)] * len(TEXTS), "preferences": [(-1.0, -2.0)] * len(TEXTS), "prompts": TEXTS, "embedding": [(0.5, 1)] * len(TEXTS), "ner": [[(0, 1, [0.2, 0.8, 0.0])]] * len(TEXTS), "summarize": TEXTS, "translate": TEXTS, "generation": TEXTS}  # fmt: skip
+           "multiple_choice": [(-1.0, -2.0)] * len(TEXTS), "minimal_pairs": [(-1.0, -2.0)] * len(TEXTS), "preferences": [(-1.0, -2.0)] * len(TEXTS), "prompts": TEXTS, "embedding": [(0.5, 1)] * len(TEXTS), "qa": [[(0, 3, 1.0), (0, 0, 0.5)]] * len(TEXTS), "ner": [[(0, 1, [0.2, 0.8, 0.0])]] * len(TEXTS), "summarize": TEXTS, "translate": TEXTS, "generation": TEXTS}  # fmt: skip
 ROWS = {"minimal_pairs": 2, "embedding": 2, "preferences": 2}  # of a short example, where it is not one
 
 
@@ -86,6 +87,8 @@ def test_rows_begin_with_the_border_keep_the_length_and_lose_nothing_unsaid(task
 
 def read(task, row):
     """The tokens of a row that stand for the example's text: not those of an answer."""
+    if task.head == "span":  # the question stands before the text
+        return row.tokens[:1] + [token for token, kind in zip(row.tokens, row.types) if kind]
     return row.tokens if task.head not in ("text", "preferences", "choice") else [token for token, written in zip(row.tokens, row.trained) if not written]
 
 

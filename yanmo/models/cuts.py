@@ -32,7 +32,8 @@ EDGE = " \t\n.,;:!?。，；：！？、\"'“”‘’()（）《》「」"
 
 
 def kind_of(question: str) -> str:
-    """The word that asks: 'when', 'how many', …; '' where none is known."""
+    """The word that asks: 'when', 'how many', …; '' where none is known. Of several questions the last is asked."""
+    question = next((part for part in reversed(re.split("[?？]", question)) if part.strip()), question)
     for name, signs in CHINESE:
         if signs.search(question):
             return name

@@ -70,6 +70,7 @@ class QuestionAnswering(Task):
     no_answer: bool | None = Field(None, description="whether a question may have no answer; null: as in the data")
     window: int | None = Field(None, ge=8, description="tokens read at once, question included; null: all that the model takes")
     overlap: int | None = Field(None, ge=0, description="tokens that neighbouring windows share; null: 128 or half of the room")
+    elsewhere: float = Field(1.0, ge=0, le=1, description="share of the windows without the answer that are trained on")
     answer_tokens: int = Field(30, ge=1, description="tokens of an answer at most")
     best: int = Field(20, ge=1, description="spans that are kept of each question")
     chat: bool = Field(False, description="ask a model that writes in its chat template, as one message")
@@ -100,7 +101,8 @@ class QuestionAnswering(Task):
     def _read(self) -> dict[str, list[Example]]:
         found = {split: self._sound([q for file in files for q in questions(file, self.fields)], files)
                  for split, files in self._files.items()}  # fmt: skip
-        self._once([example for examples in found.values() for example in examples])
+        for examples in found.values():
+            self._once(examples)
         if self.metrics == "squad1" or self.no_answer is False:
             empty = [example for examples in found.values() for example in examples if not example.fields["answers"]]
             if empty:
@@ -168,6 +170,13 @@ class QuestionAnswering(Task):
                 rows = ", ".join(f"{example.where} = {seen[_passage(example)]}" for example in again[:SHOWN])
                 found.append(text("{split}: {count} of {total} questions are about passages of the training data ({rows})",
                                   split=split, count=len(again), total=len(self.load(split)), rows=rows))  # fmt: skip
+        ids = {example.id: example for example in reversed(train)}
+        for split in ("validation", "test"):
+            again = [e for e in self.load(split) if e.id in ids and ids[e.id].fields["question"] != e.fields["question"]]
+            if again:
+                rows = ", ".join(f"{example.where} = {ids[example.id].where}" for example in again[:SHOWN])
+                found.append(text("{split}: {count} of {total} ids are those of other questions of the training data ({rows})",
+                                  split=split, count=len(again), total=len(self.load(split)), rows=rows))  # fmt: skip
         examples = [example for examples in self._read.values() for example in examples]
         unsure = [e for e in examples if any(answer.get("places", 1) > 1 for answer in e.fields["answers"])]
         if unsure:
@@ -211,6 +220,16 @@ class QuestionAnswering(Task):
             label = None if known is None else _label(window, known)
             rows.append(window.row(label, trained, example.id))
         return rows
+
+    def studied(self, example: Example, tokenizer: Tokenizer, length: int) -> list[Row]:
+        """The rows that are trained on: all of a question without an answer; else those with the answer, and of the others, of
+        which a long passage has many, the share `elsewhere`, by a hash. One at least."""
+        rows = self.encode(example, tokenizer, length)
+        if self.elsewhere == 1 or not example.fields["answers"]:
+            return rows
+        chance = [int(content_id(f"{number}\t{example.id}")[:8], 16) / (1 << 32) for number in range(len(rows))]
+        kept = [row for row, drawn in zip(rows, chance) if row.places[row.label[0]] is not None or drawn < self.elsewhere]
+        return kept or rows[:1]
 
     def decode(self, outputs: Iterable[tuple[int, int, float]], example: Example) -> Prediction:
         """`outputs`: (start, end, score) of characters, and under (0, 0, score) that of no answer, as `best_spans` gives

@@ -36,7 +36,7 @@ class SpanTuning(Tuning):
         and its windows are counted as longer by what it lost."""
         rows, lengths = [], []
         for example in examples:
-            made = task.encode(example, tokenizer, length)
+            made = task.studied(example, tokenizer, length)
             cut = windows("", tokenizer, length, before=example.fields["question"])[0].cut
             rows += made
             lengths += [len(row.tokens) if not cut else length + cut for row in made]

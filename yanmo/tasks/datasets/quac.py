@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from yanmo.tasks.datasets.dataset import Archive, Item, LabelledSet, Members
 
 NONE = "CANNOTANSWER"
+MARK = re.compile(r"[.,;:!?\"')]+(?=\s)")
 ASKED = re.compile(r"^question\d+:\s*(.*)$", re.MULTILINE)
 ANSWERED = re.compile(r"^possible answers for question\d+:\n(.*)$", re.MULTILINE)
 
@@ -55,7 +56,8 @@ class Quac(LabelledSet):
 
 def stretches(said: str, passage: str) -> list[str] | None:
     """Answers written one behind another, as the fewest stretches of the passage; '' for one that says that there is none. None
-    where something is left over."""
+    where something is left over. Where a border may lie at several places, the one behind a mark is taken: people mark whole
+    clauses, and the next answer mostly begins with the passage's own next word."""
     found: list[str] = []
     rest = said.strip()
     while rest:
@@ -63,17 +65,32 @@ def stretches(said: str, passage: str) -> list[str] | None:
             found.append("")
             rest = rest[len(NONE) :].lstrip()
             continue
-        low, high = 0, len(rest)
-        while low < high:  # of a stretch of the passage every beginning is one too
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if rest[:middle] in passage else (low, middle - 1)
-        if low < len(rest) and not rest[low].isspace():
-            low = rest.rfind(" ", 0, low) if " " in rest[:low] else 0
-        if not rest[:low].strip():
+        end = longest(rest, passage)
+        reach = _reach(rest, end, passage)
+        marks = [mark.end() for mark in MARK.finditer(rest) if mark.end() <= end] if reach > end else []
+        end = next((place for place in reversed(marks) if _reach(rest, place, passage) >= reach), end)
+        if not end:
             return None
-        found.append(rest[:low].strip())
-        rest = rest[low:].lstrip()
+        found.append(rest[:end].strip())
+        rest = rest[end:].lstrip()
     return found
+
+
+def longest(rest: str, passage: str) -> int:
+    """How much of the beginning, in whole words, stands in the passage."""
+    low, high = 0, len(rest)
+    while low < high:  # of a stretch of the passage every beginning is one too
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if rest[:middle] in passage else (low, middle - 1)
+    if low < len(rest) and not rest[low].isspace():
+        low = max(rest.rfind(" ", 0, low), 0)
+    return low
+
+
+def _reach(rest: str, end: int, passage: str) -> int:
+    """How far the stretch behind `end` goes."""
+    behind = rest[end:].lstrip()
+    return len(rest) - len(behind) + longest(behind, passage)
 
 
 def _answers(found: list[str], passage: str) -> list[dict[str, object]]:
