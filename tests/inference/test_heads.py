@@ -1,6 +1,7 @@
 """What models with a head say of texts: through windows, in any company, and on the command line."""
 
 import json
+from itertools import pairwise
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_tags_do_not_depend_on_company_and_stand_in_the_text(place):
         assert alone.spans == found.spans
         assert found.text == content
         assert all(content[s.start : s.end].strip() == content[s.start : s.end] != "" for s in found.spans)
-        assert all(one.start <= two.start for one, two in zip(found.spans, found.spans[1:]))
+        assert all(one.start <= two.start for one, two in pairwise(found.spans))
     assert any(found.spans for found in together)
 
 

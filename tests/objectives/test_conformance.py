@@ -67,8 +67,8 @@ def test_a_row_does_not_depend_on_the_micro_batch_it_is_in(bound, rows):
     """Its random numbers are its own, whatever a step's rows are divided into."""
     together = bound.collate(rows, torch.Generator().manual_seed(4))
     rng = torch.Generator().manual_seed(4)
-    for index, row in enumerate(rows):
-        alone = bound.collate([row], rng)
+    for index, one in enumerate(rows):
+        alone = bound.collate([one], rng)
         length = alone.inputs.tokens.shape[1]
         assert torch.equal(alone.inputs.tokens[0], together.inputs.tokens[index, :length])
         if alone.weights is not None:

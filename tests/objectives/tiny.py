@@ -27,7 +27,6 @@ MODELS = {
     "prefix": {"architecture": "decoder"},
     "supervised": {"architecture": "decoder"},
     "multi_label": {"architecture": "decoder"},
-    "multi_label": {"architecture": "decoder"},
     "masked": {"architecture": "encoder"},
     "tagging": {"architecture": "encoder"},
     "extraction": {"architecture": "encoder"},
@@ -41,7 +40,8 @@ MODELS = {
 
 ALIGNING = ("dpo", "reward", "grpo", "ppo", "rejection", "distill")  # on pairs, prompts and a teacher: see bandit.py
 ROWS = [name for name in names("objective") if name not in ALIGNING]  # the objectives that learn rows as they stand
-HEADS = {"supervised": Classifier, "multi_label": Classifier, "multi_label": MultiClassifier, "tagging": Tagger, "extraction": Reader, "contrastive": Embedder}
+HEADS = {"supervised": Classifier, "multi_label": MultiClassifier, "tagging": Tagger, "extraction": Reader,
+         "contrastive": Embedder}  # fmt: skip
 
 
 @cache
@@ -76,8 +76,8 @@ def headed(name, labels=2, **settings):
 
 def row(name, tokens, label, example=""):
     """A row with a label of the kind that the objective learns."""
-    given = {"multi_label": [float(label == 0), float(label == 1)], "tagging": [label] * len(tokens), "extraction": (min(label, len(tokens) - 1), len(tokens) - 1),
-             "contrastive": tokens[::-1], "multi_label": [label, 1 - label]}  # fmt: skip
+    given = {"multi_label": [float(label == 0), float(label == 1)], "tagging": [label] * len(tokens),
+             "extraction": (min(label, len(tokens) - 1), len(tokens) - 1), "contrastive": tokens[::-1]}  # fmt: skip
     return Row(tokens, label=given.get(name, label), example=example)
 
 

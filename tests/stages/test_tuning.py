@@ -114,7 +114,7 @@ def test_an_encoder_writes_nothing(folder):
 
 
 def test_a_tagger_goes_on_as_a_reader(folder):
-    first = run(f"{{type: ner, {BOTH}}}", "encoder", NAMED + [{"text": "霜", "spans": []}], "{steps: 2}")
+    first = run(f"{{type: ner, {BOTH}}}", "encoder", [*NAMED, {"text": "霜", "spans": []}], "{steps: 2}")
     Path("qa.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ASKED), encoding="utf-8")
     Path("q.yaml").write_text(f"name: q\nstages:\n  - finetune: {{model: {first / 'model'}, task: {{type: qa, path: qa.jsonl, test: 0}}, "
                               "train: {steps: 2}}\n", encoding="utf-8")  # fmt: skip

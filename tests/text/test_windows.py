@@ -1,5 +1,7 @@
 """Windows over texts: every place once, the marks of each tokenizer, questions before the text, spans found again."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,7 +75,7 @@ def test_a_span_of_the_text_is_found_where_a_window_holds_it(content, data):
 def test_a_token_that_two_windows_hold_is_the_one_s_that_sees_more(tokenizer):
     content = "".join(TEXTS)
     found = windows(content, tokenizer, 30, 10)
-    for one, two in zip(found, found[1:]):
+    for one, two in pairwise(found):
         shared = [place for place in one.places if place and place in two.places]
         mine = [p for p, own in zip(one.places, one.own) if own and p in shared]
         theirs = [p for p, own in zip(two.places, two.own) if own and p in shared]

@@ -105,7 +105,7 @@ class Model:
 
     @property
     def predicts(self) -> str:
-        """What the last model that says something about texts says: the head of its tasks ('classify', 'labels', 'tag', 'span')."""
+        """The head of the last model that says something of texts: 'classify', 'labels', 'tag' or 'span'."""
         return self._able(lambda loaded: classifies(loaded) or tags(loaded) or answers(loaded), text("label texts")).head
 
     def _load(self, folder: Path) -> Loaded:
@@ -127,11 +127,13 @@ class Model:
 
     def stream(self, prompt: str | Messages, *, max_tokens: int | None = NEW, temperature: float = 0.8, top_p: float = 1.0,
                top_k: int | None = None, min_p: float = 0.0, seed: int | None = 0, stop: str | list[str] | None = None,
-               ignore_eos: bool = False, chat: bool = False) -> Iterator[Piece]:  # fmt: skip
+               ignore_eos: bool = False, chat: bool = False, beams: int = 1,
+               length_penalty: float | None = None) -> Iterator[Piece]:  # fmt: skip
         """Goes on with a text, or answers messages (or, with `chat`, a text as one message), piece by piece.
 
         A text begins with the document border, as in training. The same seed gives the same text; None, another each
-        time. Leaving the iterator stops the work.
+        time. Leaving the iterator stops the work. With several `beams` (at temperature 0) the likeliest text that they find is
+        one piece (`beam.py`).
         """
         settings = sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
                             seed=seed, stop=stop, ignore_eos=ignore_eos)  # fmt: skip
@@ -143,6 +145,8 @@ class Model:
         if loaded.model.kind == "encoder-decoder":  # the prompt is what it reads, the answer what it writes
             source = tokenizer_of(loaded).encode(prompt) if isinstance(prompt, str) else ids
             source, ids = tokenizer_of(loaded).add_special(source).ids, [start_of(loaded)]
+        if beams != 1 or length_penalty is not None:
+            return iter([_searched(loaded, Request(ids, settings, source), beams, length_penalty)])
         # beyond its context goes a model that forgets what lies behind its window
         endless = bool(getattr(loaded.model, "rolls", None)) and len(ids) + (max_tokens or 0) > (loaded.model.context or 0)
         engine = Engine(loaded.model, tokenizer_of(loaded), slots=1, endless=endless,
@@ -190,7 +194,8 @@ class Model:
         if not isinstance(loaded.model, torch.nn.Module):
             return loaded.model.tag(contents)
         tokenizer = tokenizer_of(loaded)
-        read = [windows(content, tokenizer, loaded.model.context or WINDOW) for content in contents]
+        length = _length(loaded)
+        read = [windows(content, tokenizer, length) for content in contents]
         found = iter(scores(loaded.model, [w.row(None, w.own, "") for some in read for w in some], tokenizer.pad_id))
         made = []
         for content, some in zip(contents, read):
@@ -219,7 +224,7 @@ class Model:
         none = bool(taught.get("none", False)) if none is None else none
         margin = float(taught.get("threshold", 0.0)) if threshold is None else threshold
         longest = int(taught.get("tokens", 30)) if tokens is None else tokens
-        tokenizer, length = tokenizer_of(loaded), loaded.model.context or WINDOW
+        tokenizer, length = tokenizer_of(loaded), _length(loaded)
         read = [windows(context, tokenizer, length, before=question) for question, context in asked]
         found = iter(scores(loaded.model, [w.row(None, w.own, "") for some in read for w in some], tokenizer.pad_id))
         made = []
@@ -236,7 +241,7 @@ class Model:
         loaded = self._able(embeds, text("embed texts"))
         model: LanguageModel = getattr(loaded.model, "backbone", loaded.model)
 
-        pairs = [(content, None) for content in _checked(texts)]
+        pairs: list[tuple[str, str | None]] = [(content, None) for content in _checked(texts)]
         found = self._over(loaded, pairs, lambda given: vector(model, given))
         return np.asarray(found, dtype=np.float32).reshape(len(texts), model.width or 0)
 
@@ -287,9 +292,9 @@ class Model:
         return found[0].float().cpu()
 
     def _over(self, loaded: Loaded, pairs: list[tuple[str, str | None]], work: Callable[[Inputs], Tensor]) -> list[np.ndarray]:
-        """`work` over batches of texts (or pairs) of like length, padded on the right and masked; one row each, in their order."""
+        """`work` over batches of texts (or pairs) of like length, padded on the right and masked; a row each, in their order."""
         tokenizer, device = tokenizer_of(loaded), device_of(loaded.model)
-        length = getattr(loaded.model, "context", None) or WINDOW
+        length = _length(loaded)
         made = [pair_tokens(first, second, tokenizer, length) for first, second in pairs]
         rows, kinds = [tokens for tokens, _, _ in made], [types for _, types, _ in made]
         order = sorted(range(len(rows)), key=lambda index: (-len(rows[index]), index))
@@ -303,10 +308,24 @@ class Model:
             mask = torch.arange(longest, device=device) < lengths[:, None]
             types = None
             if any(kinds[i] is not None for i in batch):
-                types = torch.tensor([(kinds[i] or [0] * len(rows[i])) + [0] * (longest - len(rows[i])) for i in batch], device=device)
+                types = torch.tensor([(kinds[i] or [0] * len(rows[i])) + [0] * (longest - len(rows[i])) for i in batch],
+                                     device=device)  # fmt: skip
             for index, row in zip(batch, work(Inputs(tokens, types=types, mask=mask)).cpu().numpy()):
                 found[index] = row
         return found
+
+
+def _searched(loaded: Loaded, request: Request, beams: int, penalty: float | None) -> Piece:
+    """The best of several answers that are followed at a time."""
+    from yanmo.inference.beam import PENALTY, BeamSearch
+
+    if beams == 1:
+        raise RequestError("length_penalty", text("several beams, between whose answers it chooses"), "1")
+    if not request.sampling.greedy:
+        raise RequestError("temperature", text("0 with several beams, which draw nothing"), str(request.sampling.temperature))
+    search = BeamSearch(loaded.model, tokenizer_of(loaded), beams, penalty=PENALTY if penalty is None else penalty)
+    [found] = search.complete([request])
+    return Piece(found.text, len(found.tokens), found.finish)
 
 
 def models(path: str | Path) -> dict[str, Model]:
@@ -373,6 +392,11 @@ def start_of(loaded: Loaded) -> int:
     return int(start)
 
 
+def _length(loaded: Loaded) -> int:
+    """Tokens of a text that the model takes at once."""
+    return int(getattr(loaded.model, "context", None) or WINDOW)
+
+
 def _room(loaded: Loaded, ids: list[int], max_tokens: int | None) -> int | None:
     """Tokens that one request's slot must hold: no more is allocated than it can fill."""
     limit = loaded.model.context
@@ -384,7 +408,8 @@ def _room(loaded: Loaded, ids: list[int], max_tokens: int | None) -> int | None:
 def _given(texts: Sequence[str | tuple[str, str]]) -> list[Any]:
     """Texts or pairs of texts; RequestError for anything else."""
     fit = not isinstance(texts, str) and all(
-        isinstance(item, str) or (isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(part, str) for part in item))
+        isinstance(item, str)
+        or (isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(part, str) for part in item))
         for item in texts
     )
     if not fit:

@@ -94,6 +94,8 @@ class LanguageModel(nn.Module):
     context: int | None  # the longest row that the model takes; None: any
     width: int | None = None  # D, where there is a hidden state
     head: nn.Module | None  # (V, D); None where it is the embedding's
+    made_by: str | None = None  # the objective of a loaded model's first training, where that says how it is read
+    starts: int | None = None  # the token that a loaded encoder-decoder's decoder begins with
 
     def state(self) -> dict[str, StateSpec]:
         raise NotImplementedError

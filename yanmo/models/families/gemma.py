@@ -23,7 +23,7 @@ class Gemma2Family(LlamaFamily):
     """Gemma 2."""
 
     causal, labels = "Gemma2ForCausalLM", "Gemma2ForSequenceClassification"
-    lacks = (Reader.ending,)
+    lacks: ClassVar[tuple[str, ...]] = (Reader.ending,)
     model_type = "gemma2"
     fixed: ClassVar[dict[str, Any] | None] = GEMMA
     known: ClassVar[dict[str, tuple[Any, ...]]] = {
