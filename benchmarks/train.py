@@ -32,14 +32,17 @@ A_TOKEN = FLOPS / TOKENS / 1e9  # billions of floating-point operations
 
 
 class Contestant:
-    def __init__(self, name: str, mode: str, python: str, threads: int):
-        self.name, self.mode = name, mode
+    """`script`: the file that it runs, with `given` behind its name, mode and threads; `amount`: what a step is counted as."""
+
+    def __init__(self, name: str, mode: str, python: str, threads: int, script: str = "contestant.py", given: tuple[str, ...] = (),
+                 amount: float = TOKENS):  # fmt: skip
+        self.name, self.mode, self.amount = name, mode, amount
         environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1",
                        "TOKENIZERS_PARALLELISM": "false"}  # fmt: skip
-        self.process = subprocess.Popen([python, str(HERE / "contestant.py"), name, mode, str(threads)], env=environment,
+        self.process = subprocess.Popen([python, str(HERE / script), name, mode, str(threads), *given], env=environment,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
         self.ready = self._answer()
-        self.rates: list[float] = []  # tokens a second, one for each round
+        self.rates: list[float] = []  # tokens (or steps) a second, one for each round
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -52,7 +55,7 @@ class Contestant:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
-        self.rates.append(steps * TOKENS / self._answer()["seconds"])
+        self.rates.append(steps * self.amount / self._answer()["seconds"])
 
     def close(self) -> None:
         assert self.process.stdin is not None

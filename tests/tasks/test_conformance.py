@@ -18,7 +18,7 @@ TEXTS = ["Call me Ishmael.", "却说曹操引兵夜渡。", "🐋 研墨 e\u0301
 
 def settings(name: str) -> dict:
     """The least that each task needs, with data in the working directory. A new task adds its line here."""
-    Path("data.jsonl").write_text("".join(json.dumps({"text": t, "label": "ab"[i % 2], "wrong": t + "!", "base": 1, "spans": [[0, 1, "X"]]}, ensure_ascii=False) + "\n"
+    Path("data.jsonl").write_text("".join(json.dumps({"text": t, "label": "ab"[i % 2], "wrong": t + "!", "base": 1, "spans": [[0, 1, "X"]], "instruction": t, "output": "ab"[i % 2]}, ensure_ascii=False) + "\n"
                                           for i, t in enumerate(TEXTS)), encoding="utf-8")  # fmt: skip
     return {"classify": {"path": {"train": "data.jsonl", "test": "data.jsonl"}, "validation": 0},
             "language_modeling": {"path": "data.jsonl"},
@@ -32,12 +32,13 @@ def settings(name: str) -> dict:
             "embedding": {**TEST, "fields": {"second": "wrong"}},
             "summarize": {**TEST, "fields": {"text": "text", "answer": "wrong"}, "template": "{text}"},
             "translate": {**TEST, "fields": {"text": "text", "answer": "wrong"}, "template": "{text}"},
+            "chat": TEST,
             "generation": {**TEST, "fields": {"text": "wrong", "prompt": "text"}}}[name]  # fmt: skip
 
 
 TEST = {"path": {"train": "data.jsonl", "test": "data.jsonl"}, "validation": 0}
 OUTPUTS = {"classify": [[0.9, 0.1]] * len(TEXTS), "multi_label": [[0.9, 0.1]] * len(TEXTS), "language_modeling": [(10.0, 5, 9)] * len(TEXTS),
-           "multiple_choice": [(-1.0, -2.0)] * len(TEXTS), "minimal_pairs": [(-1.0, -2.0)] * len(TEXTS), "preferences": [(-1.0, -2.0)] * len(TEXTS), "prompts": TEXTS, "embedding": [(0.5, 1)] * len(TEXTS), "qa": [[(0, 3, 1.0), (0, 0, 0.5)]] * len(TEXTS), "ner": [[(0, 1, [0.2, 0.8, 0.0])]] * len(TEXTS), "summarize": TEXTS, "translate": TEXTS, "generation": TEXTS}  # fmt: skip
+           "multiple_choice": [(-1.0, -2.0)] * len(TEXTS), "minimal_pairs": [(-1.0, -2.0)] * len(TEXTS), "preferences": [(-1.0, -2.0)] * len(TEXTS), "prompts": TEXTS, "embedding": [(0.5, 1)] * len(TEXTS), "qa": [[(0, 3, 1.0), (0, 0, 0.5)]] * len(TEXTS), "ner": [[(0, 1, [0.2, 0.8, 0.0])]] * len(TEXTS), "summarize": TEXTS, "translate": TEXTS, "generation": TEXTS, "chat": TEXTS}  # fmt: skip
 ROWS = {"minimal_pairs": 2, "embedding": 2, "preferences": 2}  # of a short example, where it is not one
 
 
@@ -76,7 +77,10 @@ def test_rows_begin_with_the_border_keep_the_length_and_lose_nothing_unsaid(task
         assert rows[0].tokens[0] == tokenizer.eos_id
         if length == 1000:
             assert len(rows) == ROWS.get(task.type, 1)
-            assert tokenizer.decode(read(task, rows[0])[1:]) == example.fields["text"]
+            written = tokenizer.decode(read(task, rows[0])[1:])
+            assert written == (f"user\n{example.fields['text']}\nassistant\n\n" if task.type == "chat" else example.fields["text"])
+        elif task.type == "chat":  # a conversation loses its beginning
+            assert f"user\n{example.fields['text']}\nassistant\n\n".endswith(tokenizer.decode(read(task, rows[0])[1:]))
         elif task.head == "choice":  # a prompt loses its beginning
             assert example.fields["text"].endswith(tokenizer.decode(read(task, rows[0])[1:]))
         else:
@@ -107,8 +111,8 @@ def test_missing_data_and_missing_fields_are_refused(task):
         with pytest.raises(DataError) as caught:
             create("task", {**settings(task.type), "type": task.type, "path": path}).check()
         assert "\n" not in str(caught.value)
-    Path("other.jsonl").write_text('{"txet": "a", "wrogn": "c", "label": "b"}\n')
-    with pytest.raises(DataError, match="did you mean '(txet|wrogn)'"):
+    Path("other.jsonl").write_text('{"txet": "a", "wrogn": "c", "label": "b", "instruction": "d", "outptu": "e"}\n')
+    with pytest.raises(DataError, match="did you mean '(txet|wrogn|outptu)'"):
         create("task", {**settings(task.type), "type": task.type, "path": "other.jsonl"}).check()
 
 

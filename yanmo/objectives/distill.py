@@ -17,10 +17,10 @@ from torch import Tensor
 
 from yanmo.core.data import Row
 from yanmo.core.messages import text
+from yanmo.models.base import Inputs
 from yanmo.objectives.base import Batch, Context, Loss, Objective
 from yanmo.objectives.likelihoods import imagined
 from yanmo.objectives.packing import padded, real
-from yanmo.models.base import Inputs
 from yanmo.objectives.policy import over
 
 

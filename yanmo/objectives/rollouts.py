@@ -242,7 +242,8 @@ class Rolling(Objective):
                 assert part.begins is not None
                 values, _ = token_likelihoods(model, part.inputs, part.begins, self.temperature)
                 chosen = part.answered
-                found[rows, : chosen.shape[1]] = torch.zeros(chosen.shape, device=found.device).masked_scatter(chosen, values.float())
+                even = torch.zeros(chosen.shape, device=found.device)
+                found[rows, : chosen.shape[1]] = even.masked_scatter(chosen, values.float())
         return found
 
     @property

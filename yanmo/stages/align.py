@@ -90,8 +90,8 @@ class AlignStage(Stage):
             ("train.joules", self.train.joules, not rolls),
         ):
             if given is not None and not used:
-                raise RequestError(f"align.{name}", text("nothing: the objective '{name}' has no use for it", name=objective.type),
-                                   dump_part(given) if name == "reward" else str(given))  # fmt: skip
+                wanted = text("nothing: the objective '{name}' has no use for it", name=objective.type)
+                raise RequestError(f"align.{name}", wanted, str(dump_part(given)))
         if isinstance(objective, Distill) and self.reference is None:
             raise RequestError("align.reference", text("a teacher: an earlier stage or a path"), text("none"))
         self.task.check()
@@ -176,7 +176,8 @@ def _writes(loaded: Loaded, place: str) -> None:
     from yanmo.models.base import LanguageModel
 
     model = loaded.model
-    if not isinstance(model, LanguageModel) or loaded.labels or model.kind != "causal" or not model.trainable or model.width is None:
+    able = isinstance(model, LanguageModel) and not loaded.labels and model.kind == "causal"
+    if not able or not model.trainable or model.width is None:
         raise RequestError(place, text("a model that can be trained further (a Transformer or an LSTM)"),
                            str(loaded.config.get("model_type")), text("name another stage or folder with 'model:'"))  # fmt: skip
     if loaded.tokenizer is None:
@@ -217,8 +218,9 @@ def _patient(run: Run, course: Course, started: float) -> Patient:
 
     def decide() -> dict[str, Any]:
         found = course.plan(started, optimizer)
+        filled = optimizer.filled(width_of(model), len(course.rows))
         return {**found, "parameters": sum(p.numel() for p in model.parameters()), "cut_texts": course.cut,
-                "optimizer": dump_part(optimizer.filled(width_of(model), len(course.rows))), "schedule": dump_part(schedule)}  # fmt: skip
+                "optimizer": dump_part(filled), "schedule": dump_part(schedule)}  # fmt: skip
 
     plan = run.plan(course.folder, decide)
     batches = course.batches(plan)

@@ -188,8 +188,8 @@ class Pairs(Course):
         if not place.is_file():
             device = torch.device(plan["device"])
             reference = (self.start.reference or model).to(device)
-            found = {name: self._asked(reference, rows, device) for name, rows in (("train", self.rows), ("held_out", self.held_out))}
-            files.write_json(place, found)
+            asked = {"train": self.rows, "held_out": self.held_out}
+            files.write_json(place, {name: self._asked(reference, rows, device) for name, rows in asked.items()})
             self.start.reference = None  # is not needed any more
         found = files.read_json(place)
         self.rows = [known(row, values) for row, values in zip(self.rows, found["train"], strict=True)]
@@ -265,8 +265,8 @@ class Answers(Course):
     def encoded(self, examples: list[Example], length: int) -> tuple[list[Row], int]:
         room = length - self.objective.max_tokens
         if room < 1:
-            raise RequestError(f"{self.run.stage}.objective.max_tokens", text("fewer than the model's context of {context}", context=length),
-                               str(self.objective.max_tokens))  # fmt: skip
+            wanted = text("fewer than the model's context of {context}", context=length)
+            raise RequestError(f"{self.run.stage}.objective.max_tokens", wanted, str(self.objective.max_tokens))
         rows = [row for example in examples for row in self.stage.task.encode(example, self.start.tokenizer, room)]
         return rows, sum(len(row.tokens) == room for row in rows)
 
@@ -278,7 +278,8 @@ class Answers(Course):
         device = planning.device_of(train)
         objective = self.objective
         longest = max(len(row.tokens) for row in self.rows) + objective.max_tokens
-        size = min(objective.prompts * objective.group, max(1, (train.micro_tokens or planning.micro_tokens(train, device)) // longest))
+        most = train.micro_tokens or planning.micro_tokens(train, device)
+        size = min(objective.prompts * objective.group, max(1, most // longest))
         plan: dict[str, Any] = {
             "device": device.type, "threads": train.threads or torch.get_num_threads(),
             "precision": train.precision or rule(device), "compile": bool(train.compile),
@@ -296,7 +297,8 @@ class Answers(Course):
                      "horizon": planning.in_seconds(left, step, 0.0)}  # fmt: skip
         steps = max(1, steps or STEPS * objective.repeats)
         every = train.validate_every or max(1, -(-steps // planning.VALIDATIONS))
-        return {**plan, "rows": objective.prompts, "micro_rows": objective.prompts, "answers": objective.prompts * objective.group,
+        answers = objective.prompts * objective.group
+        return {**plan, "rows": objective.prompts, "micro_rows": objective.prompts, "answers": answers,
                 "micro_answers": size, "steps": steps, "epochs": round(steps / epoch, 3), "validate_every": every,
                 "checkpoint_every": train.checkpoint_every or every}  # fmt: skip
 

@@ -22,7 +22,7 @@ def numbers(text: str) -> list[float]:
 
 
 def _value(written: str) -> float:
-    if written[-1].isdigit() and written.isascii() or written[0] == "−":
+    if written[0] == "−" or written.isascii():
         return float(written.replace(",", "").replace("−", "-"))
     sign = -1 if written[0] == "负" else 1
     whole, _, fraction = written.lstrip("负").partition("点")
@@ -44,7 +44,8 @@ def chinese(numeral: str) -> int:
             section += (digit or 1) * UNITS[character]
             digit = 0
         else:
-            total = (total + section + digit or 1) * GROUPS[character] if character == "亿" else total + (section + digit or 1) * GROUPS[character]
+            whole = character == "亿"  # which multiplies all that stands before it, 万 what stands behind a 亿
+            total = (0 if whole else total) + (section + digit + (total if whole else 0) or 1) * GROUPS[character]
             section = digit = 0
     return total + section + digit
 

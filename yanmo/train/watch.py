@@ -62,7 +62,8 @@ def flags(lines: list[dict[str, Any]], before: dict[str, float], deviation: floa
         fallen = before["verified"] - verified[-1] > max(FAR * deviation, 1e-9)
         if risen and fallen and len(steps) > 1:
             found.append(Flag("hacked", last, text(
-                "the reward has risen from {early} to {late}, and held-out answers are verified to be worse: {now} after {before}",
+                "the reward has risen from {early} to {late}, and held-out answers are verified to be worse: {now} after "
+                "{before}",
                 early=f"{_mean(early, 'reward'):.3g}", late=f"{_mean(late, 'reward'):.3g}", now=f"{verified[-1]:.3g}",
                 before=f"{before['verified']:.3g}")))  # fmt: skip
     return found

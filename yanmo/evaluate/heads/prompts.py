@@ -1,12 +1,10 @@
-"""Prompts that models answer, verified by the task: the share of answers that are right, held against saying the commonest one."""
+"""Prompts that models answer, verified by the task: the share of right answers, held against always saying the commonest one."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
 
 from yanmo.core.data import Example
 from yanmo.core.messages import Text, text
@@ -47,7 +45,8 @@ class PromptsHead(Head):
         loaded = model.loaded
         assert loaded.tokenizer is not None
         context = loaded.model.context or 1 << 40
-        rows = [task.encode(example, loaded.tokenizer, max(context - task.max_tokens, context // 2, 1))[0] for example in examples]
+        room = max(context - task.max_tokens, context // 2, 1)
+        rows = [task.encode(example, loaded.tokenizer, room)[0] for example in examples]
         found = generator(loaded.tokenizer)(loaded.model, [row.tokens for row in rows], list(range(len(rows))),
                                             max_tokens=task.max_tokens, temperature=task.temperature, stop=task.stop)  # fmt: skip
         verifiers = task.verifiers()
@@ -65,8 +64,7 @@ class PromptsHead(Head):
 
     def figures(self, task: Task | None, lines: Sequence[Answer]) -> dict[str, Figure]:
         """verified, the mean of what verifies the answers; tokens of an answer."""
-        return {"verified": Figure(lambda right: right.mean(-1), (column(lines, "verified"),)),
-                "tokens": Figure(lambda count: count.mean(-1), (np.array([line["tokens"] for line in lines], dtype=np.float64),))}  # fmt: skip
+        return {name: Figure(lambda values: values.mean(-1), (column(lines, name),)) for name in ("verified", "tokens")}
 
     def floors(self, name: str, task: Task, lines: Sequence[Answer]) -> list[dict[str, Any]]:
         """commonest: the answer that is right for most of the training prompts (of the test's, without any), always."""
