@@ -7,6 +7,7 @@ import tokenizers
 import torch
 from tokenizers.models import WordLevel
 
+import yanmo
 from tests.inference.test_engine_kinds import made
 from tests.inference.tiny import TEXTS, model, tokenizer
 from yanmo.core.errors import RequestError, WorkError
@@ -15,6 +16,7 @@ from yanmo.inference.engine import Engine, Request
 from yanmo.inference.sampling import sampling
 from yanmo.inference.writing import written
 from yanmo.models.base import Inputs, LanguageModel, Output, StateSpec
+from yanmo.models.store import save
 from yanmo.text.special import OURS, added
 from yanmo.text.tokenizer import Tokenizer
 
@@ -178,3 +180,19 @@ def test_many_requests_are_searched_some_at_a_time_and_answers_do_not_depend_on_
     assert [found.text for found in written(built, tok, asked, slots=2)] == greedy
     assert whole != greedy
     assert written(built, tok, []) == []
+
+
+def test_a_saved_model_generates_by_beams(tmp_path):
+    for kind in ("transformer", "t5"):
+        built, tok = of_kind(kind), tokenizer()
+        save(tmp_path / kind, built, tok)
+        opened = yanmo.load(tmp_path / kind)
+        greedy = opened.generate(TEXTS[0], temperature=0, max_tokens=8)
+        found = opened.generate(TEXTS[0], temperature=0, max_tokens=8, beams=4)
+        ids = tok.encode(TEXTS[0])
+        request = Request([tok.eos_id, *ids]) if kind == "transformer" else Request([tok.pad_id], source=tok.add_special(ids).ids)
+        request = Request(request.ids, sampling(max_tokens=8, temperature=0.0), request.source)
+        assert found == BeamSearch(opened.loaded.model, tok, 4).complete([request])[0].text != greedy
+        for wrong in ({"beams": 4}, {"beams": 0, "temperature": 0}, {"length_penalty": 1.0, "temperature": 0}, {"beams": 2, "temperature": 0, "stop": "x"}):
+            with pytest.raises(RequestError):
+                opened.generate(TEXTS[0], **wrong)

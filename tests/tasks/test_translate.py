@@ -67,7 +67,7 @@ def test_files_of_unequal_length_are_refused_with_the_numbers(folder):
         read("train")
     assert caught.value.render("en") == "train.en: expected as many lines as train.zh has: 2, got 4"
     Path("train.zh").unlink()
-    with pytest.raises(DataError, match="a file beside it with the other language: train.zh"):
+    with pytest.raises(DataError, match=r"a file beside it with the other language: train\.zh"):
         read("train.en")
     moses(pairs=[("a", "甲"), ("b", ""), ("c", "丙"), ("", "丁")])
     with pytest.raises(DataError) as caught:

@@ -5,9 +5,10 @@
     order        interpolated Kneser-Ney over the words of the translations (kneser_ney.py), `order` words long
 
 The source is read from left to right; of the translations that the beam keeps, each is continued by every meaning of the
-next word, and the best by  ln p(meaning | word) + weight · ln p(words | words before)  are kept. Nothing changes places: it
-is what a dictionary and a feeling for the language give, and what a translation model has to beat. A word that the
-dictionary lacks is copied; the meaning 'nothing' costs what the alignments say.
+next word, and the best by  ln p(meaning | word) + weight · Σ ln (p(w | words before) / p(w))  are kept: how much likelier
+the words before make each word w. (p(w | words before) alone would take the shortest translation, mostly nothing.) Nothing
+changes places: it is what a dictionary and a feeling for the language give, and what a translation model has to beat. A
+word that the dictionary lacks is copied; the meaning 'nothing' costs what the alignments say.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class DictionaryModel(ModelPart):
     dictionary: str | None = None
     rounds: int | None = Field(None, ge=1, le=100)  # None: 8
     order: int = Field(3, ge=1, le=8)
-    weight: float = Field(0.5, ge=0, allow_inf_nan=False)
+    weight: float = Field(0.3, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _needed(self) -> DictionaryModel:
@@ -167,13 +168,12 @@ class DictionaryWriter(TextWriter):
         return said[:1].upper() + said[1:] if content.strip()[:1].isupper() else said
 
     def _follow(self, nodes: Array, meaning: Sequence[str]) -> tuple[Array, Array]:
-        """ln p of the words behind each state (n, order - 1), and the states behind them. A word that was never written has no
-        number: it costs what the rarest does, and nothing is known behind it."""
+        """Σ ln (p(w | words before) / p(w)) of the words behind each state (n, order - 1), and the states behind them. Of a word
+        that was never written nothing is known, nor behind it."""
         gained, trie = np.zeros(len(nodes)), self.trie
         for word in meaning:
             number = self.numbers.get(word)
             if number is None:
-                gained += np.log(trie.unigram.min())
                 nodes = np.zeros_like(nodes)
                 continue
             wanted = np.full(len(nodes), number, np.int64)
@@ -187,7 +187,7 @@ class DictionaryWriter(TextWriter):
                 probability = probability * trie.gamma[node] + trie.share[child]
                 if length < trie.order - 1:
                     after[:, length] = child
-            gained += np.log(np.maximum(probability, TINY))
+            gained += np.log(np.maximum(probability, TINY)) - np.log(trie.unigram[number])
             nodes = after
         return gained, nodes
 
