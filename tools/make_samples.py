@@ -279,7 +279,7 @@ def tang_poems(files: dict[str, bytes]) -> None:
 
 
 def smart_home(files: dict[str, bytes]) -> None:
-    """Commands to a smart home in two languages, labelled with what they ask for. The work is in yanmo/tasks/datasets/smart_home.py."""
+    """Commands to a smart home in two languages, labelled with what they ask for (`yanmo/tasks/datasets/smart_home.py`)."""
     data = {ours: json.loads(files[f"home_assistant_intents/data/{theirs}.json"]) for ours, theirs in LANGUAGES.items()}
     tables = {f"{part}.jsonl": rows for part, rows in intents(data, least_alike).items()}
     counts = {

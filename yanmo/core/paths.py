@@ -9,6 +9,7 @@ from pathlib import Path
 from yanmo.core.errors import DataError, nearest
 from yanmo.core.messages import text
 from yanmo.core.package import HOME
+from yanmo.core.published import how_to_get
 
 NAMED = 6  # endings that an error names
 RECORD = "SOURCE.json"  # says where a folder's data comes from (`yanmo data get`), and is none
@@ -38,7 +39,7 @@ def expand(path: str, endings: Iterable[str] = (), where: str | None = None) -> 
         raise DataError(where or path, text("a file, a folder or a glob"), given)
     else:
         siblings = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
-        remedy = nearest(place.name, siblings) if siblings and place.name else None
+        remedy = how_to_get(path) or (nearest(place.name, siblings) if siblings and place.name else None)
         raise DataError(where or path, text("a file, a folder or a glob"), text("no such path: {path}", path=path), remedy)
     return sorted(found)
 

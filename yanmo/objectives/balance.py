@@ -1,8 +1,8 @@
 """Rare labels and easy examples: how much each counts in a classifier's loss.
 
     inverse     N / (L · n)              as scikit-learn's class_weight='balanced'
-    effective   (1 − β) / (1 − βⁿ)       Cui et al. 2019 (arXiv:1901.05555), β = 0.999: the hundredth example of a label tells less
-                                         than its first
+    effective   (1 − β) / (1 − βⁿ)       Cui et al. 2019 (arXiv:1901.05555), β = 0.999: the hundredth example of a label tells
+                                         less than its first
 
 for L labels with n of N rows, both scaled so that the mean over the training rows is 1: the loss keeps its size. And
 (1 − p)^γ (Lin et al. 2017, arXiv:1708.02002), p being the probability of what is right: what is known already counts less.

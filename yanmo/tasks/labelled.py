@@ -57,7 +57,8 @@ def _example(record: Record, fields: Fields, asked: Sequence[str], label_of: Cal
             offenders.add(f"no {field}", record.where, None, text("field '{field}' is missing", field=field),
                           nearest(field, [str(name) for name in values]))  # fmt: skip
             return None
-    if not all([_is_text(record, field, offenders) for field in asked[:-1]]):
+    sound = [_is_text(record, field, offenders) for field in asked[:-1]]  # of a pair both are looked at
+    if not all(sound):
         return None
     label = label_of(record, offenders)
     if label is None:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from yanmo.cli import main
 from yanmo.core import files
 from yanmo.core.errors import CorruptError, DataError, RequestError, WorkError, YanmoError
-from yanmo.core.registry import PARTS, lookup, names
+from yanmo.core.recipe import load
+from yanmo.core.registry import PARTS, create, lookup, names
 from yanmo.tasks.datasets import archives
 from yanmo.tasks.datasets.dataset import SPLITS, Archive, Item, LabelledSet, Members
 from yanmo.tasks.datasets.fetch import bring
@@ -267,3 +268,19 @@ def test_the_list_shows_every_set_with_its_licence(capsys):
     assert main(["data", "list"]) == 0
     shown = capsys.readouterr().out
     assert all(entry["licence"] in shown for entry in found.values())
+
+
+def test_a_recipe_that_lacks_its_data_says_how_to_get_it(folder):
+    with pytest.raises(DataError, match=r"no such path: data/boolq/train\.jsonl - get it by: yanmo data get boolq"):
+        create("task", {"type": "classify", "path": {"train": "data/boolq/train.jsonl"}}).check()
+    with pytest.raises(DataError) as caught:
+        create("task", {"type": "classify", "path": "data/boolqq"}).check()
+    assert "yanmo data get" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["sentiment-zh", "intent", "spam", "newsgroups"])
+def test_the_recipes_on_these_sets_are_recipes(name):
+    recipe = load(name)
+    assert recipe.budget is not None
+    kinds = {getattr(entry.stage.model, "type", None) for entry in recipe.stages if entry.stage.type == "finetune"}
+    assert {"majority", "tfidf", "cnn", "lstm"} <= kinds

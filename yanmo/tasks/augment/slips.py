@@ -70,7 +70,8 @@ class Homophone(Augment):
         return found
 
     def copies_of(self, examples: Sequence[Example]) -> Iterator[Example]:
-        used = sorted({c for e in examples for name in ("text", "second") for c in e.fields.get(name) or "" if c in self._readings})
+        texts = (example.fields.get(name) or "" for example in examples for name in ("text", "second"))
+        used = sorted({character for content in texts for character in content if character in self._readings})
         alike: dict[str, list[str]] = {}
         for character in used:
             for reading in self._readings[character]:

@@ -66,7 +66,8 @@ def _read(file: Path, found: dict[str, list[str]]) -> None:
             continue
         words = list(dict.fromkeys(word.strip() for word in BETWEEN.split(line) if word.strip()))
         if len(words) < 2:
-            raise DataError(f"{written(file)}:{number}", text("two words or more, separated by tabs or commas"), line.strip()[:60])
+            wanted = text("two words or more, separated by tabs or commas")
+            raise DataError(f"{written(file)}:{number}", wanted, line.strip()[:60])
         for word in words:
             others = found.setdefault(word.casefold(), [])
             others += [other for other in words if other.casefold() != word.casefold() and other not in others]

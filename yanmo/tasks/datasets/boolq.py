@@ -21,7 +21,8 @@ class BoolQ(LabelledSet):
     languages = ("en",)
     inputs = ("text", "second")
     changes = (
-        "the labelled rows alone (the publisher's training and development parts); the question is 'text', the paragraph 'second'",
+        "the labelled rows alone (the publisher's training and development parts)",
+        "the question is 'text', the paragraph 'second'",
         "labels true and false as yes and no", "all questions on one paragraph on one side of the split",
     )  # fmt: skip
 

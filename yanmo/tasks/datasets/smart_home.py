@@ -35,8 +35,8 @@ class HomeAssistantIntents(LabelledSet):
     task = "classify"
     languages = ("en", "zh")
     changes = (
-        "sentences drawn from the templates, their slots filled from word lists of our own; unnatural sentences, and wordings that "
-        "two intents share, left out",
+        "sentences drawn from the templates, their slots filled from word lists of our own; unnatural sentences, and "
+        "wordings that two intents share, left out",
         "split by template within each intent and language, by hash: a quarter to test, a sixth to validation; no template, no "
         "text and no wording (slots apart) stands in two parts; one in five words of each list occurs in the test part only",
         "at most 300, 40 and 60 rows for an intent and language in train, validation and test, templates taken in turn; intents "

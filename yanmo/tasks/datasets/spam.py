@@ -19,7 +19,7 @@ RULE = re.compile(r"^\s*([-_=]{20,}|--)\s*$", re.MULTILINE)
 LISTS = re.compile(r"mailing list|mailman|listinfo|unsubscri|sponsored by|yahoo! groups", re.IGNORECASE)
 SPACES = re.compile(r"[^\S\n]+")
 BREAKS = re.compile(r"\n\s*\n\s*")
-QUOTED = re.compile(r"^.*(/listinfo/|mailman/|list maintainer:).*$\n?", re.MULTILINE | re.IGNORECASE)  # a footer within a quotation
+QUOTED = re.compile(r"^.*(/listinfo/|mailman/|list maintainer:).*$\n?", re.MULTILINE | re.IGNORECASE)  # a quoted footer
 FOOTER = 700  # characters: a list's footer is short and stands at the end
 ALIKE = 160  # letters by which copies of one mailing are known to be one
 

@@ -22,7 +22,8 @@ from yanmo.core.paths import locate, written
 from yanmo.tasks.layouts.layout import Layout
 from yanmo.tasks.records import Record
 
-SPLITS = {"train": r"(?:.*[-_.])?train(?:ing)?", "validation": r"(?:.*[-_.])?(?:valid(?:ation)?|dev)", "test": r"(?:.*[-_.])?test"}
+SPLITS = {"train": r"(?:.*[-_.])?train(?:ing)?", "validation": r"(?:.*[-_.])?(?:valid(?:ation)?|dev)",
+          "test": r"(?:.*[-_.])?test"}  # fmt: skip
 QUOTING = re.compile(r"(writes in|writes:|wrote:|says:|said:|^In article|^Quoted from|^\||^>)")
 
 
@@ -68,7 +69,8 @@ class Folders(Layout):
 def _texts(folder: Path, path: str) -> list[Path]:
     found = [file for file in sorted(folder.glob("*/*")) if file.is_file() and not file.name.startswith(".")]
     if not found:
-        raise DataError(path, text("a folder with a folder for each label"), text("no files two levels below {path}", path=str(folder)))
+        given = text("no files two levels below {path}", path=str(folder))
+        raise DataError(path, text("a folder with a folder for each label"), given)
     return found
 
 

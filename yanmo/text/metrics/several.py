@@ -50,8 +50,10 @@ def per_class(found: NDArray[np.int64], names: Sequence[str]) -> list[dict[str, 
     """A row a label: precision, recall, f1, support (rows that have it)."""
     rows = []
     for label, (right, wrong, missed) in zip(names, found, strict=True):
-        rows.append({"label": label, "precision": float(_ratio(right, right + wrong)), "recall": float(_ratio(right, right + missed)),
-                     "f1": float(_ratio(2 * right, 2 * right + wrong + missed)), "support": int(right + missed)})  # fmt: skip
+        figures = {"precision": (right, right + wrong), "recall": (right, right + missed),
+                   "f1": (2 * right, 2 * right + wrong + missed)}  # fmt: skip
+        shares = {name: float(_ratio(*parts)) for name, parts in figures.items()}
+        rows.append({"label": label, **shares, "support": int(right + missed)})
     return rows
 
 
