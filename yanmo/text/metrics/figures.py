@@ -3,6 +3,7 @@
     rouge/words        ROUGE-1, ROUGE-2, ROUGE-L: means of F over the answers           `rouge.py`
     rouge/characters   the same of characters
     translation/zh     chrF and BLEU of the set of answers, into that language          `bleu.py`
+    chat               chrF of the answers and ROUGE-L of characters, in any language
     generation         what can be said without a reference: repetition, tokens in common with it
 
 So whole sets, groups and bootstrap resamples are computed alike, and fast: sums of rows.
@@ -98,6 +99,8 @@ def measures(measured: str) -> list[Measure]:
         return [RougeF(name, detail) for name in rouge.NAMES]
     if kind == "translation":
         return [OfSet(name, detail) for name in bleu.NAMES]
+    if kind == "chat":
+        return [OfSet("chrf", "en"), RougeF("rouge_l", "characters")]  # neither is a matter of words
     assert kind == "generation", measured
     return [Repetition()]
 
