@@ -115,7 +115,7 @@ def test_undecided_texts_are_wrong(folder):
 
 
 def test_pairs_are_framed_as_their_tokenizer_frames_them():
-    bert = WordPieceTokenizer(size=26).train(["the cat sat on the mat", "打开 the door 打开"] * 3)
+    bert = WordPieceTokenizer().train(["the cat sat on the mat", "打开 the door 打开"] * 3, at_most=24)
     tokens, types, cut = pair_tokens("the cat", "on the mat", bert, 99)
     framed = bert.add_special(bert.encode("the cat"), bert.encode("on the mat"))
     assert (tokens, types, cut) == (framed.ids, framed.types, 0)

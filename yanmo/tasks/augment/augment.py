@@ -41,7 +41,8 @@ class Augment(Part):
         for example in examples:
             for copy in range(self.copies):
                 rng = random.Random(content_id(f"{settings}\t{copy}\t{example.id}"))
-                made = {name: self.change(example.fields[name], rng) for name in ("text", "second") if name in example.fields}
+                shown = [name for name in ("text", "second") if name in example.fields]
+                made: dict[str, str] = {name: self.change(example.fields[name], rng) for name in shown}
                 if any(made[name] != example.fields[name] for name in made) and all(v.strip() for v in made.values()):
                     name = content_id("\t".join([example.id, *made.values()]))
                     yield replace(example, id=name, fields={**example.fields, **made})

@@ -10,7 +10,7 @@ quotations. `strip` takes those off, as scikit-learn's `fetch_20newsgroups(remov
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -74,7 +74,7 @@ def _texts(folder: Path, path: str) -> list[Path]:
     return found
 
 
-def stripped(content: str, what: list[str]) -> str:
+def stripped(content: str, what: Sequence[str]) -> str:
     """The text without `what`."""
     if "headers" in what:
         content = content.partition("\n\n")[2]
