@@ -15,7 +15,7 @@ from yanmo.core.registry import create
 from yanmo.evaluate.choosing import choose
 from yanmo.evaluate.heads.choice import ChoiceHead
 from yanmo.evaluate.runner import evaluate_model
-from yanmo.inference.continuations import score_pairs, pair_ids
+from yanmo.inference.continuations import pair_ids, score_pairs
 from yanmo.tasks.prompting import Posed
 
 QUESTIONS = [

@@ -38,7 +38,8 @@ def unable(model: Model, chat: bool) -> Text | None:
     return reason
 
 
-def choose(model: Model, posed: Sequence[Posed], how: Normalize, chat: bool = False, batch_tokens: int | None = None) -> list[Chosen]:
+def choose(model: Model, posed: Sequence[Posed], how: Normalize, chat: bool = False,
+           batch_tokens: int | None = None) -> list[Chosen]:  # fmt: skip
     """What the model chooses of each item. Priors are asked for once for all items that share them."""
     from yanmo.inference.continuations import score_texts
 

@@ -64,10 +64,14 @@ def pair_ids(tokenizer: Tokenizer, context: str, continuation: str) -> Pair:
     kept = context.rstrip()
     context, continuation = kept, context[len(kept) :] + continuation
     before = tokenizer.encode(context) if context else []
-    whole = tokenizer.encode(context + continuation)
+    return seam([tokenizer.bos_id, *before], [tokenizer.bos_id, *tokenizer.encode(context + continuation)])
+
+
+def seam(before: list[int], whole: list[int]) -> Pair:
+    """`whole` cut behind what it has in common with `before`, at most up to its last token; both begin with the border."""
     shared = next((place for place, (one, other) in enumerate(zip(before, whole)) if one != other), min(len(before), len(whole)))
-    shared = min(shared, len(whole) - 1)
-    return [tokenizer.bos_id, *whole[:shared]], whole[shared:]
+    shared = max(1, min(shared, len(whole) - 1))
+    return whole[:shared], whole[shared:]
 
 
 def score_texts(loaded: Loaded, pairs: Sequence[tuple[str, str]], *, chat: bool = False,
@@ -90,7 +94,8 @@ def score_pairs(model: LanguageModel, pairs: Sequence[Pair], *, batch_tokens: in
     rows: dict[tuple[int, ...], list[tuple[int, int, list[int]]]] = {}  # inputs → (request, first position that counts, targets)
     cuts = []
     for number, (context, continuation) in enumerate(pairs):
-        assert context and continuation, f"an empty part: {(context, continuation)}"
+        assert context, "a context of nothing"
+        assert continuation, "a continuation of nothing"
         ids = [*context, *continuation]
         if len(continuation) <= limit:
             cuts.append(max(len(ids) - 1 - limit, 0))
@@ -182,7 +187,7 @@ def score_answers(loaded: Loaded, pairs: Sequence[tuple[str, str]], *, batch_tok
         ids, wanted = tokenizer.encode(context), tokenizer.encode(continuation)[:limit]
         cuts.append(max(len(ids) + around - limit, 0))
         sources.append(tokenizer.add_special(ids[cuts[-1] :]).ids)
-        rows.append((tuple([start, *wanted[:-1]]), wanted))
+        rows.append(((start, *wanted[:-1]), wanted))
         order.append(number)
     order.sort(key=lambda number: (-len(sources[number]) - len(rows[number][0]), number))
     found: dict[int, Continued] = {}

@@ -4,9 +4,9 @@
                  {"question": "…", "choices": {"text": ["…", "…"], "label": ["A", "B"]}, "answerKey": "B"}         as ARC has it
                  Question,A,B,C,D,Answer     with fields: {choices: [A, B, C, D]}                                 as CMMLU has it
 
-`answer` is the place of the right choice (from 0, or from `base`), its letter or label, or its text. A passage that the question
-is about may stand in `context`. Each choice is scored as the continuation of the prompt (`tasks/likelihoods.py` says how choices of
-different lengths are made comparable); with `letters` the choices stand in the prompt, and their letters are scored.
+`answer` is the place of the right choice (from 0, or from `base`), its letter or label, or its text. A passage that the
+question is about may stand in `context`. Each choice is scored as the continuation of the prompt (`tasks/likelihoods.py` says
+how choices of different lengths are made comparable); with `letters` the choices stand in the prompt, and their letters are scored.
 
 One path is test data, whole. Rows that are not sound are named, five at a time.
 """
@@ -59,8 +59,8 @@ class Fields(Settings):
 class MultipleChoice(Task):
     """Questions with choices, by the likelihood of each choice.
 
-    `template`: the prompt with `{question}`, `{context}` and, with `letters`, `{choices}` in it, up to where the answer begins; by
-    default English or Chinese, as the questions are. `normalize`: what is compared; `prior`: of 'prior', the prompt that says
+    `template`: the prompt with `{question}`, `{context}` and, with `letters`, `{choices}` in it, up to where the answer begins;
+    by default English or Chinese, as the questions are. `normalize`: what is compared; `prior`: of 'prior', the prompt that says
     nothing, by default what the template ends with."""
 
     head: ClassVar[str] = "choice"
@@ -149,7 +149,7 @@ class MultipleChoice(Task):
         if right is None:
             bad(offenders, record, answer, text("the number, the letter or the text of a choice"), describe(values[answer]))
             return None
-        kept = {"text": question, "choices": choices, "answer": right, "label": letter(right),
+        kept: dict[str, Any] = {"text": question, "choices": choices, "answer": right, "label": letter(right),
                 "language": str(values.get(fields.language) or "")}  # fmt: skip
         if isinstance(values.get(fields.context), str) and values[fields.context].strip():
             kept["context"] = values[fields.context]
@@ -160,8 +160,8 @@ class MultipleChoice(Task):
 
     def _choices(self, values: dict[str, Any]) -> tuple[list[str] | None, list[str]]:
         """(the choices, what they are called where the data say so); None for what are none."""
-        fields, labels = self.fields.choices, []
-        found = values[fields] if isinstance(fields, str) else [values[name] for name in fields]
+        fields, labels = self.fields.choices, list[str]()
+        found: Any = values[fields] if isinstance(fields, str) else [values[name] for name in fields]
         if not isinstance(fields, str):
             labels = list(fields)
             found = [str(item) if isinstance(item, int | float) else item for item in found]

@@ -62,7 +62,8 @@ class Prompt(Settings):
     @field_validator("template")
     @classmethod
     def _places(cls, template: str | None) -> str | None:
-        if template is not None and set(PLACE.findall(template)) - {"text", "second"} or template is not None and "{text}" not in template:
+        places = {"text"} if template is None else set(PLACE.findall(template))
+        if "text" not in places or places - {"text", "second"}:
             raise ValueError(str(text("a template with '{place}' in it", place="{text}")))
         return template
 
