@@ -4,7 +4,8 @@
     run("http://127.0.0.1:8000", ["mine.yaml"], name="gpt")      a model that `yanmo serve` (or an alike) serves
 
 The harness asks three things of a model: ln p of continuations, ln p of whole texts, and texts that go on until a stop. In
-process they come from the very functions that our own evaluation calls, so that a task posed alike has the same figures in both. A served
+process they come from the very functions that our own evaluation calls, so that a task posed alike has the same figures in
+both. A served
 model is asked over /tokenize and /v1/completions with token ids, the border before each text; the harness's own client for such
 servers (`local-completions`) leaves the border out, which is another likelihood.
 """
@@ -211,7 +212,8 @@ def writing(asked: dict[str, Any]) -> dict[str, Any]:
 def run(model: str | Path, tasks: Sequence[str | dict[str, Any]], *, include: str | Path | None = None, name: str | None = None,
         limit: int | None = None, shots: int | None = None) -> dict[str, Any]:  # fmt: skip
     """{"results": {task: {metric: value}}, "samples": {task: [what was asked and answered]}} of the harness's tasks, by name,
-    as YAML files or as mappings. `model`: a path, or the address of a server (`name` says which of its models); `include`: a folder of
+    as YAML files or as mappings. `model`: a path, or the address of a server (`name` says which of its models); `include`: a
+    folder of
     YAML tasks (without it, the harness's own are known too); `limit`: items of each task; `shots`: examples shown."""
     needed("lm_eval", "harness", "yanmo.evaluate.harness")
     from lm_eval.evaluator import simple_evaluate

@@ -92,8 +92,10 @@ def evaluate(
     prompts: Sequence[str] = (),
     console: Console | None = None,
     seed: int = 0,
+    contamination: bool = False,
 ) -> Evaluation:
-    """Answers in `folder`/answers (those already there are kept), and what follows from them."""
+    """Answers in `folder`/answers (those already there are kept), and what follows from them. `contamination`: also which test
+    items stand in what each model was trained on, which takes reading that."""
     console = console or Console(quiet=True)
     known: dict[str, dict[str, Any]] = {}
     for subject in subjects:
@@ -111,6 +113,8 @@ def evaluate(
         if answers:
             evaluation.results += head_of(assignment.task).results(assignment.name, assignment.task, answers)
             evaluation.tables["tasks"][assignment.name] = _tables(answers, assignment)
+            if contamination:
+                evaluation.tables["tasks"][assignment.name]["contamination"] = _contamination(subjects, answers, assignment)
             found = changes(answers, origins, assignment.task)
             evaluation.tables["tasks"][assignment.name] |= {"changes": found} if found else {}
     for name in known:
@@ -173,6 +177,22 @@ def _pieces(examples: Sequence[Example], weigh: Callable[[Example], int]) -> lis
         pieces[-1].append(example)
         size += weigh(example)
     return pieces
+
+
+def _contamination(subjects: Sequence[Subject], answers: dict[str, list[dict]], assignment: Assignment) -> dict[str, Any]:
+    """Model → what it scores on items that it was trained on and on others; models of the same corpora are looked up together."""
+    from yanmo.evaluate import contamination
+
+    searched: dict[tuple[Path, ...], contamination.Found] = {}
+    tables = {}
+    for subject in subjects:
+        places = tuple(dict.fromkeys(p for folder in (subject.folder, *subject.others) for p in contamination.corpora(folder)))
+        if subject.name in answers and places:
+            if places not in searched:
+                searched[places] = contamination.search(assignment.examples, contamination.documents(places))
+            head = head_of(assignment.task)
+            tables[subject.name] = contamination.table(searched[places], answers[subject.name], head, assignment.task)
+    return tables
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

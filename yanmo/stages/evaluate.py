@@ -40,6 +40,7 @@ class EvaluateStage(Stage):
     models: list[str] | None = None  # names of earlier stages, or paths; None: every earlier model
     ensembles: tuple[tuple[str, ...], ...] = ()  # each some of the models' names, which answer together as one more model
     samples: tuple[str, ...] = PROMPTS  # prompts that every generating model goes on with
+    contamination: bool = False  # whether test items are looked for in what each model was trained on
     corpus: str | None = None  # whose held-out documents a task without a path takes
 
     @field_validator("tasks")
@@ -93,7 +94,7 @@ class EvaluateStage(Stage):
             for concern in assignment.task.check():
                 run.console.warn(f"{run.stage}: {assignment.name}: {concern}")
         prompts = openings(self.samples, given) if self.samples == PROMPTS else self.samples
-        found = evaluate(models, given, folder, prompts, run.console, run.seed_for("samples"))
+        found = evaluate(models, given, folder, prompts, run.console, run.seed_for("samples"), self.contamination)
         files.write_json(folder / "results.json", found.results)
         files.write_json(folder / "tables.json", found.tables)
         files.write_json(folder / "samples.json", found.samples)

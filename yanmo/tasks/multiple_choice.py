@@ -6,7 +6,8 @@
 
 `answer` is the place of the right choice (from 0, or from `base`), its letter or label, or its text. A passage that the
 question is about may stand in `context`. Each choice is scored as the continuation of the prompt (`tasks/likelihoods.py` says
-how choices of different lengths are made comparable); with `letters` the choices stand in the prompt, and their letters are scored.
+how choices of different lengths are made comparable); with `letters` the choices stand in the prompt, and their letters are
+scored.
 
 One path is test data, whole. Rows that are not sound are named, five at a time.
 """
