@@ -10,8 +10,10 @@ from tests.inference.tiny import TEXTS, engine_agrees, model, tokenizer
 from yanmo.core.errors import DataError, RequestError
 from yanmo.inference.likelihood import score_documents
 from yanmo.models.base import Inputs
-from yanmo.models.mixture import Mixture, mix
+from yanmo.models.mixture import FEATURES, Evidence, Gate, Mixture, mix
+from yanmo.models.recall import recalled
 from yanmo.models.store import load, save
+from yanmo.nn.state import DenseSlots
 
 TOK = tokenizer()
 NETWORKS = ["lstm", "transformer"]
@@ -36,11 +38,17 @@ def test_its_distributions_are_the_gates_share_of_either(mixture):
     found = mixture(inputs).logits
     network = mixture.network(inputs).logits.float().log_softmax(-1)
     counted = mixture.counted(inputs).logits
-    features, _, _ = mixture.evidence(inputs, ids())
-    share = torch.sigmoid(mixture.gate(features)).unsqueeze(-1)
-    torch.testing.assert_close(found.exp(), share * network.exp() + (1 - share) * counted.exp(), rtol=1e-4, atol=1e-7)
+    runs, following = recalled(ids().numpy(), np.zeros((1, 40), bool), 0)
+    seen = mixture.evidence(inputs, torch.from_numpy(following))
+    shares = mixture.gate(seen.features, seen.recalls).exp()
+    assert seen.recalls[0].tolist() == (runs[0] > 0).tolist()
+    assert bool(seen.recalled[seen.recalls].all())
+    pointed = torch.nn.functional.one_hot(torch.from_numpy(following), found.shape[-1]) * shares[..., 2:]
+    torch.testing.assert_close(found.exp(), shares[..., :1] * network.exp() + shares[..., 1:2] * counted.exp() + pointed, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(found.exp().sum(-1), torch.ones(1, 40), rtol=1e-4, atol=1e-5)
-    assert float(share.max() - share.min()) > 0.05  # it does not trust both alike everywhere
+    assert 0 < int(seen.recalls.sum()) < 40
+    assert float(shares[..., 2][~seen.recalls].sum()) == 0
+    assert float(shares[..., 0].max() - shares[..., 0].min()) > 0.05  # it does not trust all alike everywhere
 
 
 @torch.no_grad()
@@ -55,9 +63,8 @@ def test_the_gate_knows_nothing_of_the_next_token(mixture):
     tokens = ids()
     changed = tokens.clone()
     changed[0, -1] = TOK.encode("墨")[0]
-    before, _, _ = mixture.evidence(Inputs(tokens), tokens)
-    after, _, _ = mixture.evidence(Inputs(changed), changed)
-    torch.testing.assert_close(after[:, :-1], before[:, :-1], rtol=1e-5, atol=1e-5)
+    before, after = (mixture.evidence(Inputs(text), text) for text in (tokens, changed))
+    torch.testing.assert_close(after.features[:, :-1], before.features[:, :-1], rtol=1e-5, atol=1e-5)
 
 
 def test_packed_documents_do_not_see_each_other(mixture):
@@ -96,7 +103,46 @@ def test_models_that_do_not_fit_together_are_refused():
         Mixture(network, other)
 
 
-def test_the_mixture_of_two_probabilities():
-    odds = torch.tensor([0.0, 100.0, -100.0])
+def test_the_mixture_of_probabilities():
+    """A gate that has not learned trusts all alike: two of them where nothing is recalled."""
+    gate = Gate()
+    gate.initialise(torch.Generator().manual_seed(0))
     network, counted = torch.tensor([0.2] * 3).log(), torch.tensor([0.6] * 3).log()
-    torch.testing.assert_close(mix(odds, network, counted).exp(), torch.tensor([0.4, 0.2, 0.6]))
+    recalled, recalls = torch.tensor([False, False, True]), torch.tensor([False, True, True])
+    seen = Evidence(torch.randn(3, FEATURES), network, counted, recalled, recalls)
+    torch.testing.assert_close(mix(gate, seen).exp(), torch.tensor([0.4, 0.8 / 3, 1.8 / 3]))
+
+
+@torch.no_grad()
+def test_it_looks_back_beyond_the_networks_context(mixture):
+    """A passage that comes again after more tokens than a window holds is known by then; in slots as in one pass."""
+    mixture.gate.outer.weight.zero_()
+    passage = TOK.encode("四宝者，笔墨纸砚也。The four treasures 🙂 café")
+    tokens = torch.tensor([[TOK.eos_id, *passage, *(TOK.encode("".join(TEXTS)) * 2), *passage]])
+    place = tokens.shape[1] - len(passage) + 12
+    inputs = Inputs(tokens[:, place:-1], before=tokens[:, :place])
+    alone = mixture.evidence(Inputs(tokens[:, place:-1]), tokens[:, place + 1 :])
+    seen = mixture.evidence(inputs, tokens[:, place + 1 :])
+    assert bool(seen.recalled.all())
+    assert not bool(alone.recalled.any())
+    if mixture.context is not None:
+        return  # in slots it ends where the network does
+    slots = DenseSlots(mixture.state(), 1, tokens.shape[1])
+    for start in range(0, place, 50):
+        piece = tokens[:, start : min(start + 50, place)]
+        mixture(Inputs(piece), slots, select=torch.zeros(piece.shape, dtype=torch.bool))
+        slots.advance(piece.shape[1])
+    runs, following = mixture._recalled(Inputs(tokens[:, place:-1]), slots, None)
+    assert bool((runs > 0).all())
+    assert following.tolist() == tokens[0, place + 1 :].tolist()
+
+
+def test_documents_are_scored_with_all_that_they_said_before(mixture):
+    if mixture.context is None:
+        pytest.skip("this network takes any length")
+    passage = "四宝者，笔墨纸砚也。The four treasures 🙂 café "
+    text = passage + "".join(TEXTS) * 3 + passage
+    whole = score_documents(mixture, TOK, [text]).nats[0]
+    mixture.recalls = False
+    apart = score_documents(mixture, TOK, [text]).nats[0]
+    assert whole < apart

@@ -138,7 +138,8 @@ def _score(
     rows = [documents[index][start : end + 1] for _, index, start, _, end in batch]
     counted = [first - start for _, _, start, first, _ in batch]
     owners = np.concatenate([np.full(end - first, index) for _, index, _, first, end in batch])
-    return _surprise(model, rows, counted, device), owners
+    before = [documents[index][:start] for _, index, start, _, _ in batch] if model.recalls else None
+    return _surprise(model, rows, counted, device, before=before), owners
 
 
 def _read_through(
@@ -165,10 +166,11 @@ def _read_through(
 
 
 def _surprise(
-    model: LanguageModel, rows: list[np.ndarray], counted: list[int], device: torch.device, slots: Slots | None = None
-) -> np.ndarray:
+    model: LanguageModel, rows: list[np.ndarray], counted: list[int], device: torch.device, slots: Slots | None = None,
+    before: list[np.ndarray] | None = None,
+) -> np.ndarray:  # fmt: skip
     """-ln p (n,) float64 of each row's tokens from number `counted` + 1 on, given those before it, in row order."""
-    inputs, wanted, select = aligned(rows, counted, device)
+    inputs, wanted, select = aligned(rows, counted, device, before)
     if model.trainable:
         chosen = wanted[select]
 
@@ -181,9 +183,10 @@ def _surprise(
     return -found.double().cpu().numpy()
 
 
-def aligned(rows: list[np.ndarray], counted: list[int], device: torch.device) -> tuple[Inputs, Tensor, Tensor]:
+def aligned(rows: list[np.ndarray], counted: list[int], device: torch.device,
+            before: list[np.ndarray] | None = None) -> tuple[Inputs, Tensor, Tensor]:  # fmt: skip
     """Rows of tokens as inputs (B, T), the token behind each as its target (B, T), and which of them count (B, T): of each row
-    those from number `counted` + 1 on."""
+    those from number `counted` + 1 on. `before`: the text before each row, for models that look back beyond their context."""
     lengths = np.array([len(ids) - 1 for ids in rows])
     tokens = np.zeros((len(rows), lengths.max()), dtype=np.int64)  # 0 is padding
     targets = np.zeros_like(tokens)
@@ -193,4 +196,9 @@ def aligned(rows: list[np.ndarray], counted: list[int], device: torch.device) ->
     mask = torch.from_numpy(place < lengths[:, None])
     select = mask & torch.from_numpy(place >= np.array(counted)[:, None])
     inputs = Inputs(torch.from_numpy(tokens).to(device), mask=None if mask.all() else mask.to(device))
+    if before is not None and any(map(len, before)):
+        said = np.full((len(rows), max(map(len, before))), -1, dtype=np.int64)
+        for row, ids in enumerate(before):
+            said[row, said.shape[1] - len(ids) :] = ids
+        inputs.before = torch.from_numpy(said).to(device)
     return inputs, torch.from_numpy(targets).to(device), select.to(device)

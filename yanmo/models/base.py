@@ -39,6 +39,8 @@ class Inputs:
     prefix: Tensor | None = None  # (B,) int64: the first so many positions see each other both ways, the others are causal
     source: Inputs | None = None  # the encoder's inputs
     embeddings: Tensor | None = None  # (B, T, D) instead of looking tokens up
+    before: Tensor | None = None  # (B, S) int64: the text before the first position, -1 where there is none (on the left); for
+    #                               models that look back beyond their context (`recalls`)
 
 
 @dataclass
@@ -89,6 +91,7 @@ class LanguageModel(nn.Module):
 
     kind: str = "causal"  # or "masked", "permuted", "encoder-decoder"
     trainable: ClassVar[bool] = True
+    recalls: bool = False  # whether it looks back beyond its context (`Inputs.before`)
     family: str = ""  # the `model_type` it is saved as: a name of the registry kind "family"
     vocabulary: int  # V
     context: int | None  # the longest row that the model takes; None: any

@@ -1,19 +1,22 @@
-"""A network and counted n-grams that answer as one model, with a gate between them that has learned whom to trust.
+"""A network, counted n-grams, and what the text itself said before, as one model, with a gate that has learned whom to trust.
 
-    p(w | h) = g(h) · p_network(w | h) + (1 - g(h)) · p_counted(w | h),      g(h) = σ(gate(features of h))
+    p(w | h) = g₁(h) · p_network(w | h) + g₂(h) · p_counted(w | h) + g₃(h) · [w = recalled(h)],   g = softmax(gate(features of h))
 
-What was said word for word before, counts know at once; what a text is about, a network learns. A network of a few minutes gains
-most: the mixture is far better than either (Neubig and Dyer 2016, "Generalizing and hybridizing count-based and neural language
-models", arXiv:1606.00499, section 3.1; `train/mixing.py` fits the gate). The gate is told nothing of the next token:
+What other texts said word for word, counts know at once; what this one said, it says again (`recall.py`); what it is about, a
+network learns. A network of a few minutes gains most: the mixture is far better than any of them (Neubig and Dyer 2016,
+"Generalizing and hybridizing count-based and neural language models", arXiv:1606.00499, section 3.1; Merity et al. 2016, "Pointer
+sentinel mixture models", arXiv:1609.07843; `train/mixing.py` fits the gate). The gate is told nothing of the next token:
 
     how long a context the counts know, and how much they leave to shorter ones there and one token shorter: its share and ln γ;
-    the network's entropy, and the log-probability of what it finds likeliest
+    the network's entropy, and the log-probability of what it finds likeliest;
+    how long a run is recalled, and what the network and the counts think of the token that followed it
 
     model/config.json  model.safetensors (the gate)  network/ (opens by itself)  counted/  tokenizer.json
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,31 +31,51 @@ from yanmo.core.messages import text
 from yanmo.core.registry import lookup
 from yanmo.models.base import Inputs, LanguageModel, Output, Slots, StateSpec
 from yanmo.models.ensemble import Share
-from yanmo.models.ngram import NgramLanguageModel
+from yanmo.models.ngram import NgramLanguageModel, begins
+from yanmo.models.recall import NONE, REACH, RUNS, recalled
 from yanmo.models.weights.folder import read_tensors
 from yanmo.nn.heads import Reduce
 
-FEATURES, HIDDEN = 5, 32
+FEATURES, HIDDEN = 5 + len(RUNS) + 3, 32
 PARTS = ("network", "counted")
+UNLIKELY = -20.0  # the least log-probability that the gate is told of
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the gate sees of positions, (…, FEATURES), and what each part finds of the token there: ln p of the network and of the
+    counts (…), and whether it is the recalled one (…) bool; `recalls` (…) bool: whether there is one."""
+
+    features: Tensor
+    network: Tensor
+    counted: Tensor
+    recalled: Tensor
+    recalls: Tensor
+
+    def chosen(self, index: Any) -> Evidence:
+        return Evidence(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 class Gate(nn.Module):
-    """(…, FEATURES) → (…): the log-odds of the network against the counts."""
+    """(…, FEATURES), (…) bool → (…, 3): the logarithms of the shares of the network, of the counts, and of the recalled token,
+    which has none where nothing is recalled."""
 
     def __init__(self) -> None:
         super().__init__()
         self.inner = nn.Linear(FEATURES, HIDDEN)
-        self.outer = nn.Linear(HIDDEN, 1)
+        self.outer = nn.Linear(HIDDEN, 3)
 
     def initialise(self, rng: torch.Generator) -> None:
-        """Half and half, whatever the features."""
+        """All alike, whatever the features."""
         with torch.no_grad():
             self.inner.weight.normal_(0, FEATURES**-0.5, generator=rng)
             for parameter in (self.inner.bias, self.outer.weight, self.outer.bias):
                 parameter.zero_()
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.outer(torch.tanh(self.inner(features))).squeeze(-1)
+    def forward(self, features: Tensor, recalls: Tensor) -> Tensor:
+        scores = self.outer(torch.tanh(self.inner(features)))
+        out = torch.stack([torch.zeros_like(recalls), torch.zeros_like(recalls), ~recalls], -1)
+        return scores.masked_fill(out, -torch.inf).log_softmax(-1)
 
 
 class Mixture(LanguageModel):
@@ -60,6 +83,7 @@ class Mixture(LanguageModel):
 
     kind = "causal"
     trainable = False
+    recalls = True
     family = "yanmo_mixture"
 
     def __init__(self, network: LanguageModel, counted: NgramLanguageModel, gate: Gate | None = None):
@@ -75,7 +99,8 @@ class Mixture(LanguageModel):
         self.head = None
 
     def state(self) -> dict[str, StateSpec]:
-        return {f"{name}.{key}": spec for name in PARTS for key, spec in self._part(name).state().items()}
+        own = {f"{name}.{key}": spec for name in PARTS for key, spec in self._part(name).state().items()}
+        return own | {"said": StateSpec((REACH,), torch.int64, per_token=False, fill=NONE)}
 
     def _part(self, name: str) -> LanguageModel:
         return cast(LanguageModel, getattr(self, name))
@@ -84,47 +109,56 @@ class Mixture(LanguageModel):
         self, inputs: Inputs, slots: Slots | None = None, *, select: Tensor | None = None, reduce: Reduce | None = None
     ) -> Output:
         """Log-probabilities, made chunk by chunk of positions: the logits of a mixture."""
-        nodes = self._nodes(inputs, slots, select)
+        nodes, (runs, following) = self._nodes(inputs, slots, select), self._recalled(inputs, slots, select)
 
         def mixed(logits: Tensor, positions: Tensor) -> Tensor:
             network, known = logits.float().log_softmax(-1), nodes[positions.cpu().numpy()]
             counted = torch.from_numpy(self.counted.distributions(known)).to(logits.device)
-            both = mix(self.gate(self._features(network, known)).unsqueeze(-1), network, counted)
+            run, token = runs[positions], following[positions].unsqueeze(-1)
+            about = [part.gather(-1, token).squeeze(-1) for part in (network, counted)]
+            shares = self.gate(self._features(network, known, run, *about), run > 0)
+            both = torch.logaddexp(shares[:, :1] + network, shares[:, 1:2] + counted)
+            both.scatter_(-1, token, torch.logaddexp(both.gather(-1, token), shares[:, 2:]))
             return both if reduce is None else reduce(both, positions)
 
         own = None if slots is None else Share(slots, "network.")
         with torch.no_grad():
-            found = self.network(inputs, own, select=select, reduce=mixed).reduced
+            found = self.network(replace(inputs, before=None), own, select=select, reduce=mixed).reduced
         if reduce is not None:
             return Output(reduced=found)
         return Output(found if select is not None else found.view(*inputs.tokens.shape, self.vocabulary))
 
     def encode(self, inputs: Inputs, slots: Slots | None = None) -> Tensor:
-        """The network's hidden states; with slots, what the counts remember goes on as well."""
+        """The network's hidden states; with slots, what the counts and the text remember goes on as well."""
         if slots is not None:
             self.counted.contexts(inputs, Share(slots, "counted."))
+            self._recalled(inputs, slots, None)
         return self.network.encode(inputs, None if slots is None else Share(slots, "network."))
 
     def pool(self, inputs: Inputs) -> Tensor:
         return self.network.pool(inputs)
 
     def logprobs(self, inputs: Inputs, targets: Tensor) -> Tensor:
-        features, network, counted = self.evidence(inputs, targets)
-        return mix(self.gate(features), network, counted)
+        return mix(self.gate, self.evidence(inputs, targets))
 
     @torch.no_grad()
-    def evidence(self, inputs: Inputs, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the gate sees (B, T, FEATURES), and ln p(target) of the network and of the counts (B, T): the counts' looked up,
-        without a distribution."""
-        nodes, flat = self._nodes(inputs, None, None), targets.reshape(-1, 1)
+    def evidence(self, inputs: Inputs, targets: Tensor) -> Evidence:
+        """Of every position (B, T) and its target: the counts' probabilities are looked up, without a distribution."""
+        nodes, (runs, following) = self._nodes(inputs, None, None), self._recalled(inputs, None, None)
+        flat = targets.reshape(-1, 1)
+        about = self.counted.logprobs(inputs, following.view(targets.shape)).reshape(-1)
 
         def pick(logits: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
             network = logits.float().log_softmax(-1)
-            return self._features(network, nodes[positions.cpu().numpy()]), network.gather(-1, flat[positions]).squeeze(-1)
+            thought = network.gather(-1, following[positions].unsqueeze(-1)).squeeze(-1)
+            known = nodes[positions.cpu().numpy()]
+            features = self._features(network, known, runs[positions], thought, about[positions])
+            return features, network.gather(-1, flat[positions]).squeeze(-1)
 
-        features, network = self.network(inputs, reduce=pick).reduced
-        shape = targets.shape
-        return features.view(*shape, FEATURES), network.view(shape), self.counted.logprobs(inputs, targets)
+        features, network = self.network(replace(inputs, before=None), reduce=pick).reduced
+        shape, there = targets.shape, (runs > 0).view(targets.shape)
+        return Evidence(features.view(*shape, FEATURES), network.view(shape), self.counted.logprobs(inputs, targets),
+                        there & (following.view(shape) == targets), there)  # fmt: skip
 
     def _nodes(self, inputs: Inputs, slots: Slots | None, select: Tensor | None) -> np.ndarray:
         """What the counts know of each (selected) position's context, (N, order - 1)."""
@@ -132,17 +166,41 @@ class Mixture(LanguageModel):
         flat = nodes.reshape(inputs.tokens.numel(), -1)
         return flat if select is None else flat[select.reshape(-1).cpu().numpy()]
 
-    def _features(self, network: Tensor, nodes: np.ndarray) -> Tensor:
-        """(n, FEATURES) from the network's log-probabilities (n, V) and the counts' nodes (n, order - 1), about 1 in size."""
+    def _recalled(self, inputs: Inputs, slots: Slots | None, select: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Of each (selected) position (N,): the number of the longest run that stood before, and the token behind it."""
+        tokens, starts = inputs.tokens.cpu().numpy(), begins(inputs)
+        rows, width = tokens.shape
+        if slots is not None:
+            said = slots.read("said").cpu().numpy()
+        else:
+            said = np.zeros((rows, 0), np.int64) if inputs.before is None else inputs.before.cpu().numpy()[:, -REACH:]
+        whole = np.concatenate([said, tokens], 1)
+        starts = np.concatenate([np.zeros(said.shape, bool), starts], 1)
+        if slots is not None:
+            lengths = np.full(rows, width) if inputs.mask is None else inputs.mask.sum(1).cpu().numpy()
+            kept = lengths[:, None] + np.arange(REACH)  # the last ones behind the row's own tokens
+            slots.write("said", torch.from_numpy(np.take_along_axis(whole, kept, 1)).to(inputs.tokens.device))
+        found = (torch.from_numpy(part).to(inputs.tokens.device) for part in recalled(whole, starts, said.shape[1]))
+        runs, following = (part.reshape(-1) if select is None else part[select.to(part.device)] for part in found)
+        return runs, following
+
+    def _features(self, network: Tensor, nodes: np.ndarray, runs: Tensor, *about: Tensor) -> Tensor:
+        """(n, FEATURES), about 1 in size, from the network's log-probabilities (n, V), the counts' nodes (n, order - 1), the
+        numbers of recalled runs (n,), and ln p of the token behind each by the network and by the counts (n,)."""
         likeliest = network.amax(-1, keepdim=True)
         entropy = -(network.exp() * network).sum(-1, keepdim=True)
         known = torch.from_numpy(self.counted.trust(nodes)).to(network.device)
-        return torch.cat([known, entropy / 4 - 1, likeliest / 2 + 1], -1)
+        run = F.one_hot(runs, len(RUNS) + 1).float()
+        thought = torch.stack(about, -1).clamp(min=UNLIKELY) / 4 + 1
+        return torch.cat([known, entropy / 4 - 1, likeliest / 2 + 1, run, torch.where(runs[:, None] > 0, thought, 0)], -1)
 
 
-def mix(odds: Tensor, network: Tensor, counted: Tensor) -> Tensor:
-    """ln of the mixture of two probabilities given as logarithms."""
-    return torch.logaddexp(F.logsigmoid(odds) + network, F.logsigmoid(-odds) + counted)
+def mix(gate: Gate, found: Evidence) -> Tensor:
+    """ln of the mixture's probability (…) of the tokens that the evidence is about."""
+    shares = gate(found.features, found.recalls)
+    parts = torch.stack([shares[..., 0] + found.network, shares[..., 1] + found.counted], -1)
+    both = parts.logsumexp(-1)
+    return torch.where(found.recalled, torch.logaddexp(both, torch.where(found.recalled, shares[..., 2], 0)), both)
 
 
 class MixtureFamily:

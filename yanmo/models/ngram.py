@@ -143,7 +143,7 @@ class NgramLanguageModel(LanguageModel):
         """p(wanted | what precedes it), (B, T) float64."""
         tokens = inputs.tokens.cpu().numpy()
         probability = self.trie.unigram[wanted].astype(np.float64)
-        begins = _begins(inputs)
+        new = begins(inputs)
         elsewhere = wanted[:, :-1] != tokens[:, 1:]  # mostly nowhere: a target is the next position's token
         nodes = tokens + 1
         for length in range(1, self.order):
@@ -155,7 +155,7 @@ class NgramLanguageModel(LanguageModel):
                 nodes = np.zeros_like(nodes)
                 nodes[:, 1:] = child[:, :-1]
                 nodes[:, 1:][elsewhere] = following
-                nodes[begins] = 0
+                nodes[new] = 0
         return probability
 
     # ------------------------------------------------------------------------------------------------ the walk
@@ -173,10 +173,10 @@ class NgramLanguageModel(LanguageModel):
         if width == 1:  # every longer context is a child of one that is remembered: one search for all
             nodes[:, 0, 1:] = self.trie.find(before[:, :-1], np.broadcast_to(tokens, (rows, longest - 1)))
         else:
-            begins = _begins(inputs)
+            new = begins(inputs)
             for length in range(1, longest):
                 shorter = np.concatenate([before[:, length - 1 : length], nodes[:, :-1, length - 1]], 1)
-                shorter[begins] = 0
+                shorter[new] = 0
                 nodes[:, :, length] = self.trie.find(shorter, tokens)
         if slots is not None:
             last = nodes[:, -1]
@@ -240,10 +240,10 @@ class NgramFamily:
         )
 
 
-def _begins(inputs: Inputs) -> Array:
+def begins(inputs: Inputs) -> Array:
     """(B, T) bool: where the next document of a packed row begins."""
-    begins = np.zeros(inputs.tokens.shape, bool)
+    found = np.zeros(inputs.tokens.shape, bool)
     if inputs.documents is not None:
         documents = inputs.documents.cpu().numpy()
-        begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    return begins
+        found[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return found

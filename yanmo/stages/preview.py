@@ -103,6 +103,7 @@ class Preview:
         """A tokenizer of the stage's settings, learned from the sample."""
         from yanmo.corpus import documents
         from yanmo.stages.tokenizer import base_of
+        from yanmo.text.bpe import letters
         from yanmo.text.extend import ExtendedTokenizer
 
         corpus = self._of(links, "corpus")
@@ -116,7 +117,7 @@ class Preview:
             part = part.bind(base_of(Run(self.scratch, stage=entry.name, inputs={"base": [base.folder]})))
         texts = [row["text"] for row in documents.iterate(corpus.folder, "train", columns=("text",))]
         size = round(sum(len(body.encode()) for body in texts) * corpus.scale)
-        most = part.open_size(size, self.recipe.budget.minutes if self.recipe.budget else None)
+        most = part.open_size(size, self.recipe.budget.minutes if self.recipe.budget else None, letters(texts))
         asked = getattr(part, "size", None) or most
         try:
             made = part.train(iter(texts), at_most=most)

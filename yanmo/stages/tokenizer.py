@@ -27,6 +27,7 @@ from yanmo.core.messages import text
 from yanmo.core.registry import create
 from yanmo.core.run import Run
 from yanmo.core.stage import Stage
+from yanmo.text.bpe import letters
 from yanmo.text.extend import ExtendedTokenizer
 from yanmo.text.loading import FILES
 from yanmo.text.tokenizer import Tokenizer, TokenizerPart
@@ -99,7 +100,7 @@ class TokenizerStage(Stage):
             raise DataError(str(corpus), text("text in the training split"), text("none"))
         limit = self.train_bytes if minutes is None else min(self.train_bytes, max(int(BYTES_A_MINUTE * minutes), 1))
         return {"text_bytes": text_bytes, "sample_bytes": min(text_bytes, limit),
-                "size": part.open_size(text_bytes, minutes)}  # fmt: skip
+                "size": part.open_size(text_bytes, minutes, letters(_first(_rows(corpus), MEASURED)))}  # fmt: skip
 
 
 def base_of(run: Run) -> Tokenizer:
@@ -133,6 +134,12 @@ def _gain(run: Run, corpus: Path, base: Tokenizer, made: Tokenizer) -> dict[str,
         run.console.log(text("{stage}: bytes per token of {split} text ({language}): {before} → {after}", stage=run.stage,
                              split=split, language=kind, **shown))  # fmt: skip
     return {"base_size": base.size, "size": made.size, "split": split, "bytes_per_token": languages}
+
+
+def _rows(corpus: Path) -> Iterator[dict[str, Any]]:
+    from yanmo.corpus.documents import iterate
+
+    return iterate(corpus, split="train", columns=("text",))
 
 
 def _first(rows: Iterator[dict[str, Any]], most: int) -> Iterator[str]:

@@ -75,10 +75,10 @@ class ExtendedTokenizer(TokenizerPart):
     def opened(self) -> Tokenizer:
         return self._base if self._base is not None else Tokenizer.load(self.base)
 
-    def open_size(self, text_bytes: int, minutes: float | None = None) -> int | None:
+    def open_size(self, text_bytes: int, minutes: float | None = None, letters: int = 0) -> int | None:
         if self.add is not None or self.size is not None or self.pieces:
             return None
-        return self.opened().size + chosen_size(text_bytes, minutes)
+        return self.opened().size + chosen_size(text_bytes, minutes, letters)
 
     def train(self, texts: Iterable[str], at_most: int | None = None) -> Tokenizer:
         base = self.opened()

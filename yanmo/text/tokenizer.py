@@ -73,8 +73,9 @@ class TokenizerPart(Part):
     def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(checked(list(names)))
 
-    def open_size(self, text_bytes: int, minutes: float | None = None) -> int | None:
-        """The size for so many bytes of text and, where given, a budget; None where the settings leave no size open."""
+    def open_size(self, text_bytes: int, minutes: float | None = None, letters: int = 0) -> int | None:
+        """The size for so many bytes of text with so many kinds of letters (`bpe.letters`) and, where given, a budget; None where
+        the settings leave no size open."""
         return None
 
     def train(self, texts: Iterable[str], at_most: int | None = None) -> Tokenizer:

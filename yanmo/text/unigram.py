@@ -35,8 +35,8 @@ class UnigramTokenizer(TokenizerPart):
     min_count: int = Field(default=2, ge=1)
     memory_mb: int = Field(default=1000, ge=10)
 
-    def open_size(self, text_bytes: int, minutes: float | None = None) -> int | None:
-        return chosen_size(text_bytes, minutes) if self.size is None else None
+    def open_size(self, text_bytes: int, minutes: float | None = None, letters: int = 0) -> int | None:
+        return chosen_size(text_bytes, minutes, letters) if self.size is None else None
 
     def train(self, texts: Iterable[str], at_most: int | None = None) -> Tokenizer:
         counts = count(readable(texts), pieces, self.memory_mb * 1_000_000 // A_BYTE)

@@ -36,8 +36,8 @@ class WordPieceTokenizer(TokenizerPart):
     min_frequency: int = Field(default=2, ge=1)
     memory_mb: int = Field(default=1000, ge=10)
 
-    def open_size(self, text_bytes: int, minutes: float | None = None) -> int | None:
-        return chosen_size(text_bytes, minutes) if self.size is None else None
+    def open_size(self, text_bytes: int, minutes: float | None = None, letters: int = 0) -> int | None:
+        return chosen_size(text_bytes, minutes, letters) if self.size is None else None
 
     def train(self, texts: Iterable[str], at_most: int | None = None) -> Tokenizer:
         normalizer = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, lowercase=self.lowercase)

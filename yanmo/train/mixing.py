@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text
@@ -25,7 +24,7 @@ from yanmo.corpus.order import RowOrder
 from yanmo.corpus.tokens import Split
 from yanmo.inference.likelihood import LONGEST, aligned, device_of, evaluating
 from yanmo.models.base import LanguageModel
-from yanmo.models.mixture import Gate, Mixture, mix
+from yanmo.models.mixture import Evidence, Gate, Mixture, mix
 from yanmo.tasks.language_modeling import windows
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.1  # of the training text at most is held back, where there is no validation text
 LEAST = 64  # tokens that are held back of a single document at least
-STEPS, ROWS, RATE = 400, 8192, 1e-2  # of the gate's fitting: it has some two hundred weights
+STEPS, ROWS, RATE = 400, 8192, 1e-2  # of the gate's fitting: it has some six hundred weights
 PASS = 8192  # positions in one pass of the network
 
 
@@ -60,15 +59,16 @@ def fitted(network: LanguageModel, part: Any, split: Split, held_out: Split, str
     texts = [np.asarray(place.tokens[first : first + min(count, tokens)]) for _, first, count in held]
     told = stream if apart else np.asarray(split.tokens)[rest]
     sample = Mixture(network, part.fit(Stream(told), tokenizer, folder, log))
-    features, by_network, by_counts = evidence(sample, texts)
-    fit(sample.gate, features, by_network, by_counts, seed)
+    seen = evidence(sample, texts)
+    fit(sample.gate, seen, seed)
     with torch.no_grad():
-        both = mix(sample.gate(features), by_network, by_counts)
-        share = torch.sigmoid(sample.gate(features)).mean()
+        both = mix(sample.gate, seen)
+        shares = sample.gate(seen.features, seen.recalls).exp().mean(0)
     whole = sample if apart else Mixture(network, part.fit(Stream(stream), tokenizer, folder, log), sample.gate)
-    found = {"network": by_network, "counted": by_counts, "mixture": both}
+    found = {"network": seen.network, "counted": seen.counted, "mixture": both}
     ids = sorted(str(place.documents["id"][index]) for index, _, _ in held) if apart else []
-    return whole, {"documents": len(held), "tokens": len(features), "trust_in_the_network": round(float(share), 4),
+    return whole, {"documents": len(held), "tokens": len(both),
+                   "shares": {name: round(float(share), 4) for name, share in zip(("network", "counted", "recalled"), shares)},
                    "nats_a_token": {name: round(-float(value.mean()), 6) for name, value in found.items()},
                    "fitted_to": ids}  # fmt: skip
 
@@ -88,25 +88,25 @@ def held_back(split: Split, tokens: int, seed: int, share: float) -> list[tuple[
     return [(index, int(firsts[index]), int(counts[index])) for index in sorted(order[:taken].tolist())]
 
 
-def evidence(mixture: Mixture, documents: list[np.ndarray]) -> tuple[Tensor, Tensor, Tensor]:
-    """`Mixture.evidence` of every token of the documents, read as they are when they are scored: (N, FEATURES), (N,), (N,)."""
+def evidence(mixture: Mixture, documents: list[np.ndarray]) -> Evidence:
+    """`Mixture.evidence` of every token of the documents, (N, …), read as they are when they are scored."""
     context, device = min(LONGEST, mixture.context or LONGEST), device_of(mixture)
     pieces = [(end - start, index, start, first, end)
               for index, ids in enumerate(documents) for start, first, end in windows(len(ids), context)]  # fmt: skip
     pieces.sort(key=lambda piece: (-piece[0], piece[1], piece[2]))
-    found: list[tuple[Tensor, ...]] = []
+    found: list[Evidence] = []
     with evaluating(mixture):
         while pieces:
             size = max(1, PASS // pieces[0][0])
             batch, pieces = pieces[:size], pieces[size:]
             rows = [documents[index][start : end + 1] for _, index, start, _, end in batch]
-            inputs, targets, select = aligned(rows, [first - start for _, _, start, first, _ in batch], device)
-            found.append(tuple(value[select].cpu() for value in mixture.evidence(inputs, targets)))
-    features, network, counted = (torch.cat(column) for column in zip(*found))
-    return features, network, counted
+            before = [documents[index][:start] for _, index, start, _, _ in batch]
+            inputs, targets, select = aligned(rows, [first - start for _, _, start, first, _ in batch], device, before)
+            found.append(mixture.evidence(inputs, targets).chosen(select))
+    return Evidence(*(torch.cat([getattr(one, field.name).cpu() for one in found]) for field in fields(Evidence)))
 
 
-def fit(gate: Gate, features: Tensor, network: Tensor, counted: Tensor, seed: int) -> None:
+def fit(gate: Gate, seen: Evidence, seed: int) -> None:
     """Minimises the mixture's -ln p over the gate's weights: Adam, a cosine to zero; the same weights for the same evidence."""
     rng = torch.Generator().manual_seed(seed)
     gate.initialise(rng)
@@ -115,8 +115,8 @@ def fit(gate: Gate, features: Tensor, network: Tensor, counted: Tensor, seed: in
         for step in range(STEPS):
             for group in optimizer.param_groups:
                 group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / STEPS))
-            chosen = torch.randint(len(features), (min(ROWS, len(features)),), generator=rng)
-            loss = -mix(gate(features[chosen]), network[chosen], counted[chosen]).mean()
+            chosen = torch.randint(len(seen.network), (min(ROWS, len(seen.network)),), generator=rng)
+            loss = -mix(gate, seen.chosen(chosen)).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
