@@ -34,8 +34,8 @@ A_TOKEN = FLOPS / TOKENS / 1e9  # billions of floating-point operations
 class Contestant:
     """`script`: the file that it runs, with `given` behind its name, mode and threads; `amount`: what a step is counted as."""
 
-    def __init__(self, name: str, mode: str, python: str, threads: int, script: str = "contestant.py", given: tuple[str, ...] = (),
-                 amount: float = TOKENS):  # fmt: skip
+    def __init__(self, name: str, mode: str, python: str, threads: int, script: str = "contestant.py",
+                 given: tuple[str, ...] = (), amount: float = TOKENS):  # fmt: skip
         self.name, self.mode, self.amount = name, mode, amount
         environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1",
                        "TOKENIZERS_PARALLELISM": "false"}  # fmt: skip

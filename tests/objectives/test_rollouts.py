@@ -27,12 +27,12 @@ LEARNERS = {
 }
 
 
-@pytest.mark.parametrize("name", LEARNERS)
-def test_the_best_answer_is_found(name, tmp_path):
-    made = model()
+@pytest.mark.parametrize(("name", "seed"), [*((name, 0) for name in LEARNERS), ("grpo", 1), ("grpo", 2), ("ppo", 1), ("ppo", 2)])
+def test_the_best_answer_is_found(name, seed, tmp_path):
+    made = model(seed)
     objective = bound(LEARNERS[name], arms(WORTH), folder=tmp_path)
     trained = objective.trained(made, torch.Generator())
-    figures = roll(trained, objective, 30, 0.02)
+    figures = roll(trained, objective, 30, 0.02, seed)
     for prompt in PROMPTS:
         assert float(probabilities(made, prompt, end=False)[0]) > 0.9
     assert figures[0]["reward"] < 0.55

@@ -8,7 +8,7 @@
 | `tang_poems` | Chinese poems (traditional) | `id`, `title`, `author`, `text` |
 | `intents` | commands to a smart home, English and Chinese | `text`, `label`, `language`, `template` |
 | `minimal_pairs` | pairs of sentences, one ungrammatical, English and Chinese | the fields of BLiMP, `language` |
-| `sums` | sums in digits and in Chinese numerals, many of them wrong; prompts with answers; pairs | `text`; `prompt`, `answer`; `prompt`, `chosen`, `rejected` |
+| `sums` | sums in digits and Chinese numerals, many wrong; prompts; pairs | `text` · `prompt`, `answer`, `chosen`, `rejected` |
 
 `SOURCE` is YAML: package, version, hash (of our own work the tool that makes it), author, licence, what was changed, and
 the hash of each file.
