@@ -99,4 +99,5 @@ class _Reader:
                 if self.language == wanted or self.language.startswith(f"{wanted}-"):
                     self.texts.setdefault(wanted, " ".join("".join(self.piece).split()))
         elif name == "tu":
-            self.found.append((self.where, *(self.texts.get(wanted) for wanted in self.languages)))
+            own, other = self.languages
+            self.found.append((self.where, self.texts.get(own), self.texts.get(other)))
