@@ -181,7 +181,7 @@ def shape(word: str) -> str:
     return found
 
 
-_RANGES = [(ord(a), ord(b)) for a, _, b in (UNSPACED[i : i + 3] for i in range(0, len(UNSPACED), 3))]
+_RANGES = [(ord(UNSPACED[i]), ord(UNSPACED[i + 2])) for i in range(0, len(UNSPACED), 3)]  # "a-b" side by side
 
 
 def _unspaced(character: str) -> bool:
