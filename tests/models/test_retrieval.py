@@ -143,7 +143,7 @@ def test_it_learns_which_cut_a_question_gets_and_when_there_is_none(folder):
     model = create("model", "retrieval").fit_task(asked)
     assert model.cuts["when"] == "number"
     assert model.cuts["who"] in ("name", "unasked")
-    held = [e for e in asked.load("test")]
+    held = asked.load("test")
     right = [model.answer(e.fields["question"], e.fields["text"]).answer == (e.fields["answers"] or [{"text": ""}])[0]["text"] for e in held]
     assert np.mean(right) > 0.9
     assert not model.answer("Who sank the submarine?", held[0].fields["text"]).answer or model.bound is not None

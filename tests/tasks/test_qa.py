@@ -201,12 +201,12 @@ def test_a_place_that_had_to_be_chosen_is_told():
 
 def test_questions_without_an_answer_where_none_may_be():
     for others in ({"metrics": "squad1"}, {"no_answer": False}):
-        with pytest.raises(DataError, match="bad.jsonl:3"):
+        with pytest.raises(DataError, match=r"bad\.jsonl:3"):
             whole(jsonl("bad.jsonl", ROWS), **others)
 
 
 def test_settings():
-    with pytest.raises(RecipeError, match="splits|train"):
+    with pytest.raises(RecipeError, match="train"):
         task({"dev": "a.jsonl"})
     with pytest.raises(RecipeError, match="threshold"):
         task("a.jsonl", threshold=float("nan"))
@@ -288,7 +288,7 @@ def test_pairs_are_told_apart_by_their_types():
     assert row.tokens[0] == tokenizer.cls_id
     second = row.tokens.index(tokenizer.sep_id) + 1
     assert row.types == [0] * second + [1] * (len(row.tokens) - second)
-    assert [i for i, t in enumerate(row.trained) if t][0] == 0  # the mark of no answer
+    assert row.trained.index(True) == 0  # the mark of no answer
     assert all(i >= second for i, t in enumerate(row.trained) if t and i)
 
 

@@ -18,14 +18,14 @@ TOKENIZER = CharacterTokenizer(type="characters", min_count=1).train(TEXTS)
 def every(found, scores, longest):
     """All spans of all windows, in order of the definition."""
     best: dict[tuple[int, int], float] = {}
-    for window, given in zip(found, scores):
+    for window, table in zip(found, scores):
         for first in range(len(window.tokens)):
             for last in range(first, min(first + longest, len(window.tokens))):
                 head, tail = window.places[first], window.places[last]
                 if window.own[first] and head and tail:
-                    score = float(given[first][0]) + float(given[last][1])
+                    score = float(table[first][0]) + float(table[last][1])
                     best[(head[0], tail[1])] = max(best.get((head[0], tail[1]), -np.inf), score)
-    nothing = min(float(given[w.nowhere][0]) + float(given[w.nowhere][1]) for w, given in zip(found, scores))
+    nothing = min(float(table[w.nowhere][0]) + float(table[w.nowhere][1]) for w, table in zip(found, scores))
     spots = sorted((Spot(*span, score) for span, score in best.items()), key=lambda s: (-s.score, s.start, s.end))
     return spots, nothing
 

@@ -16,17 +16,25 @@ WHOLE = "sentence"
 
 Cut = Callable[[str, str, Place], Place | None]
 
-ENGLISH = re.compile(r"\b(how (?:many|much|long|old|often|far)|who|whom|whose|when|where|why|how|which|what|did|does|do|is|was|are|were|has|had|can)\b")
+ENGLISH = re.compile(
+    r"\b(how (?:many|much|long|old|often|far)|who|whom|whose|when|where|why|how|which|what"
+    r"|did|does|do|is|was|are|were|has|had|can)\b"
+)
 CHINESE = (
-    ("when", re.compile("什么时候|何时|哪一?年|哪一?天|几月|几年|时间")), ("how many", re.compile("多少|几[个位名次人岁种只座]|多[长大高远久]")),
+    ("when", re.compile("什么时候|何时|哪一?年|哪一?天|几月|几年|时间")),
+    ("how many", re.compile("多少|几[个位名次人岁种只座]|多[长大高远久]")),
     ("why", re.compile("为什么|为何|原因|因为什么")), ("who", re.compile("谁|哪位|何人|什么人")),
-    ("where", re.compile("哪里|哪儿|何处|何地|什么地方|位于哪|哪个(?:国家|城市|地方|省|市|县)")), ("how", re.compile("怎么|怎样|如何")),
+    ("where", re.compile("哪里|哪儿|何处|何地|什么地方|位于哪|哪个(?:国家|城市|地方|省|市|县)")),
+    ("how", re.compile("怎么|怎样|如何")),
     ("which", re.compile("哪")), ("what", re.compile("什么|何")),
 )  # fmt: skip
 CLAUSE = re.compile(r"[,;:，；：、]\s*|\s[-–—]+\s|——|(?<=[^\s])\s+(?=(?:and|but|because|which|who|where|while|after|before)\b)")
 NAME = re.compile(r"[A-Z][\w'’.-]*(?:\s+(?:(?:of|the|and|de|van|von|&)\s+)?[A-Z0-9][\w'’.-]*)*")
 NUMBER = re.compile(r"[$€£¥]?\d[\d,.:/-]*\d|\d|[一二三四五六七八九十百千万亿〇零两]{2,}")
-UNIT = re.compile(r"\s?(?:%|percent|years?|days?|months?|weeks?|hours?|minutes?|million|billion|thousand|people|miles?|km)\b|[年月日岁个人元米]+[\d一二三四五六七八九十年月日]*")
+UNIT = re.compile(
+    r"\s?(?:%|percent|years?|days?|months?|weeks?|hours?|minutes?|million|billion|thousand|people|miles?|km)\b"
+    r"|[年月日岁个人元米]+[\d一二三四五六七八九十年月日]*"
+)
 WORD = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]|[^\\W\u3400-\u4dbf\u4e00-\u9fff]+(?:['’][^\\W\u3400-\u4dbf\u4e00-\u9fff]+)*")
 EDGE = " \t\n.,;:!?。，；：！？、\"'“”‘’()（）《》「」"
 
@@ -55,7 +63,7 @@ def nearest_clause(question: str, context: str, place: Place) -> Place | None:
 def other_clause(question: str, context: str, place: Place) -> Place | None:
     """The longest of the clauses with the fewest of the question's words."""
     asked = _words(question)
-    return min(_clauses(context, place), key=lambda clause: (_shared(context, clause, asked), clause[0] - clause[1]), default=None)
+    return min(_clauses(context, place), key=lambda one: (_shared(context, one, asked), one[0] - one[1]), default=None)
 
 
 def behind(question: str, context: str, place: Place) -> Place | None:

@@ -6,8 +6,8 @@ asks for. The baseline of extractive question answering.
     answer      one of a few cuts of it: the whole sentence, its clauses, what the question does not say, names, numbers, …
 
 Which cut a kind of question gets is what the training data speaks for: the one with the highest mean F1 there, and so is the
-cosine below which a question is said to have no answer, where it may have none. Terms weigh (1 + ln count) × idf, idf = ln((1 + N) /
-(1 + N_term)) + 1 over the N sentences of the training passages; a term that is not among them weighs as the rarest.
+cosine below which a question is said to have no answer, where it may have none. Terms weigh (1 + ln count) × idf, idf = ln((1+N)/
+(1+N_term)) + 1 over the N sentences of the training passages; a term that is not among them weighs as the rarest.
 
 English is read by words. Chinese is read by characters, alone and in pairs, or by the words that jieba finds. Saved as JSON and
 safetensors.

@@ -228,7 +228,7 @@ class QuestionAnswering(Task):
         if self.elsewhere == 1 or not example.fields["answers"]:
             return rows
         chance = [int(content_id(f"{number}\t{example.id}")[:8], 16) / (1 << 32) for number in range(len(rows))]
-        kept = [row for row, drawn in zip(rows, chance) if row.places[row.label[0]] is not None or drawn < self.elsewhere]
+        kept = [row for row, drawn in zip(rows, chance) if (row.places or [])[row.label[0]] is not None or drawn < self.elsewhere]
         return kept or rows[:1]
 
     def decode(self, outputs: Iterable[tuple[int, int, float]], example: Example) -> Prediction:
@@ -294,7 +294,8 @@ def decide(content: str, spots: Sequence[Spot], threshold: float = 0.0) -> Predi
     probability = shares[(chosen.start, chosen.end)] / math.fsum(shares.values())
     if chosen is nothing:
         return Prediction(content, score=probability, answer="")
-    return Prediction(content, score=probability, spans=(Span(chosen.start, chosen.end),), answer=content[chosen.start : chosen.end])
+    answer = content[chosen.start : chosen.end]
+    return Prediction(content, score=probability, spans=(Span(chosen.start, chosen.end),), answer=answer)
 
 
 def language(examples: Iterable[Example]) -> str:

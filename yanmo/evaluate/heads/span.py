@@ -1,7 +1,7 @@
 """Answers to questions about a passage: marked by models with such a head, found by retrieval, or written by models that write,
 held against sentences that need no learning.
 
-Intervals are over passages, not over questions: the questions on one passage are alike hard, and another test set would be made of
+Intervals are over passages, not over questions: those on one passage are alike hard, and another test set would be made of
 other passages. So passages are drawn, each with all its questions, and a figure is the mean over the questions drawn (a cluster
 bootstrap; with one question a passage it is the usual one). What is compared item by item (differences, permutations) is
 compared question by question.
@@ -90,7 +90,7 @@ class SpanHead(Head):
         return rows
 
     def floors(self, name: str, task: Task, lines: Sequence[Answer]) -> list[dict[str, Any]]:
-        """What costs nothing: the passage's first sentence; the one with the longest stretch of words in common with the question;
+        """What costs nothing: the first sentence; the one with the longest stretch of words in common with the question;
         where a question may have no answer, to say so always."""
         return [row for floor in lines[0]["floors"] for row in
                 self.scored(floor, name, [{**line, "predicted": line["floors"][floor]} for line in lines], task)]
@@ -199,7 +199,8 @@ def longest_common(question: str, context: str) -> str:
 
 def _columns(lines: Sequence[Answer]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Metric → (value, whether it counts) of each line, (N,) each."""
-    scores = [squad.Score(0.0, 0.0) if line["predicted"] is None else squad.score(line["predicted"], line["answers"], line["rule"])
+    wrong = squad.Score(0.0, 0.0)
+    scores = [wrong if line["predicted"] is None else squad.score(line["predicted"], line["answers"], line["rule"])
               for line in lines]  # fmt: skip
     f1, exact = (np.array(column) for column in ([s.f1 for s in scores], [s.exact for s in scores]))
     has = np.array([bool(line["answers"]) for line in lines], np.float64)

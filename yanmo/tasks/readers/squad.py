@@ -24,7 +24,7 @@ from yanmo.core.messages import Text, text
 from yanmo.core.paths import written
 from yanmo.tasks.records import ENDINGS, Record, records
 
-__all__ = ["ENDINGS", "Columns", "Said", "Question", "questions"]
+__all__ = ["ENDINGS", "Columns", "Question", "Said", "questions"]
 
 IDS = ("id", "query_id")
 ASKED = ("question", "query_text")
