@@ -113,8 +113,8 @@ def lines(kind: str, found: dict[str, Contestant]) -> list[dict[str, Any]]:
 
 
 def line(case: str, kind: str, ours: float, peer: str, value: float, ratio: float, unit: str) -> dict[str, Any]:
-    return {"benchmark": "finetune", "case": case, "kind": kind, "ours": round(ours, 2), "peer": peer, "peer_value": round(value, 2),
-            "ratio": round(ratio, 3), "unit": unit}  # fmt: skip
+    return {"benchmark": "finetune", "case": case, "kind": kind, "ours": round(ours, 2), "peer": peer,
+            "peer_value": round(value, 2), "ratio": round(ratio, 3), "unit": unit}  # fmt: skip
 
 
 def main() -> None:

@@ -36,11 +36,13 @@ def ours(lora: bool, model: str, kind: str, data: str, rows: int, length: int) -
     from yanmo.train.step import forward_of, update
 
     opened: Any = load(model)
-    task = create("task", {"type": "classify" if kind == "classify" else "chat", "path": {"train": data}, "validation": 0, "test": 0})
+    name = "classify" if kind == "classify" else "chat"
+    task = create("task", {"type": name, "path": {"train": data}, "validation": 0, "test": 0})
     tuning = lookup("tuning", task.head)()
     trained = tuning.build(opened.model, task, torch.Generator().manual_seed(0))
     if lora:
-        trained = create("adapter", {"type": "lora", "rank": RANK, "alpha": ALPHA}).apply(trained, torch.Generator().manual_seed(0))
+        part = create("adapter", {"type": "lora", "rank": RANK, "alpha": ALPHA})
+        trained = part.apply(trained, torch.Generator().manual_seed(0))
     objective = tuning.bind(create("objective", tuning.objective), task, opened.tokenizer, opened.model)
     encoded, _ = tuning.rows(task, task.load("train"), opened.tokenizer, length)
     batches = LabelledBatches(encoded, objective, rows, rows, 0)
@@ -75,7 +77,8 @@ def huggingface(lora: bool, model: str, kind: str, data: str, rows: int, length:
     found = texts(data, kind)
     if kind == "classify":
         names = sorted({row["label"] for row in found})
-        items = [{**tokenizer(row["text"], truncation=True, max_length=length), "labels": names.index(row["label"])} for row in found]
+        items = [{**tokenizer(row["text"], truncation=True, max_length=length), "labels": names.index(row["label"])}
+                 for row in found]  # fmt: skip
         base = transformers.AutoModelForSequenceClassification.from_pretrained(model, num_labels=len(names), dtype=torch.float32)
         collate: Any = transformers.DataCollatorWithPadding(tokenizer)
     else:
@@ -98,13 +101,15 @@ def huggingface(lora: bool, model: str, kind: str, data: str, rows: int, length:
                  "lr_scheduler_type": "constant", "optim": "adamw_torch_fused", "report_to": [], "save_strategy": "no",
                  "logging_strategy": "no", "disable_tqdm": True, "use_cpu": True, "seed": 0}  # fmt: skip
     known = set(transformers.TrainingArguments.__dataclass_fields__)
-    arguments |= {"train_sampling_strategy": "group_by_length"} if "train_sampling_strategy" in known else {"group_by_length": True}
+    newer = "train_sampling_strategy" in known
+    arguments |= {"train_sampling_strategy": "group_by_length"} if newer else {"group_by_length": True}
     state: dict[str, Any] = {}
 
     def steps(count: int) -> int:
         """Every burst is a training of its own: the model and the optimizer go on, the set-up of a Trainer is not timed."""
         made = transformers.TrainingArguments(**arguments, max_steps=count)
-        trainer = transformers.Trainer(model=base, args=made, train_dataset=items, data_collator=collate, processing_class=tokenizer)
+        trainer = transformers.Trainer(model=base, args=made, train_dataset=items, data_collator=collate,
+                                       processing_class=tokenizer)  # fmt: skip
         if "optimizer" in state:
             trainer.optimizer = state["optimizer"]
         trainer.add_callback(clock)

@@ -14,7 +14,7 @@ from yanmo.models.base import Inputs
 from yanmo.models.soft_prompt import Prompted
 from yanmo.models.store import load, resolve
 
-TRAIN = "{epochs: 16, optim: {type: adamw, lr: 0.03, weight_decay: 0}}"
+TRAIN = "{epochs: 30, optim: {type: adamw, lr: 0.03, weight_decay: 0}}"
 LORA = "{type: lora, rank: 4, targets: all}"
 
 
