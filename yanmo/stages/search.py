@@ -35,6 +35,7 @@ from yanmo.core.errors import RequestError, RunError, WorkError, nearest
 from yanmo.core.extras import needed
 from yanmo.core.messages import text
 from yanmo.core.recipe import Recipe, load
+from yanmo.core.run import LOCK
 
 RANGE = re.compile(r"\s*([^.\s]\S*?)\s*\.\.\s*(\S+)\s*")
 POLL = 0.3  # seconds between two looks at a trial's validations
@@ -327,6 +328,8 @@ def link(source: Path, target: Path) -> None:
             os.link(file, place)
         except OSError:
             shutil.copyfile(file, place)
+    if target.is_dir():
+        (target / LOCK).touch()  # by which a folder is known as a run's
 
 
 def _told(place: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from yanmo.core.errors import YanmoError
 from yanmo.core.messages import text
-from yanmo.tasks.classify import row_tokens
+from yanmo.tasks.classify import pair_tokens
 from yanmo.text.chat import render
 from yanmo.train.randomness import own_random_numbers
 from yanmo.train.rehearsal import Nowhere
@@ -51,7 +51,7 @@ def rendering(patient: Patient) -> Iterator[Finding]:
         return
     where, different, looked = f"{patient.where}.task", 0, rows.train[:LOOKED_AT]
     for example, row in zip(looked, rows.rows):
-        used, _ = row_tokens(example.fields["text"], patient.tokenizer, rows.length)
+        used, *_ = pair_tokens(example.fields["text"], example.fields.get("second"), patient.tokenizer, rows.length)
         different += list(row.tokens) != list(used)
     figures = {"looked_at": len(looked), "different": different}
     if different:

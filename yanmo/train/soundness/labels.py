@@ -11,6 +11,7 @@ import xxhash
 from yanmo.core.data import Example
 from yanmo.core.errors import DataError
 from yanmo.core.messages import text
+from yanmo.tasks.labelled import inputs, labels_of
 from yanmo.train.soundness.finding import DOOMED, SOUND, WARN, Finding, Patient
 
 LEAKED, MOST = 0.02, 0.3  # of the held-out texts
@@ -25,13 +26,13 @@ def classes(patient: Patient) -> Iterator[Finding]:
     rows = patient.labelled
     if rows is None or not rows.train or rows.task.head != "classify":
         return
-    counts = Counter(example.fields["label"] for example in rows.train)
-    asked = {example.fields["label"] for example in (*rows.held_out, *rows.test)}
+    counts = Counter(label for example in rows.train for label in labels_of(example))
+    asked = {label for example in (*rows.held_out, *rows.test) for label in labels_of(example)}
     absent = [name for name in rows.names if not counts[name]]
-    label, most = counts.most_common(1)[0]
+    [(label, most)] = counts.most_common(1) or [("", len(rows.train))]
     figures = {"labels": len(rows.names), "absent": absent[:20], "largest": round(most / len(rows.train), 4)}
     where = f"{patient.where}.task"
-    if most >= ALL * len(rows.train):
+    if most >= ALL * len(rows.train) and counts.total() - most <= (1 - ALL) * len(rows.train):
         yield Finding(DOOMED, where, text("at least two labels in the training data"), text("only '{label}'", label=label),
                       text("check that every label occurs in it"), figures)  # fmt: skip
     elif absent:
@@ -51,8 +52,8 @@ def contradictions(patient: Patient) -> Iterator[Finding]:
         return
     labels: dict[bytes, set[str]] = {}
     for example in rows.train:
-        labels.setdefault(alike(example.fields["text"]), set()).add(example.fields["label"])
-    both = [e for e in rows.train if len(labels[alike(e.fields["text"])]) > 1]
+        labels.setdefault(alike(inputs(example.fields)), set()).add(example.fields["label"])
+    both = [e for e in rows.train if len(labels[alike(inputs(e.fields))]) > 1]
     share = len(both) / len(rows.train)
     figures = {"rows": len(rows.train), "contradict": len(both)}
     if both:
