@@ -161,7 +161,7 @@ class Prompted(LanguageModel):
 
     def _behind(self, slots: Slots) -> Slots:
         """The slots as the model sees them, with the prompt's keys and values before what they remember."""
-        return Behind(slots, len(self.prompt), self._remembered())  # type: ignore[return-value]
+        return Behind(slots, len(self.prompt), self._remembered())
 
     @torch.no_grad()
     def _remembered(self) -> dict[str, Tensor]:

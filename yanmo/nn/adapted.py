@@ -125,7 +125,7 @@ class AdaptedLinear(nn.Module):
 
     def stretch(self) -> Tensor:
         """(O,): what each row of W + s · B A is multiplied with: its magnitude over its norm; 1 where there is none."""
-        whole = torch.ones(self.out_features, device=self.squares.device)  # type: ignore[union-attr]
+        whole = torch.ones(self.out_features, device=self.base.weight.device)
         parts, last = [], 0
         for piece, (start, end) in self.spans.items():
             parts += [whole[last:start], self.magnitude[piece] / self._norm(piece).clamp(min=1e-12)]

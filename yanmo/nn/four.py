@@ -88,7 +88,7 @@ class Remade(torch.autograd.Function):
     """x Wᵀ + bias, W made again in the backward pass instead of being kept for it."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, layer: FourLinear, bias: Tensor | None) -> Tensor:  # type: ignore[override,no-untyped-def]
+    def forward(ctx, x: Tensor, layer: FourLinear, bias: Tensor | None) -> Tensor:
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         ctx.layer, ctx.given, ctx.dtype = layer, x.dtype, dtype
@@ -96,6 +96,6 @@ class Remade(torch.autograd.Function):
             return F.linear(x.to(dtype), layer.weight.to(dtype), None if bias is None else bias.to(dtype))
 
     @staticmethod
-    def backward(ctx, *slopes: Tensor):  # type: ignore[override,no-untyped-def]
+    def backward(ctx, *slopes: Tensor):
         with torch.autocast(slopes[0].device.type, enabled=False):
             return (slopes[0].to(ctx.dtype) @ ctx.layer.weight.to(ctx.dtype)).to(ctx.given), None, None

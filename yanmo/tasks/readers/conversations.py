@@ -149,7 +149,7 @@ def _yaml(path: Path) -> Iterator[Record]:
 
     place = written(path)
     try:
-        root = yaml.compose(decoded(path), yaml.SafeLoader)
+        root: Any = yaml.compose(decoded(path), yaml.SafeLoader)
         whole = yaml.safe_load(decoded(path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
