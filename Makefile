@@ -49,7 +49,7 @@ wheel: .venv/.dev
 	@touch $@
 
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e '.[corpus,hf,mlflow,models,spark,train,wandb]' --group dev
+	$(PIP) -e '.[corpus,harness,hf,mlflow,models,search,spark,tasks,train,wandb]' --group dev
 	@touch .venv/.base $@
 
 # The peers live apart, pinned, so that their demands never touch ours.

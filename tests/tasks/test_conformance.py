@@ -112,7 +112,7 @@ def test_missing_data_and_missing_fields_are_refused(task):
             create("task", {**settings(task.type), "type": task.type, "path": path}).check()
         assert "\n" not in str(caught.value)
     Path("other.jsonl").write_text('{"txet": "a", "wrogn": "c", "label": "b", "instruction": "d", "outptu": "e"}\n')
-    with pytest.raises(DataError, match="did you mean '(txet|wrogn|outptu)'"):
+    with pytest.raises(DataError, match=r"did you mean '(txet|wrogn|outptu)'"):
         create("task", {**settings(task.type), "type": task.type, "path": "other.jsonl"}).check()
 
 

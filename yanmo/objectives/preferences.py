@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ class Preferring(Objective):
 
     _pad: int = PrivateAttr(default=0)
 
-    def bind(self, context: Context) -> Preferring:
+    def bind(self, context: Context) -> Self:
         bound = self.model_copy()
         bound._pad = context.tokenizer.pad_id
         return bound

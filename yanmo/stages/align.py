@@ -80,8 +80,8 @@ class AlignStage(Stage):
         rewards = self.reward if isinstance(self.reward, list | tuple) else [self.reward]
         judged = any(getattr(reward, "type", "") == "judge" for reward in rewards)
         if judged != (self.judge is not None):
-            given = text("'reward: {{type: judge}}' without 'judge'") if judged else text("a judge that no reward asks")
-            raise RequestError("align.judge", text("a 'judge' and 'reward: {{type: judge}}', or neither"), given)
+            found = text("'reward: {{type: judge}}' without 'judge'") if judged else text("a judge that no reward asks")
+            raise RequestError("align.judge", text("a 'judge' and 'reward: {{type: judge}}', or neither"), found)
         for name, given, used in (
             ("reward", self.reward, rolls),
             ("reference", self.reference, not isinstance(objective, RewardModel) and getattr(objective, "refers", True)),

@@ -11,7 +11,7 @@ the training files by the hash of the prompt, so that the pairs of one prompt ne
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -82,7 +82,7 @@ class Preferences(Task):
     def _split(self) -> dict[str, list[Example]]:
         found = {}
         for split, files in self._files.items():
-            found[split] = sound(((lambda record=record: self._example(record)) for record in records(file)) for file in files)
+            found[split] = sound((partial(self._example, record) for record in records(file)) for file in files)
             if not found[split]:
                 raise DataError(", ".join(map(written, files[:3])), text("pairs of answers"), text("no rows"))
         rest = found.get("train", [])
@@ -94,6 +94,7 @@ class Preferences(Task):
     def _example(self, record: Record) -> Example:
         names, values = self.fields, record.values
         answers: list[Any] = [answer_of(record, name) for name in (names.chosen, names.rejected)]
+        prompt: Any
         whole = names.prompt not in values and all(isinstance(answer, list) for answer in answers)
         if whole:
             prompt, (chosen, rejected) = split_conversations(record, (names.chosen, names.rejected), answers)

@@ -9,7 +9,7 @@ training. Without one it is `exact` where the rows have answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -83,7 +83,7 @@ class Prompts(Task):
     def _split(self) -> dict[str, list[Example]]:
         found = {}
         for split, files in self._files.items():
-            found[split] = sound(((lambda record=record: self._example(record)) for record in records(file)) for file in files)
+            found[split] = sound((partial(self._example, record) for record in records(file)) for file in files)
             if not found[split]:
                 raise DataError(", ".join(map(written, files[:3])), text("prompts"), text("no rows"))
         rest = found.get("train", [])

@@ -131,7 +131,7 @@ def _written(loaded: Loaded, task: WritingTask, examples: list[Example]) -> list
     assert loaded.tokenizer is not None
     model, tokenizer = loaded.model, loaded.tokenizer
     two = model.kind == "encoder-decoder"
-    room = WHOLE if model.context is None else model.context if two else task.room(model.context)
+    room = WHOLE if model.context is None else task.room(model.context)  # as in training
     drawn = {"temperature": task.temperature, "seed": task.seed} if isinstance(task, Generation) else {"temperature": 0.0}
     requests, cuts = [], []
     for example in examples:

@@ -4,7 +4,7 @@
     rouge/characters   the same of characters
     translation/zh     chrF and BLEU of the set of answers, into that language          `bleu.py`
     chat               chrF of the answers and ROUGE-L of characters, in any language
-    generation         what can be said without a reference: repetition, tokens in common with it
+    generation         what can be said without a reference: repetition
 
 So whole sets, groups and bootstrap resamples are computed alike, and fast: sums of rows.
 """
