@@ -88,7 +88,7 @@ def _scores(model: Model, task: Preferences, examples: list[Example]) -> list[tu
     with torch.no_grad():
         for start in range(0, len(order), ROWS):
             chosen_rows = order[start : start + ROWS]
-            batch = objective.collate([rows[i] for i in chosen_rows], torch.Generator()).to(device_of(loaded.model))
+            batch: Any = objective.collate([rows[i] for i in chosen_rows], torch.Generator()).to(device_of(loaded.model))
             for index, values in zip(chosen_rows, objective.likelihoods(loaded.model, batch).tolist()):
                 found[index] = tuple(values)
     return found
