@@ -141,7 +141,7 @@ def test_we_open_what_transformers_saves(name, tie, hf, tmp_path):
         ({"use_sliding_window": True}, "use_sliding_window: expected one of False, got True"),
         ({"hidden_size": None}, "expected a 'hidden_size', got none"),
         ({"num_key_value_heads": 3}, "sizes that fit together"),
-        ({"architectures": ["Qwen3ForTokenClassification"]}, "got Qwen3ForTokenClassification"),
+        ({"architectures": ["Qwen3ForMultipleChoice"]}, "got Qwen3ForMultipleChoice"),
     ],
 )
 def test_a_published_setting_that_we_do_not_compute_is_refused(change, said, tokenizer, tmp_path):

@@ -8,8 +8,7 @@ from functools import cache
 import pytest
 import torch
 
-from tests.objectives.tiny import CHINESE, ENGLISH, ROWS, bound, tokenizer
-from tests.objectives.tiny import HEADS as HEADED
+from tests.objectives.tiny import CHINESE, ENGLISH, STREAMS, bound, tokenizer
 from yanmo.core.data import Row
 from yanmo.core.errors import RequestError
 from yanmo.core.registry import create, names, resolve
@@ -36,7 +35,7 @@ TRAINED = [name for name in names("model") if resolve("model", name).kind == "la
 CASES = [
     ({"type": model, **settings}, (objective, variant))
     for model in TRAINED for settings in MODELS.get(model, [{}])
-    for objective in ROWS if objective not in HEADED for variant in OBJECTIVES.get(objective, [{}])
+    for objective in STREAMS for variant in OBJECTIVES.get(objective, [{}])
 ]  # fmt: skip
 
 
@@ -88,7 +87,7 @@ def learned(request):
 
 def test_every_objective_has_a_model_and_every_model_an_objective():
     found = pairs()
-    assert {name for _, name, _ in found} == set(ROWS) - {"supervised"}
+    assert {name for _, name, _ in found} == set(STREAMS)
     assert {settings["type"] for settings, _, _ in found} == set(TRAINED)
     architectures = [settings for settings, _, _ in found if settings["type"] == "transformer"]
     assert all(any(settings == {"type": "transformer", **wanted} for settings in architectures) for wanted in ARCHITECTURES)

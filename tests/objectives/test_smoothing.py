@@ -4,28 +4,24 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from yanmo.core.data import Row
 from yanmo.core.errors import RecipeError
 from yanmo.core.registry import create
-from yanmo.models.classifier import Classifier
 from yanmo.nn import heads
 from yanmo.objectives.base import Context
 
-from .tiny import ROWS, TEXTS, bound, build, tokenizer
+from .tiny import ROWS, TEXTS, bound, headed, row, tokenizer
 
 
-def rows():
-    return [Row([1, *tokenizer().encode(text)][:60], label=i % 2, example=f"e{i}") for i, text in enumerate(TEXTS)]
+def rows(name):
+    return [row(name, [1, *tokenizer().encode(text)][:60], i % 2, f"e{i}") for i, text in enumerate(TEXTS)]
 
 
 def made(name, **settings):
     objective = create("objective", {"type": name, **settings}).bind(Context(tokenizer(), ["a", "b"]))
-    model = build(name)
-    if name == "supervised":
-        model = Classifier(model, 2)
-        model.initialise(torch.Generator().manual_seed(0))
+    model = headed(name)
+    if hasattr(model, "score"):
         torch.nn.init.normal_(model.score.weight, generator=torch.Generator().manual_seed(1))
-    return objective, model, objective.collate(rows(), torch.Generator().manual_seed(0))
+    return objective, model, objective.collate(rows(name), torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("name", ["causal", "masked"])

@@ -43,6 +43,8 @@ ROWS = [name for name in names("objective") if name not in ALIGNING]  # the obje
 HEADS = {"supervised": Classifier, "multi_label": MultiClassifier, "tagging": Tagger, "extraction": Reader,
          "contrastive": Embedder}  # fmt: skip
 
+STREAMS = [name for name in ROWS if name not in HEADS and name != "answer"]  # those that learn rows of a stream of text
+
 
 @cache
 def tokenizer(kind="characters", framed=False):

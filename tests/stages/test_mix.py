@@ -14,7 +14,7 @@ from yanmo.core.errors import RecipeError, RequestError
 from yanmo.core.execute import execute
 from yanmo.core.recipe import load
 
-STEPS = 120
+STEPS = 60
 
 
 def recipe(folder: Path, mix: str = "{counted: {type: ngram, order: 3}}", before: str = "") -> Path:

@@ -49,11 +49,21 @@ def project(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     return product(hidden, weight, None if bias is None else bias.to(weight.dtype)).float()
 
 
-@torch.compiler.disable
 def reduced(hidden: Tensor, weight: Tensor, reduce: Reduce, bias: Tensor | None = None) -> Any:
     """`reduce(logits (n, V) float32, positions (n,))` over chunks of hidden (N, D), its tensors concatenated along
     dimension 0. `reduce` gives a tensor, or a tuple, list or dict of tensors, each with a first dimension. Gradients
     flow to `hidden`, `weight` and `bias` alone: a `reduce` that reaches another parameter fails with an assertion."""
+    return _run(hidden, weight, reduce, bias)
+
+
+def apart() -> None:
+    """Keeps `reduced` out of what torch.compile traces from now on; for whoever compiles. Not from the start: torch's compiler
+    takes a second to import, which every short command would wait for."""
+    global _run
+    _run = torch.compiler.disable(_in_chunks)
+
+
+def _in_chunks(hidden: Tensor, weight: Tensor, reduce: Reduce, bias: Tensor | None) -> Any:
     rows = max(1, ELEMENTS // weight.shape[0])
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias)):
         shape: list[Any] = []
@@ -66,6 +76,9 @@ def reduced(hidden: Tensor, weight: Tensor, reduce: Reduce, bias: Tensor | None 
     shape = _shape(chunks[0])
     columns = zip(*(_flatten(chunk) for chunk in chunks), strict=True)
     return _unflatten(shape, iter([torch.cat(column) for column in columns]))
+
+
+_run = _in_chunks
 
 
 class _Reduced(torch.autograd.Function):

@@ -20,8 +20,9 @@ def linear(inputs: int, *outputs: int, bias: bool = False) -> nn.Linear:
 
 
 def embedding(vocabulary: int, width: int) -> nn.Embedding:
-    """A table (V, D) without values yet."""
-    return nn.utils.skip_init(nn.Embedding, vocabulary, width)
+    """A table (V, D) without values yet. (Not by skip_init: that draws on the meta device, for which torch imports its
+    compiler, a second's work.)"""
+    return nn.Embedding(vocabulary, width, _weight=torch.empty(vocabulary, width))
 
 
 @torch.no_grad()

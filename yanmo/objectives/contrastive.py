@@ -51,9 +51,9 @@ class Contrastive(Objective):
         assert batch.inputs.source is not None
         first = F.normalize(model(replace(batch.inputs, source=None)), dim=-1)
         second = F.normalize(model(batch.inputs.source), dim=-1)
-        return self.judged(first @ second.T, batch.labels)
+        return self.judged(first @ second.T, batch.labels, self.smoothing if model.training else 0.0)
 
-    def judged(self, cosines: torch.Tensor, labels: torch.Tensor) -> Loss:
+    def judged(self, cosines: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> Loss:
         """The loss of cosines (B, B) between first and second texts. With `accuracy`, the share of pairs that are nearest."""
         own = torch.arange(len(labels), device=labels.device)
         same = (labels[:, None] == labels) & (own[:, None] != own)
@@ -61,9 +61,9 @@ class Contrastive(Objective):
         each = F.cross_entropy(scores, own, reduction="none")
         if self.symmetric:
             each = (each + F.cross_entropy(scores.T, own, reduction="none")) / 2
-        if self.smoothing:
+        if smoothing:
             spread = -scores.log_softmax(1).masked_fill(same, 0.0).sum(1) / (~same).sum(1)
-            each = (1 - self.smoothing) * each + self.smoothing * spread
+            each = (1 - smoothing) * each + smoothing * spread
         count = torch.tensor(float(len(labels)), device=labels.device)
         right = (scores.detach().argmax(1) == own).sum()
         return Loss(each.sum(), count, each.detach(), {"accuracy": (right, count)})

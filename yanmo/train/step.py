@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from yanmo.core.messages import text
+from yanmo.nn import heads
 from yanmo.objectives.base import Batch, Loss
 from yanmo.train.precision import autocast, compiler
 from yanmo.train.randomness import Moment
@@ -178,5 +179,6 @@ def forward_of(job: Job) -> Forward:
 def compile_regions(model: nn.Module) -> None:
     """Compiles the model's repeated regions (a Transformer's blocks) in place: one compilation serves all of them, and the
     names of its parameters stay. A model without regions is compiled whole."""
+    heads.apart()
     for region in getattr(model, "regions", list)() or [model]:
         region.compile(dynamic=False)
