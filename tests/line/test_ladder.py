@@ -18,6 +18,8 @@ from yanmo.evaluate.record import Record
 from yanmo.evaluate.sections import overview
 from yanmo.samples import path
 
+pytestmark = pytest.mark.slow
+
 RECURRENT, TRANSFORMERS = ("rnn", "lstm"), ("gpt", "bert", "xlnet", "t5", "bart")
 NETWORKS = (*RECURRENT, *TRANSFORMERS)
 TOY = [

@@ -66,7 +66,7 @@ def test_each_kind_of_model_is_made_and_knows_its_text(kind, folder):
     assert set(manifest["outputs"]) == ({"model"} if kind == "ngram" else {"model", "training"})  # nothing with timings
 
 
-@pytest.mark.parametrize("kind", ["lstm", "ngram"])
+@pytest.mark.parametrize("kind", [pytest.param("lstm", marks=pytest.mark.slow), "ngram"])
 def test_sources_are_mixed_as_they_weigh_or_as_the_recipe_says(kind, folder):
     recipe = write(folder, f"{{model: {SMALL[kind]}, train: {TRAIN}}}")
     (folder / "other.jsonl").write_text("".join(json.dumps({"text": f"another source of its own, line {i}"}) + "\n" for i in range(30)))
