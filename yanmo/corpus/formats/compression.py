@@ -54,7 +54,7 @@ class _Inflate:
 class _Zstd:
     """One zstd frame. The library sets no limit to what comes out, so little is put in at a time."""
 
-    FEED = 1 << 10
+    FEED = 1 << 8  # four bytes can stand for a block of 128 KiB (RFC 8878, 3.1.1.2): 8 MiB at most come out at once
 
     def __init__(self) -> None:
         zstandard = needed("zstandard", "corpus", ".zst")
