@@ -42,6 +42,7 @@ def run_recipe(
 ) -> dict[str, Any]:
     """A recipe file, run: `execute` unless a finished run shows at a glance that there is nothing left to do. In a process of a
     crew that is not the first: `follow`, and no report."""
+    began = time.monotonic()
     data, place, base = read(path, overrides)
     if not crew.first:
         follow(parse(data, place, base), directory, crew, force)
@@ -49,13 +50,13 @@ def run_recipe(
     name = str(data.get("name", path)) if isinstance(data, dict) else str(path)
     try:
         with terminable(name) if crew.size == 1 else nullcontext():  # of several, the launcher is asked
-            return _first(data, place, base, directory, until, redo, console, crew, force)
+            return _first(data, place, base, directory, until, redo, console, crew, force, began)
     finally:
         crew.dismiss()
 
 
 def _first(data: Any, place: Place, base: Path, directory: str | Path | None, until: str | None, redo: list[str] | None,
-           console: Console | None, crew: Crew, force: bool) -> dict[str, Any]:  # fmt: skip
+           console: Console | None, crew: Crew, force: bool, began: float) -> dict[str, Any]:  # fmt: skip
     if isinstance(data, dict) and isinstance(data.get("name"), str) and not redo and not until:
         existing = Path(directory) if directory else Path("runs") / data["name"]
         if existing.is_dir():
@@ -63,7 +64,8 @@ def _first(data: Any, place: Place, base: Path, directory: str | Path | None, un
                 report = unchanged(data, existing)
             if report:
                 return report
-    report = execute(parse(data, place, base), directory, until=until, redo=redo, console=console, crew=crew, force=force)
+    report = execute(parse(data, place, base), directory, until=until, redo=redo, console=console, crew=crew, force=force,
+                     began=began)  # fmt: skip
     if not until:
         remember(data, Path(report["run_dir"]), list(report["stages"]))
     return report
@@ -78,9 +80,11 @@ def execute(
     console: Console | None = None,
     crew: Crew = ALONE,
     force: bool = False,
+    began: float | None = None,
 ) -> dict[str, Any]:
     """Runs the stages that are not finished; returns {"run_dir": path, "stages": {name: "ran" | "skipped"}}. `force`: a training
-    that the doctor would refuse goes on."""
+    that the doctor would refuse goes on. `began`: the `time.monotonic()` from which on a budget counts, else it is now."""
+    began = time.monotonic() if began is None else began
     console = console or Console()
     directory = Path(directory) if directory else Path("runs") / recipe.name
     known = [entry.name for entry in recipe.stages]
@@ -92,7 +96,6 @@ def execute(
     sources = {entry.name: [Path(p) for p in entry.stage.files()] for entry in wanted}
     for entry in wanted:  # unsound data is found now, not after the training before it
         entry.stage.check()
-    began = time.monotonic()
     report: dict[str, Any] = {"run_dir": str(directory), "stages": {}}
     with locked(directory):
         check_differences(recipe, wanted, sources, directory, set(redo or []))
