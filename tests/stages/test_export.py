@@ -149,6 +149,24 @@ def test_the_real_minilm_as_onnx_and_as_gguf(tmp_path):
     assert export(folder, "gguf", tmp_path / "model.gguf")["largest_difference"] < 1e-5
 
 
+@pytest.mark.slow
+@real
+def test_the_real_minilm_gives_the_vectors_of_transformers():
+    transformers = pytest.importorskip("transformers")
+    folder = next(path.parent for path in Path(str(MODELS)).rglob("sentence_bert_config.json"))
+    texts = ["The capital of France is Paris.", "研墨是写字之前的事。", "emoji 👩‍👩‍👧‍👦 e\u0301", "Water turns the mill's stone. " * 20]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        hidden = transformers.AutoModel.from_pretrained(folder).eval()(**batch).last_hidden_state
+    mask = batch["attention_mask"][..., None].float()
+    expected = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1))
+    model = yanmo.load(folder)
+    assert [model.tokenizer.encode(text) for text in texts] == [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    found = torch.nn.functional.normalize(torch.as_tensor(np.asarray(model.embed(texts))))
+    assert float((found * expected).sum(1).min()) >= 0.9999
+
+
 # ------------------------------------------------------------------------------------------------ refused
 
 
