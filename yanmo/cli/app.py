@@ -21,8 +21,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only errors.")]
-ModelPath = Annotated[str, typer.Argument(metavar="MODEL",
-                                          help="A run, RUN/STAGE, a model directory (ours or Hugging Face's), or a GGUF file.")]  # fmt: skip
+ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="A run, RUN/STAGE, a model directory, or a GGUF file.")]
 Seed = Annotated[int, typer.Option(help="The sampling seed.")]
 Beside = Annotated[list[str] | None, typer.Option("--with", metavar="MODEL", help="Another that answers too; averaged.")]
 Samples = Annotated[int | None, typer.Option(help="Average so many draws from the posterior that optim ivon leaves.")]
