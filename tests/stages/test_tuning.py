@@ -12,6 +12,8 @@ from yanmo.core.console import Console
 from yanmo.core.errors import RequestError
 from yanmo.core.execute import execute
 from yanmo.core.recipe import load
+from yanmo.core.registry import create
+from yanmo.evaluate.heads.span import SpanHead
 from yanmo.models.store import load as open_model
 
 MODELS = {
@@ -70,6 +72,26 @@ def test_tags_are_learned_by_heart_saved_and_predicted(model, folder):
         opened.predict(["a"])
 
 
+def test_transitions_are_learned_along_saved_and_used(folder):
+    made = run(f"{{type: ner, {BOTH}, scheme: bioes}}", "lstm", NAMED, "{steps: 60, validate_every: 60, optim: {type: adamw, lr: 0.01}}",
+               ", objective: {type: tagging, crf: true}")  # fmt: skip
+    opened = yanmo.load(made)
+    found = opened.tag([row["text"] for row in NAMED])
+    assert [[(s.start, s.end, s.label) for s in p.spans] for p in found] == [[(s["start"], s["end"], s["label"]) for s in row["spans"]] for row in NAMED]
+    assert files.read_json(made / "training.json")["validations"][-1]["entity_f1"] == 1.0
+    assert all(p.score > 0.9 for p in found)
+    assert opened.loaded.model.chain.follows.abs().max() > 0
+    assert open_model(made).config["architectures"] == ["YanmoLstmCrfForTokenClassification"]
+
+
+def test_an_adapter_cannot_hold_transitions(folder):
+    run(f"{{type: ner, {BOTH}}}", "encoder", [*NAMED, {"text": "霜", "spans": []}], "{steps: 2}")
+    Path("a.yaml").write_text("name: a\nstages:\n  - finetune: {model: runs/r/finetune/model, task: {type: ner, path: data.jsonl}, "
+                              "objective: {type: tagging, crf: true}, adapter: {type: lora}, train: {steps: 2}}\n", encoding="utf-8")  # fmt: skip
+    with pytest.raises(RequestError, match="adapters' files hold no transitions"):
+        execute(load(Path("a.yaml"), []), "runs/a", console=Console(quiet=True), force=True)
+
+
 @pytest.mark.parametrize("model", ["encoder", "lstm"])
 def test_answers_are_found_by_heart_saved_and_predicted(model, folder):
     made = run(f"{{type: qa, {BOTH}}}", model, ASKED, "{steps: 120, validate_every: 120, optim: {type: adamw, lr: 0.01}}")
@@ -84,6 +106,27 @@ def test_answers_are_found_by_heart_saved_and_predicted(model, folder):
             assert row["context"][found.spans[0].start : found.spans[0].end] == want
     assert opened.answer("作者是谁？", ASKED[2]["context"], none=False).answer
     assert files.read_json(made / "training.json")["validations"][-1]["f1"] in (1.0, 100.0)
+
+
+def test_the_threshold_for_no_answer_is_chosen_on_validation_data_and_used(folder):
+    """After a few steps, when scores are all but equal: at 0 it says nothing good, and where its F1 is best it does."""
+    rows = [{**row, "id": f"{row['id']}{i}", "context": f"{row['context']}{i}"} for i in range(3) for row in ASKED]
+    made = run(f"{{type: qa, {BOTH}}}", "encoder", rows, "{steps: 12, validate_every: 12, optim: {type: adamw, lr: 0.003}}")
+    opened = yanmo.load(made)
+    told = opened.loaded.config["yanmo"]["answers"]
+    assert told["none"] is True
+    task = create("task", {"type": "qa", "path": {"test": "again.jsonl"}})
+    asked = [(e.fields["question"], e.fields["text"]) for e in task.load("test")]
+
+    def f1(threshold):
+        return task.score(list(zip(task.load("test"), opened.answers(asked, threshold=threshold))))["f1"]
+
+    best = f1(None)  # by the one that was saved
+    assert best == f1(told["threshold"]) == max(f1(n / 4) for n in range(-40, 41))
+    lines = SpanHead().answer(opened, task, task.load("test"))
+    assert [line["predicted"] for line in lines] == [p.answer for p in opened.answers(asked)]
+    given = run(f"{{type: qa, {BOTH}, threshold: 7.5}}", "encoder", rows, "{steps: 2}", directory="runs/given")
+    assert open_model(given).config["yanmo"]["answers"]["threshold"] == 7.5
 
 
 def test_long_texts_are_read_in_windows(folder):

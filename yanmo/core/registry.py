@@ -186,6 +186,7 @@ PARTS: dict[str, dict[str, str]] = {
         "tag": "yanmo.stages.tuning.tag:TagTuning",
         "span": "yanmo.stages.tuning.span:SpanTuning",
         "text": "yanmo.stages.tuning.text:TextTuning",
+        "choice": "yanmo.stages.tuning.choice:ChoiceTuning",
         "embed": "yanmo.stages.tuning.embed:EmbedTuning",
     },
     "reward": {
@@ -258,6 +259,7 @@ PARTS: dict[str, dict[str, str]] = {
         "t5": "yanmo.models.families.t5:T5Family",
         "bart": "yanmo.models.families.bart:BartFamily",
         "huggingface": "yanmo.models.hf:HuggingFaceFamily",  # whatever transformers reads and none of the others
+        "yanmo_foreign": "yanmo.models.foreign:ForeignFamily",  # such a model with a head of ours
         "yanmo_transformer": "yanmo.models.families.native:TransformerFamily",
         "yanmo_rnn": "yanmo.models.families.native:RnnFamily",
         "yanmo_gru": "yanmo.models.families.native:GruFamily",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from yanmo.core.messages import Text, text
 from yanmo.evaluate.measure import rounded
@@ -13,6 +13,14 @@ from yanmo.tasks.prompting import Posed
 
 if TYPE_CHECKING:
     from yanmo.inference.model import Model
+    from yanmo.models.base import Loaded
+
+
+class Asked(Protocol):
+    """Whatever holds an opened model: that of an evaluation, or one that is being trained."""
+
+    @property
+    def loaded(self) -> Loaded: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ def unable(model: Model, chat: bool) -> Text | None:
     return reason
 
 
-def choose(model: Model, posed: Sequence[Posed], how: Normalize, chat: bool = False,
+def choose(model: Asked, posed: Sequence[Posed], how: Normalize, chat: bool = False,
            batch_tokens: int | None = None) -> list[Chosen]:  # fmt: skip
     """What the model chooses of each item. Priors are asked for once for all items that share them."""
     from yanmo.inference.continuations import score_texts

@@ -197,11 +197,13 @@ class Model:
         length = _length(loaded)
         read = [windows(content, tokenizer, length) for content in contents]
         found = iter(scores(loaded.model, [w.row(None, w.own, "") for some in read for w in some], tokenizer.pad_id))
+        weighed = getattr(loaded.model, "chain", None)  # which tag follows which, where that was learned
+        chain = None if weighed is None else weighed.potentials()
         made = []
         for content, some in zip(contents, read):
-            shares = [probabilities(next(found)) for _ in some]
-            outputs = pieces([w.places for w in some], [w.own for w in some], shares)
-            made.append(ner.decide(content, loaded.labels, outputs))
+            given = [next(found) if chain else probabilities(next(found)) for _ in some]
+            outputs = pieces([w.places for w in some], [w.own for w in some], given)
+            made.append(ner.decide(content, loaded.labels, outputs, chain))
         return made
 
     def answer(self, question: str, context: str, **settings: Any) -> Prediction:

@@ -39,11 +39,16 @@ class Headed(nn.Module):
         """The layer of its own."""
         return getattr(self, self.layer)
 
+    def beside(self) -> dict[str, nn.Parameter]:
+        """What else it has of its own, by the names that it is saved under."""
+        own = ("backbone.", f"{self.layer}.")
+        return {name: value for name, value in self.named_parameters() if not name.startswith(own)}
+
     @property
     def family(self) -> str:
-        """Its backbone's, where that has models like this one, else our own."""
-        own = self.backbone.family
-        return own if lookup("family", own)().headed(self.ending, getattr(self.backbone, "part", None)) else "yanmo_transformer"
+        """Its backbone's, where that has models like this one, else one of our own."""
+        own = lookup("family", self.backbone.family)()
+        return self.backbone.family if own.headed(self.ending, getattr(self.backbone, "part", None)) else own.instead
 
     @property
     def context(self) -> int | None:

@@ -251,8 +251,10 @@ class HuggingFaceFamily(Family):
     def __init__(self, trust_code: bool = False):
         self.trust_code = trust_code
 
-    def labelled(self, part: Any) -> bool:
-        return True
+    instead = "yanmo_foreign"
+
+    def headed(self, ending: str, part: Any) -> bool:
+        return False  # a head of ours over such a model is none of transformers'
 
     def write(self, model: Any, folder: Path) -> dict[str, Any]:
         model.inner.save_pretrained(folder)

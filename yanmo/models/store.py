@@ -23,6 +23,7 @@ from yanmo.core.messages import text
 from yanmo.core.registry import lookup, names
 from yanmo.models import posterior
 from yanmo.models.base import LanguageModel, Loaded
+from yanmo.models.families.family import numbered
 from yanmo.models.hf import HuggingFaceFamily
 from yanmo.models.weights.folder import is_gguf, refuse_pickle
 
@@ -84,7 +85,7 @@ def load(path: Path | str, device: torch.device | str = "cpu", trust_code: bool 
         return opened(folder, device=device)
     config = read_config(folder)
     family = family_of(config, folder)
-    reader: Any = HuggingFaceFamily(trust_code) if family is HuggingFaceFamily else family()
+    reader: Any = family(trust_code) if issubclass(family, HuggingFaceFamily) else family()
     tokenizer = read_tokenizer(folder)
     if tokenizer is not None:  # before a model is made
         if isinstance(config.get("vocab_size"), int):
@@ -109,12 +110,7 @@ def load(path: Path | str, device: torch.device | str = "cpu", trust_code: bool 
 
 def labels_of(config: dict[str, Any], folder: Path) -> list[str]:
     """A classifier's labels, in the order of its scores. DataError where id2label does not number them."""
-    named = config.get("id2label") or {}
-    found: list[Any] = [named.get(str(number)) for number in range(len(named))]
-    if not all(isinstance(label, str) for label in found):
-        wanted = text("labels numbered from 0 to {last}", last=len(named) - 1)
-        raise DataError(f"{folder / CONFIG}: id2label", wanted, str(named)[:80])
-    return found
+    return numbered(config, f"{folder / CONFIG}: id2label")
 
 
 def family_of(config: dict[str, Any], folder: Path) -> Any:

@@ -45,6 +45,11 @@ class Extraction(Objective):
     def loss(self, model: Any, batch: Batch) -> Loss:
         return self.judged(model(batch.inputs), batch, self.smoothing if model.training else 0.0)
 
+    def read(self, model: Any, batch: Batch) -> tuple[Tensor, Loss]:
+        """The scores (B, T, 2) of a batch and its loss, without smoothing."""
+        scores = model(batch.inputs)
+        return scores, self.judged(scores, batch)
+
     def judged(self, scores: Tensor, batch: Batch, smoothing: float = 0.0) -> Loss:
         """The loss of scores (B, T, 2). With `exact`, the share of rows both of whose ends are the highest."""
         assert batch.labels is not None

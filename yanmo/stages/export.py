@@ -24,6 +24,7 @@ from yanmo.core.messages import Text, text
 from yanmo.models.base import Inputs, LanguageModel, Loaded
 from yanmo.models.classifier import Classifier
 from yanmo.models.store import CONFIG, load, read_config, read_tokenizer, resolve
+from yanmo.models.tagger import ChainTagger
 from yanmo.models.weights.folder import read_tensors
 from yanmo.models.weights.tensors import Cast, Tensors
 from yanmo.models.weights.writing import write_tensors
@@ -64,6 +65,10 @@ def export(source: str | Path, to: str, target: str | Path, dtype: str = "f32", 
         raise RequestError(str(target), text("a path where nothing is yet"), text("it is there already"))
     folder = resolve(source)
     config, tokenizer = read_config(folder), read_tokenizer(folder)
+    kind = str((config.get("architectures") or [""])[0])
+    if kind.endswith(ChainTagger.ending):
+        remedy = text("none of them holds which tag follows which: train without 'crf', or give the folder itself")
+        raise DataError(str(folder), text("a model that other programs open"), kind, remedy)
     rows, expected = said_by(folder, to, tokenizer)  # first of all: what does not open is not written either
     notes: list[Text] = []
     with files.atomic(target) as temporary:

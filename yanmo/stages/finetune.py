@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from yanmo.train.speed import Speed
 
 LONGEST = 512  # tokens of a text, for models that take any
-LR = 1e-3  # at width 256
 
 
 class FinetuneStage(Stage):
     """Makes a model that does a task, of an earlier model, a model directory, or a part to start from."""
 
+    version: ClassVar[int] = 2  # the learning rate by what is tuned; a reader's threshold
     takes: ClassVar[tuple[str, ...]] = ("model", "tokenizer")
     optional: ClassVar[frozenset[str]] = frozenset({"tokenizer"})
     gives: ClassVar[str] = "model"
@@ -87,6 +87,9 @@ class FinetuneStage(Stage):
         if self.adapter is not None and isinstance(self.model, Part):
             raise RequestError("finetune.adapter", text("a model that was trained before, beside which an adapter learns"),
                                str(self.model.type))  # fmt: skip
+        if self.adapter is not None and getattr(self.objective, "crf", False):
+            raise RequestError("finetune.objective.crf", text("the whole model trained, as adapters' files hold no transitions"),
+                               str(self.adapter.type), text("leave out 'crf' or 'adapter'"))  # fmt: skip
         self.task.check()
         check_settings("finetune", self.train, None, None)
 
@@ -125,7 +128,7 @@ def _patient(run: Run, folder: Path, stage: FinetuneStage, started: float, backb
 
     task, tuning = stage.task, tuning_of(stage.task)
     labels = tuning.names(task)
-    model: Any = tuning.build(backbone, task, torch.Generator().manual_seed(run.seed_for("head")))
+    model: Any = tuning.build(backbone, task, torch.Generator().manual_seed(run.seed_for("head")), stage.objective)
     if stage.adapter is not None:
         part: Any = stage.adapter
         model = part.apply(model, torch.Generator().manual_seed(run.seed_for("adapter")))
@@ -146,7 +149,7 @@ def tune(run: Run, folder: Path, stage: FinetuneStage, patient: Patient) -> dict
     import torch
 
     from yanmo.models.store import save
-    from yanmo.stages.tuning import adapter
+    from yanmo.stages.tuning import adapter, rate
     from yanmo.stages.tuning.tuning import tuning_of
     from yanmo.train.batches import LabelledBatches
 
@@ -168,6 +171,9 @@ def tune(run: Run, folder: Path, stage: FinetuneStage, patient: Patient) -> dict
         run.console.log(text("{stage}: {rows} rows, {steps} steps of {batch} rows ({epochs} epochs)", **told))
     if stage.adapter is not None:
         run.console.log(adapter.said(run.stage, plan))
+    told_rate = rate.said(run, stage, plan)
+    if told_rate is not None:
+        run.console.log(told_rate)
     validate = None
     if held_out:
         validate = tuning.validate(model, objective, task, held_out, tokenizer, labelled.length)
@@ -177,7 +183,7 @@ def tune(run: Run, folder: Path, stage: FinetuneStage, patient: Patient) -> dict
     if done is None:
         return {}
     files.write_json(folder / "training.json", summary(plan, done.state, folder))
-    extra = tuning.extra(task, done.model)
+    extra = tuning.extra(task, done.model, tokenizer, held_out, labelled.length, run.console.log)
     if stage.adapter is not None:
         base = adapter.base_of(run, folder, stage.model)
         made = adapter.save(run, folder, stage.adapter, done.model, base, tokenizer, labels, extra)
@@ -219,6 +225,7 @@ def _start(run: Run, stage: FinetuneStage) -> tuple[LanguageModel, Tokenizer]:
 
 def _plan(run: Run, stage: FinetuneStage, model: Any, objective: Objective, rows: list[Row],
           started: float) -> dict[str, Any]:  # fmt: skip
+    from yanmo.stages.tuning import rate
     from yanmo.stages.tuning.adapter import counted
     from yanmo.train import plan as planning
     from yanmo.train.batches import LabelledBatches
@@ -226,7 +233,7 @@ def _plan(run: Run, stage: FinetuneStage, model: Any, objective: Objective, rows
     from yanmo.train.precision import rule
     from yanmo.train.speed import measure
 
-    optimizer: Any = stage.train.optim or create("optimizer", {"type": "adamw", "lr": LR})
+    optimizer = rate.optimizer_of(run, stage, model)
 
     def speed(size: int) -> Speed:
         """Of the real step; the model's weights are put back."""

@@ -36,6 +36,7 @@ from yanmo.tasks.offenders import Offenders
 from yanmo.tasks.prompting import PLACE, SAMPLE, Posed, answered, blank, chosen, ending, filled, tongue
 from yanmo.tasks.records import ENDINGS, Record, records
 from yanmo.tasks.splits import split_files
+from yanmo.text.chat import render
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
@@ -234,13 +235,18 @@ class MultipleChoice(Task):
         return letter(example.fields["answer"]) if self.letters else example.fields["choices"][example.fields["answer"]]
 
     def encode(self, example: Example, tokenizer: Tokenizer, length: int) -> list[Row]:
-        """One row: the border, the prompt, the right answer and the end, trained on the answer and its end; of a row that is too
-        long the prompt loses its beginning."""
+        """One row: the prompt (the border before it, or with `chat` a message in the model's template), the right answer and the
+        end, trained on the answer and its end; of a row that is too long the prompt loses its beginning."""
         prompt = self.prompt(example)
-        before = tokenizer.encode(prompt)
-        answer = [*tokenizer.encode(answered(prompt, self.answer(example)))[len(before) :], tokenizer.eos_id]
+        if self.chat:
+            begin, *before = render([{"role": "user", "content": prompt}], tokenizer)
+            turns = [token for token in tokenizer.ends if token != tokenizer.eos_id]
+            answer = [*tokenizer.encode(self.answer(example)), turns[0] if turns else tokenizer.eos_id]
+        else:
+            begin, before = tokenizer.bos_id, tokenizer.encode(prompt)
+            answer = [*tokenizer.encode(answered(prompt, self.answer(example)))[len(before) :], tokenizer.eos_id]
         kept = before[max(len(before) + len(answer) + 1 - length, 0) :]
-        tokens = [tokenizer.bos_id, *kept, *answer][:length]
+        tokens = [begin, *kept, *answer][:length]
         return [Row(tokens, [index > len(kept) for index in range(len(tokens))], example=example.id)]
 
     def decode(self, outputs: Any, example: Example) -> Prediction:

@@ -37,6 +37,7 @@ from yanmo.tasks.readers.tagged import Overlaps, Reading, Tagged
 from yanmo.tasks.splits import split_files
 from yanmo.text import tags
 from yanmo.text.metrics import entities
+from yanmo.text.potentials import Potentials
 from yanmo.text.tags import Grammar, Scheme
 from yanmo.text.windows import trimmed, windows
 
@@ -227,10 +228,11 @@ class Ner(Task):
     def _index(self) -> dict[str, int]:
         return {name: index for index, name in enumerate(self.names())}
 
-    def decode(self, outputs: Any, example: Example, names: Sequence[str] | None = None) -> Prediction:
+    def decode(self, outputs: Any, example: Example, names: Sequence[str] | None = None,
+               chain: Potentials | None = None) -> Prediction:  # fmt: skip
         """`outputs`: (start, end, probabilities (L,)) for the tokens that count, in the order of the text; L in the order of
-        `names` (the task's own unless given)."""
-        return decide(example.fields["text"], self.names() if names is None else names, outputs)
+        `names` (the task's own unless given). With a `chain`, scores stand for the probabilities, which it makes of them."""
+        return decide(example.fields["text"], self.names() if names is None else names, outputs, chain)
 
     def reachable(self, example: Example, tokenizer: Tokenizer) -> int:
         """How many of the example's entities a model with this tokenizer could find exactly: decoding the true tags finds
@@ -258,14 +260,18 @@ class Ner(Task):
         }  # fmt: skip
 
 
-def decide(content: str, names: Sequence[str], outputs: Any) -> Prediction:
-    """The entities by the most probable sequence of tags that the scheme of `names` can write. `score` is the mean probability
-    of its tags. Where a probability is NaN there is no entity and no score: that is no answer, and so a wrong one."""
+def decide(content: str, names: Sequence[str], outputs: Any, chain: Potentials | None = None) -> Prediction:
+    """The entities by the most probable sequence of tags that the scheme of `names` can write, or that the `chain` allows.
+    `score` is the mean probability of its tags. Where a value is NaN (of a chain's scores, not finite) there is no entity and no
+    score: that is no answer, and so a wrong one."""
     values = np.array([scores for _, _, scores in outputs], np.float64).reshape(len(outputs), len(names))
-    if np.isnan(values).any():
+    if np.isnan(values).any() or (chain is not None and not np.isfinite(values).all()):
         return Prediction(content)
-    with np.errstate(divide="ignore"):
-        best = _grammar(tuple(names)).best(np.log(values))
+    if chain is None:
+        with np.errstate(divide="ignore"):
+            best = _grammar(tuple(names)).best(np.log(values))
+    else:
+        best, values = chain.best(values), chain.shares(values)
     places = [(int(start), int(end)) for start, end, _ in outputs]
     score = float(values[np.arange(len(best)), best].mean()) if len(best) else None
     return Prediction(content, score=score, spans=spans_of(content, places, [names[index] for index in best]))

@@ -74,7 +74,8 @@ class QuestionAnswering(Task):
     answer_tokens: int = Field(30, ge=1, description="tokens of an answer at most")
     best: int = Field(20, ge=1, description="spans that are kept of each question")
     chat: bool = Field(False, description="ask a model that writes in its chat template, as one message")
-    threshold: float = Field(0.0, allow_inf_nan=False, description="by how much 'nowhere' must be ahead of the best span")
+    threshold: float | None = Field(None, allow_inf_nan=False, description="by how much 'nowhere' must be ahead of the best span; "
+                                    "null: as the model found best on its validation data, 0 where it did not look")  # fmt: skip
 
     @field_validator("path")
     @classmethod
@@ -238,7 +239,7 @@ class QuestionAnswering(Task):
         spots = sorted((Spot(*item) for item in outputs), key=lambda s: (-s.score, s.start, s.end))
         if not self.unanswerable:
             spots = [spot for spot in spots if (spot.start, spot.end) != NOWHERE]
-        return decide(content, spots, self.threshold)
+        return decide(content, spots, self.threshold or 0.0)
 
     # ------------------------------------------------------------------------------------------------ a model that writes
 
@@ -265,6 +266,11 @@ class QuestionAnswering(Task):
         return Prediction(passage, answer=line, spans=(Span(start, start + len(line)),) if start >= 0 else ())
 
     # ------------------------------------------------------------------------------------------------ figures
+
+    def taught(self, config: dict[str, Any]) -> QuestionAnswering:
+        """The same task with the threshold of a model with this config.json, unless the task has one of its own."""
+        saved = ((config.get("yanmo") or {}).get("answers") or {}).get("threshold")
+        return self if self.threshold is not None or saved is None else self.model_copy(update={"threshold": float(saved)})
 
     def score(self, pairs: list[tuple[Example, Prediction]]) -> dict[str, Any]:
         """exact and f1, the same of the questions with and without an answer, undecided, and the rule."""

@@ -19,6 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from yanmo.text.potentials import Potentials
+
 Scheme = Literal["bio", "bioes"]
 OUTSIDE = "O"
 PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "M": "I", "L": "E", "U": "S"}
@@ -147,21 +149,12 @@ class Grammar:
                 follows[j] = [pair in (("I", label), ("E", label)) for pair in pairs]
         return cls(begins, follows, ends)
 
+    @property
+    def potentials(self) -> Potentials:
+        """0 for what is allowed, -inf for what is not."""
+        return Potentials(*(np.where(part, 0.0, -np.inf) for part in (self.begins, self.follows, self.ends)))
+
     def best(self, scores: Any) -> list[int]:
-        """The sequence with the greatest sum of `scores` (T, L) that the grammar allows (Viterbi 1967). Of equals the one
-        whose last tags come first. A score that is not finite is the least of all."""
-        scores = np.nan_to_num(np.asarray(scores, np.float64), nan=-1e30, posinf=1e30, neginf=-1e30)
-        if not len(scores):
-            return []
-        barred = np.where(self.follows, 0.0, -1e60)
-        total = scores[0] + np.where(self.begins, 0.0, -1e60)
-        came = np.zeros(scores.shape, np.int64)
-        for step in range(1, len(scores)):
-            paths = total[:, None] + barred
-            came[step] = paths.argmax(0)
-            total = paths.max(0) + scores[step]
-        total = total + np.where(self.ends, 0.0, -1e60)
-        path = [int(total.argmax())]
-        for step in range(len(scores) - 1, 0, -1):
-            path.append(int(came[step, path[-1]]))
-        return path[::-1]
+        """The sequence with the greatest sum of `scores` (T, L) that the grammar allows. Of equals the one whose last tags come
+        first. A score that is not finite is the least of all."""
+        return self.potentials.best(scores)

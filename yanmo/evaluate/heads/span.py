@@ -137,6 +137,7 @@ def _marked(model: Model, task: QuestionAnswering, examples: list[Example]) -> t
 
     loaded = model.loaded
     assert loaded.tokenizer is not None
+    task = task.taught(loaded.config)
     length = loaded.model.context or WINDOW
     read = [task.windows(example, loaded.tokenizer, length) for example in examples]
     rows = [row for example in examples for row in task.encode(example, loaded.tokenizer, length)]

@@ -20,13 +20,13 @@ from yanmo.models.base import LanguageModel
 from yanmo.models.classifier import Classifier, MultiClassifier
 from yanmo.models.headed import Headed
 from yanmo.models.reader import Reader
-from yanmo.models.tagger import Tagger
+from yanmo.models.tagger import ChainTagger, Tagger
 from yanmo.models.weights.folder import read_tensors
 from yanmo.models.weights.plausible import held, plausible
 from yanmo.models.weights.writing import write_tensors
 
 HEADS = ("head.", "head_bias", "transform.", "pairs.")  # what a classifier leaves behind
-MADE: dict[str, type[Headed]] = {cls.ending: cls for cls in (Classifier, Tagger, Reader)}
+MADE: dict[str, type[Headed]] = {cls.ending: cls for cls in (Classifier, Tagger, ChainTagger, Reader)}
 Names = dict[str, tuple[str, ...]]  # our parameter → their tensors
 
 
@@ -41,6 +41,7 @@ class Family:
     tags: ClassVar[str] = "score"  # a tagger's
     edges: ClassVar[str] = "qa_outputs"  # a reader's
     lacks: ClassVar[tuple[str, ...]] = ()  # endings of the models with a head that the family does not have there
+    instead: ClassVar[str] = "yanmo_transformer"  # the family of models with a head that is none of this one's
     prefix: ClassVar[str] = ""  # what all tensors' names but the head's begin with, unless the backbone was saved alone
     fixed: ClassVar[dict[str, Any] | None] = None  # settings (dotted keys) that a Transformer must have to be of the family
 
@@ -52,7 +53,10 @@ class Family:
 
     @classmethod
     def called(cls, ending: str) -> str:
-        """What config.json calls a model with the head that ends so; empty where the family has none that is like ours."""
+        """What config.json calls a model with the head that ends so; empty where the family has none that is like ours. Of
+        published kinds none has a conditional random field."""
+        if ending == ChainTagger.ending and not cls.model_type.startswith("yanmo_"):
+            return ""
         return "" if not cls.labels or ending in cls.lacks else cls.labels.removesuffix(Classifier.ending) + ending
 
     def headed(self, ending: str, part: Any) -> bool:
@@ -123,7 +127,7 @@ class Family:
                 tensors[name] = self.published(backbone, ours, part).contiguous()
         if ending:
             own = {f"{self.layer(ending)}.{kind}": value for kind, value in given.head.named_parameters()}
-            tensors |= {name: value.detach().cpu().contiguous() for name, value in own.items()}
+            tensors |= {name: value.detach().cpu().contiguous() for name, value in (own | given.beside()).items()}
         write_tensors(folder, tensors)
         return {"architectures": [self.called(ending) if ending else self.architecture(backbone)], **self.config(backbone)}
 
@@ -147,6 +151,7 @@ class Family:
             model = self._headed(backbone, config, ending, place)
             names = {f"backbone.{ours}": theirs for ours, theirs in self.headed_names(names, ending).items()}
             names |= {f"{model.layer}.{kind}": (f"{self.layer(ending)}.{kind}",) for kind, _ in model.head.named_parameters()}
+            names |= {name: (name,) for name in model.beside()}
         if self.prefix and not any(name.startswith(self.prefix) for name in found):
             names = {ours: tuple(name.removeprefix(self.prefix) for name in theirs) for ours, theirs in names.items()}
         fill(model, found, names, str(folder), self.ignored(names), self, backbone)
@@ -163,12 +168,23 @@ class Family:
             raise DataError(place, text("a '{key}'", key="id2label"), text("none"))
         if ending == Tagger.ending:
             return Tagger(backbone, labels)
+        if ending == ChainTagger.ending:
+            return ChainTagger(backbone, numbered(config, f"{place}: id2label"))
         several = config.get("problem_type") == MultiClassifier.problem
         return (MultiClassifier if several else Classifier)(backbone, labels)
 
     def ignored(self, names: Names) -> frozenset[str]:
         """Tensors that other programs write beside those that are needed: copies."""
         return frozenset()
+
+
+def numbered(config: dict[str, Any], where: str) -> list[str]:
+    """A config's labels, in the order of the scores. DataError at `where` for what does not number them."""
+    named = config.get("id2label") or {}
+    found: list[Any] = [named.get(str(number)) for number in range(len(named))]
+    if not all(isinstance(label, str) for label in found):
+        raise DataError(where, text("labels numbered from 0 to {last}", last=len(named) - 1), str(named)[:80])
+    return found
 
 
 @torch.no_grad()

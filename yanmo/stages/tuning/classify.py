@@ -37,7 +37,7 @@ class ClassifyTuning(Tuning):
         counts = Counter(label for example in task.load("train") for label in labels_of(example))
         return objective.bind(Context(tokenizer, self.names(task), counts=[counts[name] for name in self.names(task)]))
 
-    def build(self, backbone: LanguageModel, task: Any, rng: torch.Generator) -> Classifier:
+    def build(self, backbone: LanguageModel, task: Any, rng: torch.Generator, objective: Any = None) -> Classifier:
         model = Classifier(backbone, len(self.names(task)))
         model.initialise(rng)
         return model

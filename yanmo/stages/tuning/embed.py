@@ -27,7 +27,7 @@ class EmbedTuning(Tuning):
 
     objective = "contrastive"
 
-    def build(self, backbone: LanguageModel, task: Any, rng: torch.Generator) -> Embedder:
+    def build(self, backbone: LanguageModel, task: Any, rng: torch.Generator, objective: Any = None) -> Embedder:
         return Embedder(backbone)
 
     def kept(self, model: Any) -> Any:

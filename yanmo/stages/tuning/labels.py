@@ -27,7 +27,7 @@ class LabelsTuning(ClassifyTuning):
 
     objective = "multi_label"
 
-    def build(self, backbone: LanguageModel, task: Any, rng: torch.Generator) -> MultiClassifier:
+    def build(self, backbone: LanguageModel, task: Any, rng: torch.Generator, objective: Any = None) -> MultiClassifier:
         model = MultiClassifier(backbone, len(self.names(task)))
         model.initialise(rng)
         return model

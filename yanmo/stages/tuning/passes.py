@@ -23,9 +23,8 @@ def scored(model: torch.nn.Module, objective: Any, rows: list[Row]) -> tuple[lis
         size = max(1, TOKENS // len(rows[order[0]].tokens))
         chosen, order = order[:size], order[size:]
         batch = objective.collate([rows[i] for i in chosen], torch.Generator()).to(device_of(model))
-        scores = model(batch.inputs).float()
-        loss = objective.judged(scores, batch)
+        scores, loss = objective.read(model, batch)
         total, weight = total + float(loss.total), weight + float(loss.weight)
-        for index, row in zip(chosen, scores.cpu().numpy()):
+        for index, row in zip(chosen, scores.float().cpu().numpy()):
             found[index] = row[: len(rows[index].tokens)]
     return found, total / max(weight, 1.0)

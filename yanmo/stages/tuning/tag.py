@@ -1,4 +1,5 @@
-"""A tag for each token: a linear layer on the hidden state of each, trained on the tokens that count."""
+"""A tag for each token: a linear layer on the hidden state of each, trained on the tokens that count, and with `crf` the
+transitions from tag to tag on top of it."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import torch
 
 from yanmo.core.data import Example, Row
 from yanmo.inference.places import pieces, probabilities
-from yanmo.models.tagger import Tagger
+from yanmo.models.tagger import ChainTagger, Tagger
 from yanmo.objectives.base import Objective
 from yanmo.stages.tuning.passes import scored
 from yanmo.stages.tuning.tuning import Tuning
@@ -28,8 +29,9 @@ class TagTuning(Tuning):
     def names(self, task: Any) -> list[str]:
         return task.names()
 
-    def build(self, backbone: LanguageModel, task: Any, rng: torch.Generator) -> Tagger:
-        model = Tagger(backbone, len(self.names(task)))
+    def build(self, backbone: LanguageModel, task: Any, rng: torch.Generator, objective: Any = None) -> Tagger:
+        names = self.names(task)
+        model = ChainTagger(backbone, names) if getattr(objective, "crf", False) else Tagger(backbone, len(names))
         model.initialise(rng)
         return model
 
@@ -47,11 +49,13 @@ class TagTuning(Tuning):
         def validate() -> Verdict:
             scores, loss = scored(model, objective, [row for rows in windows for row in rows])
             found, pairs = iter(scores), []
+            chain: Any = getattr(model, "chain", None)
+            weighed = {} if chain is None else {"chain": chain.potentials()}
             for example, rows in zip(examples, windows):
-                shares = [probabilities(next(found)) for _ in rows]
+                given = [next(found) if weighed else probabilities(next(found)) for _ in rows]
                 counted = [row.trained or [True] * len(row.tokens) for row in rows]
-                outputs = pieces([row.places or [] for row in rows], counted, shares)
-                pairs.append((example, task.decode(outputs, example)))
+                outputs = pieces([row.places or [] for row in rows], counted, given)
+                pairs.append((example, task.decode(outputs, example, **weighed)))
             value = float(task.score(pairs)[task.metric])
             return Verdict((sign * value, loss), {task.metric: value, "loss": loss})
 

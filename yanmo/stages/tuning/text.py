@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from yanmo.core.data import Example
+from yanmo.core.messages import Text
 from yanmo.inference.likelihood import device_of
 from yanmo.objectives.base import Context, Objective
 from yanmo.stages.tuning.tuning import Tuning
@@ -29,7 +30,7 @@ class TextTuning(Tuning):
     def bind(self, objective: Objective, task: Any, tokenizer: Tokenizer, backbone: LanguageModel) -> Objective:
         return objective.bind(Context(tokenizer, models={"trained": backbone}))
 
-    def build(self, backbone: LanguageModel, task: Any, rng: torch.Generator) -> LanguageModel:
+    def build(self, backbone: LanguageModel, task: Any, rng: torch.Generator, objective: Any = None) -> LanguageModel:
         return backbone
 
     def validate(self, model: torch.nn.Module, objective: Objective, task: Any, examples: list[Example], tokenizer: Tokenizer,
@@ -54,7 +55,8 @@ class TextTuning(Tuning):
 
         return validate
 
-    def extra(self, task: Any, backbone: Any) -> dict[str, Any] | None:
+    def extra(self, task: Any, model: Any, tokenizer: Tokenizer, held_out: list[Example], length: int,
+              log: Callable[[Text], None]) -> dict[str, Any] | None:  # fmt: skip
         """How the model was made before, where that says how it is read."""
-        made_by = getattr(backbone, "made_by", None)
+        made_by = getattr(model, "made_by", None)
         return None if made_by is None else {"objective": made_by}

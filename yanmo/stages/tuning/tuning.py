@@ -11,7 +11,7 @@ from torch import nn
 
 from yanmo.core.data import Example, Row
 from yanmo.core.errors import RequestError
-from yanmo.core.messages import text
+from yanmo.core.messages import Text, text
 from yanmo.core.registry import lookup, names
 from yanmo.objectives.base import Context, Objective
 from yanmo.train.job import Verdict
@@ -36,8 +36,8 @@ class Tuning:
         """The objective with what it must know before training."""
         return objective.bind(Context(tokenizer, self.names(task)))
 
-    def build(self, backbone: LanguageModel, task: Any, rng: torch.Generator) -> nn.Module:
-        """The module to train."""
+    def build(self, backbone: LanguageModel, task: Any, rng: torch.Generator, objective: Any = None) -> nn.Module:
+        """The module to train, by this objective where that says what is in it."""
         raise NotImplementedError
 
     def rows(self, task: Any, examples: list[Example], tokenizer: Tokenizer, length: int) -> tuple[list[Row], list[int]]:
@@ -68,8 +68,10 @@ class Tuning:
         """What is saved of the trained module."""
         return model
 
-    def extra(self, task: Any, backbone: Any) -> dict[str, Any] | None:
-        """What is kept under `yanmo` in the model's config.json."""
+    def extra(self, task: Any, model: Any, tokenizer: Tokenizer, held_out: list[Example], length: int,
+              log: Callable[[Text], None]) -> dict[str, Any] | None:  # fmt: skip
+        """What is kept under `yanmo` in the trained model's config.json; what the model itself has to be asked for it is asked on
+        held-out examples."""
         return None
 
 
