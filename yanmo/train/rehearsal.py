@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from yanmo.models.base import Inputs
+from yanmo.nn import heads
 from yanmo.objectives.base import Batch, Objective
 from yanmo.train.job import Job
 from yanmo.train.optimizers.base import Live
@@ -211,22 +212,27 @@ def imagined(source: Source, fake: Any) -> nn.Module:
 
 def tried(source: Source, optimizer: Any, objective: Objective, batches: list[Batch], precision: str,
           device: torch.device) -> Rehearsed:  # fmt: skip
-    """The same for real on one row of `batches` and on two, carried on to as many as their first has."""
-    found = []
+    """The same for real on few rows of `batches`, carried on to as many as their first has: on so many that the logits, of which
+    no more than a chunk is held at a time, already fill one, and on one more."""
+    found: list[Rehearsed] = []
     whole = len(batches[0].inputs.tokens)
     with own_random_numbers():
-        for count in (1, 2):
+        model = source if isinstance(source, nn.Module) else source()
+        logits = max(max(p.shape) for p in model.parameters()) * batches[0].inputs.tokens.shape[1]  # of a row
+        least = min(whole, -(-heads.ELEMENTS // logits))
+        sizes = (least, min(whole, least + 1))
+        for count in sizes:
             model = (copy.deepcopy(source) if isinstance(source, nn.Module) else source()).to(device)
             model.train()
             few = [first_rows(batch, count) for batch in batches]
             found.append(_steps(model, optimizer.make(model), objective, few, precision, device, Ledger(), "tried"))
-    return carried_on(found, (1, 2), whole)
+    return carried_on(found, sizes, whole)
 
 
 def carried_on(found: list[Rehearsed], sizes: tuple[int, int], rows: int) -> Rehearsed:
     """Two rehearsals of so many rows each, carried on to `rows`: what comes and goes grows with them."""
     less, more = found
-    slope = max(0, more.forward - less.forward) / (sizes[1] - sizes[0])
+    slope = max(0, more.forward - less.forward) / max(1, sizes[1] - sizes[0])
     return replace(more, forward=round(more.forward + slope * (rows - sizes[1])))
 
 
