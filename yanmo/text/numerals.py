@@ -6,12 +6,14 @@ stands before them) or digit by digit (二〇二六).
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 
 DIGITS = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
 UNITS = {"十": 10, "百": 100, "千": 1000}
 GROUPS = {"万": 10_000, "亿": 100_000_000}
+LONGEST = 32  # characters of a Chinese numeral; what is longer counts as infinite
 _CHINESE = "".join((*DIGITS, *UNITS, *GROUPS))
 _NUMBER = re.compile(rf"[-+−]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?|负?[{_CHINESE}]+(?:点[{''.join(DIGITS)}]+)?")
 
@@ -22,10 +24,12 @@ def numbers(text: str) -> list[float]:
 
 
 def _value(written: str) -> float:
-    if written[0] == "−" or written.isascii():
+    if not set(written) & set(_CHINESE):  # digits of any script
         return float(written.replace(",", "").replace("−", "-"))
     sign = -1 if written[0] == "负" else 1
     whole, _, fraction = written.lstrip("负").partition("点")
+    if len(whole) > LONGEST:
+        return sign * math.inf
     value = float(chinese(whole))
     if fraction:
         value += float("0." + "".join(str(DIGITS[digit]) for digit in fraction))
