@@ -17,7 +17,7 @@ from yanmo.core.errors import YanmoError
 from yanmo.core.messages import text
 
 # Each puts its verbs on the application, in the order in which the help shows them.
-from yanmo.cli import recipes, models, results, data, search  # noqa: F401  # isort: skip
+from yanmo.cli import recipes, models, results, advice, data, search  # noqa: F401  # isort: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
