@@ -11,9 +11,11 @@ import pytest
 from tests.evaluate.conftest import write
 from tests.inference.tiny import make_run, tokenizer
 from tests.serve.conftest import Process
+from yanmo.cli import main
 from yanmo.core.errors import RequestError
 from yanmo.core.registry import create
 from yanmo.evaluate.harness import Opened, Served, run, writing
+from yanmo.evaluate.harness_results import rows as harness_rows
 from yanmo.evaluate.head import head_of
 from yanmo.inference.model import Model
 
@@ -88,6 +90,59 @@ def test_in_process_and_through_the_server_it_agrees_with_our_own_evaluation(tas
             Served(server.url, "nobody").score([("a", "b")])
     finally:
         server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_command_line_gives_lines_like_those_of_our_own_evaluation(tasks, capsys):
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra 'harness')")
+    pytest.importorskip("datasets", reason="datasets is not installed (extra 'harness')")
+    make_run(Path("run"), context=128)
+    assert main(["evaluate", "run", "--harness", "english,chinese", "--include-path", "harness", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["results"]
+    by = {(row["model"], row["task"], row["metric"]): row for row in rows}
+    assert set(by) == {(model, task, metric) for task in ("english", "chinese")
+                       for model, metric in (("transformer", "acc"), ("transformer", "acc_norm"), ("chance", "acc"))}  # fmt: skip
+    head = head_of(tasks["english"])
+    own = {row["metric"]: row for row in head.scored("transformer", "english", head.answer(Model.open("run/transformer"), tasks["english"], tasks["english"].load("test")))
+           if "group" not in row}  # fmt: skip
+    theirs = by["transformer", "english", "acc"]
+    assert {key: theirs[key] for key in ("value", "low", "high", "n")} == {key: own["accuracy"][key] for key in ("value", "low", "high", "n")}
+    assert theirs["signature"].startswith("lm-evaluation-harness|0.")
+    assert by["chance", "english", "acc"]["value"] == pytest.approx(1 / 3, abs=1e-6)
+    for arguments, told in (
+        (["--harness", "english", "--include-path", "nowhere"], "nowhere: expected a folder of tasks as YAML files, got none"),
+        (["--harness", "englisch", "--include-path", "harness"], "harness: expected a task of harness, got englisch - did you mean 'english'?"),
+    ):
+        assert main(["evaluate", "run", *arguments]) == 2
+        assert told in capsys.readouterr().err
+    Path("english.jsonl").unlink()
+    assert main(["evaluate", "run", "--harness", "english", "--include-path", "harness"]) == 2
+    assert "english: expected a task that lm-evaluation-harness can read, got FileNotFoundError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    ([], "no --task"), (["--task", "qa"], "no --data"), (["--harness", "x"], "no --include-path"), (["--limit", "3"], "no --harness"),
+    (["--task", "qa", "--data", "x", "--harness", "x", "--include-path", "."], "--task too"),
+])  # fmt: skip
+def test_our_tasks_or_the_harness_s(arguments, told, capsys):
+    assert main(["evaluate", "run", *arguments]) == 2
+    assert f"evaluate: expected --task with --data, or --harness with --include-path, got {told}" in capsys.readouterr().err
+
+
+def test_lines_of_what_the_harness_found():
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra 'harness')")
+    samples = [{"filter": "none", "metrics": ["acc"], "acc": float(i % 3 == 0), "arguments": [("q", " a"), ("q", " 乙")]} for i in range(9)]
+    written = [{"filter": "strict", "metrics": ["exact_match"], "exact_match": 1.0, "arguments": [("q", {})]}] * 2
+    words = [{"filter": "none", "metrics": ["word_perplexity"], "word_perplexity": (-3.0, 4), "arguments": [("text",)]}] * 2
+    found = {"results": {"两": {"alias": "两", "acc,none": 3 / 9, "acc_stderr,none": "N/A"}, "w": {"exact_match,strict": 1.0},
+                         "p": {"word_perplexity,none": 2.117}}, "samples": {"两": samples, "w": written, "p": words}}  # fmt: skip
+    rows = {(row["model"], row["task"], row["metric"]): row for row in harness_rows("m", found)}
+    assert set(rows) == {("m", "两", "acc"), ("chance", "两", "acc"), ("m", "w", "exact_match@strict"), ("m", "p", "word_perplexity")}
+    acc, perplexity = rows["m", "两", "acc"], rows["m", "p", "word_perplexity"]
+    assert acc["low"] < acc["value"] == round(1 / 3, 6) < acc["high"]
+    assert rows["chance", "两", "acc"]["value"] == 0.5
+    assert (perplexity["value"], perplexity["low"], perplexity["n"]) == (2.117, None, 2)
 
 
 def test_what_the_harness_asks_of_a_text():

@@ -153,6 +153,11 @@ def test_a_budget_plans_is_kept_and_is_read_back(folder):
         ("{model: {type: tfidf}}", RequestError, r"pretrain.model: expected a language model, got tfidf - 'tfidf' labels texts"),
         ("{model: {type: transformer, depth: 2, heads: 5}}", RecipeError, r"'heads' that divide the width"),
         ("{train: {steps: 5}, objective: {type: causall}}", RecipeError, r"did you mean 'causal'"),
+        ("{train: {steps: 5}, objective: {type: grpo}}", RequestError,
+         r"pretrain.objective: expected one of causal, masked, span_corruption, denoise, permuted, prefix, got grpo - 'grpo' belongs in the stage 'align'"),
+        ("{train: {steps: 5}, objective: distill}", RequestError, r"got distill - 'distill' belongs in the stage 'align'"),
+        ("{train: {steps: 5}, objective: supervised}", RequestError, r"got supervised - 'supervised' belongs in the stage 'finetune'"),
+        ("{train: {steps: 5}, objective: tagging}", RequestError, r"got tagging - 'tagging' belongs in the stage 'finetune'"),
     ],
 )  # fmt: skip
 def test_requests_that_make_no_sense(pretrain, error, message, folder):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,25 +11,57 @@ from yanmo.cli.app import Beside, Json, ModelPath, Samples, app, show
 
 @app.command()
 def evaluate(
-    model: ModelPath,
-    task: Annotated[str, typer.Option(help="A task: classify, language_modeling.")],
-    data: Annotated[str, typer.Option(help="The test data: a file, a folder or a glob.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, RUN/STAGE, a model directory; with --harness also a URL.")],
+    task: Annotated[str | None, typer.Option(help="A task: classify, language_modeling.")] = None,
+    data: Annotated[str | None, typer.Option(help="The test data: a file, a folder or a glob.")] = None,
+    harness: Annotated[str | None, typer.Option(metavar="TASK[,TASK…]", help="Or: tasks of lm-evaluation-harness,")] = None,
+    include_path: Annotated[str | None, typer.Option(metavar="FOLDER", help="from this folder of YAML files.")] = None,
+    name: Annotated[str | None, typer.Option(help="Which of a server's models.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Items of each of the harness's tasks.")] = None,
+    shots: Annotated[int | None, typer.Option(min=0, help="Examples shown before each of its items.")] = None,
+    contamination: Annotated[bool, typer.Option("--contamination", help="Also on items in its training text, and others.")] = False,
     beside: Beside = None,
     samples: Samples = None,
     as_json: Json = False,
 ) -> None:
     """Score a model on a task, with 95% intervals and the floors beside."""
-    from yanmo.core.registry import create
-    from yanmo.evaluate.runner import evaluate_model
+    own = {"--task": task, "--data": data, "--with": beside, "--samples": samples,
+           "--contamination": contamination or None}  # fmt: skip
+    theirs = {"--harness": harness, "--include-path": include_path, "--name": name, "--limit": limit, "--shots": shots}
+    if any(value is not None for value in theirs.values()):
+        _whole(theirs, own, 2)
+        from yanmo.evaluate.harness_results import evaluate_by_harness
 
-    results = evaluate_model(model, create("task", {"type": task, "path": data}), beside or [], samples)
+        asked = [part.strip() for part in str(harness).split(",")]
+        results = evaluate_by_harness(model, asked, str(include_path), name, limit, shots)
+    else:
+        _whole(own, theirs, 2)
+        from yanmo.core.registry import create
+        from yanmo.evaluate.runner import evaluate_model
+
+        results = evaluate_model(model, create("task", {"type": task, "path": data}), beside or [], samples, contamination)
     if as_json:
         show({"results": results})
         return
+    several = len({row["task"] for row in results}) > 1
     for row in results:
         interval = f"[{row['low']:.4f}, {row['high']:.4f}]" if row.get("low") is not None else ""
         value = "-" if row["value"] is None else f"{row['value']:.4f}"
-        print(f"{row['model']:<24} {row['metric']:<16} {row.get('group', ''):<16} {value} {interval} n={row['n']}")
+        metric = f"{row['task']}: {row['metric']}" if several else row["metric"]
+        print(f"{row['model']:<24} {metric:<16} {row.get('group', ''):<16} {value} {interval} n={row['n']}")
+
+
+def _whole(options: dict[str, Any], others: dict[str, Any], needed: int) -> None:
+    """RequestError unless the first `needed` options are given, and none of the others: both ways of evaluating are not one."""
+    from yanmo.core.errors import RequestError
+    from yanmo.core.messages import text
+
+    missing = [name for name, value in list(options.items())[:needed] if value is None]
+    strange = [name for name, value in others.items() if value is not None]
+    if missing or strange:
+        expected = text("--task with --data, or --harness with --include-path")
+        given = text("no {name}", name=missing[0]) if missing else text("{name} too", name=strange[0])
+        raise RequestError("evaluate", expected, given)
 
 
 @app.command()

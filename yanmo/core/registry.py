@@ -164,6 +164,7 @@ PARTS: dict[str, dict[str, str]] = {
         "synonym": "yanmo.tasks.augment.words:Synonym",
         "keyboard": "yanmo.tasks.augment.slips:Keyboard",
         "homophone": "yanmo.tasks.augment.slips:Homophone",
+        "beginning": "yanmo.tasks.augment.beginning:Beginning",
     },
     # What a model gives for the tasks of one head and what that amounts to (`evaluate/head.py`); no parts of a recipe.
     "head": {

@@ -29,7 +29,7 @@ from yanmo.evaluate.numbers import (
     size,
 )
 from yanmo.evaluate.record import Record
-from yanmo.evaluate.sections import scores
+from yanmo.evaluate.sections import contamination, scores
 
 NAME = "card.md"
 MOST = 8  # groups with a column of their own; of more the languages alone
@@ -119,6 +119,11 @@ def _results(record: Record) -> str:
             rows = [[f"*{model}*" if model in FLOORS else model, *[_shown(record.figure(model, task, metric, g)) for g in groups]]
                     for model in models]  # fmt: skip
             pieces.append(table(head, rows))
+        dirt = contamination.lines(record, task)
+        if dirt:
+            pieces.append(f"{say('Test items in the training text')}:\n\n{table(dirt[0], dirt[1:], right=range(1, 4))}")
+        for models, listed, rest in contamination.items(record, task):
+            pieces.append(f"{models}:\n\n{table(listed[0], listed[1:])}" + (f"\n\n{rest}" if rest else ""))
         if about.get("concerns"):
             pieces.append("\n".join(f"- {say('Warning')}: {concern}" for concern in about["concerns"]))
     if not pieces:

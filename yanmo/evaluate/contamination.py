@@ -19,14 +19,18 @@ from yanmo.corpus.copies.contamination import Length, Table
 from yanmo.corpus.copies.evaluation_set import Item
 
 LENGTH = Length(words=13, characters=26, shortest=8)
+SHOWN = 20  # dirty items that are told with their texts; the others by their names
+LETTERS = 160  # of a text that is told
 PLAIN = {"id", "label", "group", "language", "source"}  # fields of an item that are no text of it
 
 
 @dataclass
 class Found:
-    """Of a set of items: the dirty ones with the first training document that has them, and those not looked for."""
+    """Of a set of items: the dirty ones with the first training document that has them, what the two have in common, and those
+    not looked for."""
 
     dirty: dict[str, str] = field(default_factory=dict)
+    shared: dict[str, str] = field(default_factory=dict)
     short: set[str] = field(default_factory=set)
 
 
@@ -68,11 +72,14 @@ def search(examples: Sequence[Example], training: Iterable[tuple[str, str]]) -> 
     found = Found(short=set(table.coverage["test"].too_short) if "test" in table.coverage else set())
     for name, content in training:
         for hit in table.hits(content):
-            found.dirty.setdefault(examples[hit.item].id, name)
+            item = examples[hit.item].id
+            if item not in found.dirty:
+                found.dirty[item], found.shared[item] = name, excerpt(content[hit.start : hit.end])
     alike = {content_of(example): example.id for example in examples if example.id in found.dirty}
     for example in examples:  # grams that several items share are noted for the first alone
         if example.id not in found.dirty and content_of(example) in alike:
-            found.dirty[example.id] = found.dirty[alike[content_of(example)]]
+            other = alike[content_of(example)]
+            found.dirty[example.id], found.shared[example.id] = found.dirty[other], found.shared[other]
     return found
 
 
@@ -89,14 +96,40 @@ def documents(places: Sequence[Path]) -> Iterator[tuple[str, str]]:
             yield row["id"], row["text"]
 
 
+def excerpt(content: str) -> str:
+    """A text on one line, its end left out where it is long."""
+    shown = " ".join(content.split())
+    return shown if len(shown) <= LETTERS else shown[: LETTERS - 1] + "…"
+
+
+def told(found: Found, examples: Sequence[Example], places: Sequence[Path]) -> dict[str, Any]:
+    """{documents: {item: document} of all dirty items; items: of the first of them also line, text, what is shared, and the file
+    that the document was read from}."""
+    from yanmo.corpus.documents import origins
+
+    dirty = [example for example in examples if example.id in found.dirty]
+    shown = dirty[:SHOWN]
+    wanted = [found.dirty[example.id] for example in shown]
+    files = {row["id"]: row["file"] for place in reversed(places) for row in reversed(origins(place, wanted))}
+    items = [{"id": example.id, "where": example.where, "text": excerpt(" · ".join(passages(example))),
+              "document": found.dirty[example.id], "file": files.get(found.dirty[example.id]),
+              "shared": found.shared[example.id]} for example in shown]  # fmt: skip
+    return {"documents": {example.id: found.dirty[example.id] for example in dirty}, "items": items}
+
+
+def groups(found: Found, lines: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
+    """clean, dirty, short → the places of those lines."""
+    parts: dict[str, list[int]] = {"clean": [], "dirty": [], "short": []}
+    for index, line in enumerate(lines):
+        parts["dirty" if line["id"] in found.dirty else "short" if line["id"] in found.short else "clean"].append(index)
+    return parts
+
+
 def table(found: Found, lines: Sequence[dict[str, Any]], head: Any, task: Any) -> dict[str, Any]:
     """{clean, dirty, short: how many items; figures: {metric: {clean, dirty, overall}}, each with value and interval}."""
     from yanmo.evaluate.measure import rounded, scored
 
-    parts: dict[str, list[int]] = {"clean": [], "dirty": [], "short": [], "overall": list(range(len(lines)))}
-    for index, line in enumerate(lines):
-        kind = "dirty" if line["id"] in found.dirty else "short" if line["id"] in found.short else "clean"
-        parts[kind].append(index)
+    parts = {**groups(found, lines), "overall": list(range(len(lines)))}
     figures: dict[str, dict[str, Any]] = {}
     whole = head.figures(task, lines)
     for kind in ("clean", "dirty", "overall"):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from yanmo.core.errors import RequestError
+from yanmo.core.errors import RequestError, nearest
 from yanmo.core.extras import needed
 from yanmo.core.messages import text
 from yanmo.inference.continuations import Continued, seam
@@ -217,17 +217,37 @@ def run(model: str | Path, tasks: Sequence[str | dict[str, Any]], *, include: st
     YAML tasks (without it, the harness's own are known too); `limit`: items of each task; `shots`: examples shown."""
     needed("lm_eval", "harness", "yanmo.evaluate.harness")
     from lm_eval.evaluator import simple_evaluate
-    from lm_eval.tasks import TaskManager
 
+    manager = _manager(tasks, include)
     speaker: Speaker
     if str(model).startswith(("http://", "https://")):
         speaker = Served(str(model), name)
     else:
         from yanmo.inference.model import Model
+        from yanmo.models.store import resolve
 
-        speaker = Opened(Model.open(model))
-    manager = TaskManager(include_path=None if include is None else str(include), include_defaults=include is None)
+        speaker = Opened(Model.open(resolve(model, lambda config: not config.get("id2label"))))
     found = simple_evaluate(language_model(speaker), tasks=list(tasks), num_fewshot=shots, limit=limit, task_manager=manager,
                             bootstrap_iters=0, log_samples=True)  # fmt: skip
     assert found is not None
     return {"results": found["results"], "samples": found["samples"]}
+
+
+def _manager(tasks: Sequence[str | dict[str, Any]], include: str | Path | None) -> Any:
+    """What the harness finds tasks by, after a look at each with its data: RequestError for one that it does not know or cannot
+    read, before any model is opened."""
+    from lm_eval.tasks import TaskManager, get_task_dict
+
+    manager = TaskManager(include_path=None if include is None else str(include), include_defaults=include is None)
+    known = set(manager.all_tasks)
+    for task in tasks:
+        if isinstance(task, str) and task not in known and not Path(task).is_file():
+            wanted = text("a task of lm-evaluation-harness") if include is None else text("a task of {folder}", folder=include)
+            raise RequestError("harness", wanted, task or text("none"), nearest(task, known))
+        try:
+            get_task_dict([task], manager)
+        except Exception as error:  # a task's file and its data may make the harness raise anything
+            where = str(task if isinstance(task, str) else task.get("task"))
+            given = f"{type(error).__name__}: {error}"
+            raise RequestError(where, text("a task that lm-evaluation-harness can read"), given) from error
+    return manager

@@ -106,4 +106,6 @@ def group_name(group: str) -> str:
     """'language=zh' → 'Chinese'; 'source=moby_dick' → 'moby_dick'."""
     key, _, value = group.partition("=")
     names = {"en": say("English"), "zh": say("Chinese")}
+    if key == "strength":
+        return say("strength {value}", value=value)
     return names.get(value, value) if key == "language" else value

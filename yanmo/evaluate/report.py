@@ -13,11 +13,11 @@ from pathlib import Path
 from yanmo.core import files
 from yanmo.core.messages import locale
 from yanmo.core.package import VERSION
-from yanmo.evaluate.head import head_by_type
+from yanmo.evaluate.head import Head, head_by_type
 from yanmo.evaluate.numbers import heard, say
 from yanmo.evaluate.page import Markup, join, listing, tag
 from yanmo.evaluate.record import Record
-from yanmo.evaluate.sections import change, corpus, findings, making, overview, writing
+from yanmo.evaluate.sections import change, contamination, corpus, findings, making, overview, writing
 
 NAME = "report.html"
 
@@ -40,7 +40,7 @@ def report(record: Record) -> str:
     add("overview", say("Side by side"), lambda: overview.section(record))
     for task, about in record.tables["tasks"].items():
         kind = head_by_type(about["type"])
-        add(task, _numbered(kind.title.render(), task), partial(kind.section, record, task))
+        add(task, _numbered(kind.title.render(), task), partial(_task, record, kind, task))
     add("change", say("What further training changed"), lambda: change.section(record))
     add("writing", say("What the models write"), lambda: writing.section(record))
     add("corpus", say("The corpus"), lambda: corpus.section(record))
@@ -62,6 +62,12 @@ def report(record: Record) -> str:
                                answers=f"{record.evaluation.name}/answers"))  # fmt: skip
     page = tag("html", head, tag("body", header, tag("main", body), footer), lang=locale())
     return f"<!doctype html>\n{page}\n"
+
+
+def _task(record: Record, kind: Head, task: str) -> Markup | None:
+    """The task's section, what of its test stands in the training text at the end."""
+    body = kind.section(record, task)
+    return None if body is None else join([body, contamination.section(record, task)])
 
 
 def _numbered(title: str, task: str) -> str:

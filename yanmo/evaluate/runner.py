@@ -31,6 +31,7 @@ from yanmo.evaluate.head import head_of
 from yanmo.evaluate.permutation import p_value
 from yanmo.evaluate.subjects import Subject, facts, subjects, together
 from yanmo.tasks.base import Task
+from yanmo.tasks.classify import SPLITS
 
 if TYPE_CHECKING:
     from yanmo.inference.model import Model
@@ -57,10 +58,11 @@ class Assignment:
     examples: list[Example]
 
 
-def evaluate_model(path: str | Path, task: Task, beside: Sequence[str | Path] = (),
-                   samples: int | None = None) -> list[dict[str, Any]]:  # fmt: skip
+def evaluate_model(path: str | Path, task: Task, beside: Sequence[str | Path] = (), samples: int | None = None,
+                   contamination: bool = False) -> list[dict[str, Any]]:  # fmt: skip
     """The results of one model (of several that answer together; of samples of a posterior) on all the data that `task` names,
-    floors among them; RequestError where it cannot."""
+    floors among them; RequestError where it cannot. `contamination`: also on the items that it was trained on, and on those
+    that it was not, as groups."""
     subject = together(subjects([_able(place, task) for place in (path, *beside)]), samples)
     model = subject.open()
     head = head_of(task)
@@ -72,7 +74,18 @@ def evaluate_model(path: str | Path, task: Task, beside: Sequence[str | Path] = 
     with tempfile.TemporaryDirectory() as folder:
         answers = Path(folder) / "answers.jsonl"
         files.write_text(answers, "".join(_lines(model, assignment, lambda n: None)))
-        return head.results(assignment.name, task, {subject.name: _read(answers)})
+        lines = _read(answers)
+    dirt = _by_contamination(subject, assignment, lines) if contamination else []
+    return head.results(assignment.name, task, {subject.name: lines}) + dirt
+
+
+def _by_contamination(subject: Subject, assignment: Assignment, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Results on clean and dirty items; RequestError for a model whose training text is not known."""
+    table = _contamination([subject], {subject.name: lines}, assignment).get(subject.name)
+    if table is None:
+        raise RequestError(str(subject.folder), text("a model whose training text is found through its run"), text("none"))
+    return [{"model": subject.name, "task": assignment.name, "metric": metric, **ends[kind], "n": table[kind], "group": kind}
+            for kind in ("clean", "dirty") for metric, ends in table["figures"].items() if kind in ends]  # fmt: skip
 
 
 def _able(path: str | Path, task: Task) -> Path:
@@ -184,14 +197,16 @@ def _contamination(subjects: Sequence[Subject], answers: dict[str, list[dict]], 
     from yanmo.evaluate import contamination
 
     searched: dict[tuple[Path, ...], contamination.Found] = {}
+    told: dict[tuple[Path, ...], dict[str, Any]] = {}
     tables = {}
     for subject in subjects:
         places = tuple(dict.fromkeys(p for folder in (subject.folder, *subject.others) for p in contamination.corpora(folder)))
         if subject.name in answers and places:
             if places not in searched:
                 searched[places] = contamination.search(assignment.examples, contamination.documents(places))
-            head = head_of(assignment.task)
-            tables[subject.name] = contamination.table(searched[places], answers[subject.name], head, assignment.task)
+                told[places] = contamination.told(searched[places], assignment.examples, places)
+            scores = contamination.table(searched[places], answers[subject.name], head_of(assignment.task), assignment.task)
+            tables[subject.name] = scores | told[places]
     return tables
 
 
@@ -208,6 +223,9 @@ def _tables(answers: dict[str, list[dict]], assignment: Assignment) -> dict[str,
     task, head = assignment.task, head_of(assignment.task)
     table: dict[str, Any] = {"type": task.type, "metric": task.metric, "n": len(assignment.examples), "models": {}}
     table |= head.about(task)
+    optimum = head.optimum(task)
+    table |= {"optimum": optimum} if optimum is not None else {}
+    table |= {"rows": {split: count for split in SPLITS if (count := len(task.load(split)))}} if task.files() else {}
     table["models"] = {model: head.table(task, lines) for model, lines in answers.items()}
     figures = {model: figure for model, lines in answers.items() if (figure := head.figure(task, lines)) is not None}
     if not figures:  # masked models alone: nothing to be compared in bits per byte

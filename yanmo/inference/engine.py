@@ -25,6 +25,7 @@ from torch import Tensor
 
 from yanmo.core.errors import RequestError, WorkError, YanmoError
 from yanmo.core.messages import Text, text
+from yanmo.inference.guidance import Wish, steered
 from yanmo.inference.likelihood import device_of
 from yanmo.inference.sampling import Draws, Sampling, choose, top_logprobs
 from yanmo.inference.streaming import endless as endless_slots
@@ -43,6 +44,7 @@ class Request:
     ids: Sequence[int]  # the prompt as the model reads it; of an encoder-decoder, what its decoder begins with
     sampling: Sampling = field(default_factory=Sampling)
     source: Sequence[int] | None = None  # what an encoder-decoder's encoder reads
+    wish: Wish | None = None  # a label that a classifier shall find in the text (`guidance.py`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +287,8 @@ class Engine:
         """Each row's next token from its logits (B, V), and the event that tells of it."""
         settings = [t.request.sampling for t in tickets]
         known = logits[:, : self.tokenizer.size]  # a table padded to a round size has ids that stand for nothing
+        if any(t.request.wish is not None for t in tickets):
+            known = steered(known, [t.request.wish for t in tickets], [t.tokens for t in tickets], self.tokenizer)
         tokens = choose(known, settings, [t.draws for t in tickets])
         wanted = [i for i, item in enumerate(settings) if item.logprobs is not None]
         weighed: dict[int, Token] = {}

@@ -95,6 +95,12 @@ class EvaluateStage(Stage):
                 run.console.warn(f"{run.stage}: {assignment.name}: {concern}")
         prompts = openings(self.samples, given) if self.samples == PROMPTS else self.samples
         found = evaluate(models, given, folder, prompts, run.console, run.seed_for("samples"), self.contamination)
+        for assignment in given:
+            for name, about in found.tables["tasks"].get(assignment.name, {}).get("contamination", {}).items():
+                if about["dirty"]:
+                    run.console.warn(text("{stage}: {task}: {count} of {total} test items stand in what {model} was trained on",
+                                          stage=run.stage, task=assignment.name, count=about["dirty"],
+                                          total=len(assignment.examples), model=name))  # fmt: skip
         files.write_json(folder / "results.json", found.results)
         files.write_json(folder / "tables.json", found.tables)
         files.write_json(folder / "samples.json", found.samples)

@@ -26,7 +26,7 @@ from yanmo.core import files
 from yanmo.core.config import Part, PartOf
 from yanmo.core.errors import DataError, RequestError, nearest
 from yanmo.core.messages import text
-from yanmo.core.registry import create, names, resolve
+from yanmo.core.registry import create, lookup, names, resolve
 from yanmo.core.run import Run
 from yanmo.core.stage import Stage
 from yanmo.corpus.mixture import Mixing
@@ -114,6 +114,7 @@ class PretrainStage(Stage):
     def check(self) -> None:
         from yanmo.train.plan import check_settings
 
+        _reads(self.objective)
         part = self.part
         if part is not None and part.kind != "language":
             raise RequestError("pretrain.model", text("a language model"), part.type,
@@ -200,10 +201,27 @@ def begun(run: Run, folder: Path, stage: PretrainStage) -> tuple[LanguageModel, 
     return model, own, mine
 
 
+def streaming() -> dict[str, type[Part]]:
+    """Name → class of the objectives that learn from a stream of text, whose rows they cut to a `context`; the others want
+    labels, answers or preferences."""
+    known = {name: resolve("objective", name) for name in names("objective")}
+    return {name: cls for name, cls in known.items() if "context" in cls.model_fields}
+
+
+def _reads(objective: Any) -> None:
+    """RequestError for an objective that text alone is not enough for, naming the stage that it is for."""
+    if "context" in type(objective).model_fields:
+        return
+    tuned = {lookup("tuning", head).objective for head in names("tuning")}
+    stage = "finetune" if objective.type in tuned else "align"
+    remedy = text("'{name}' belongs in the stage '{stage}'", name=objective.type, stage=stage)
+    raise RequestError("pretrain.objective", text("one of {choices}", choices=", ".join(streaming())), objective.type,
+                       remedy if objective.type in names("objective") else None)  # fmt: skip
+
+
 def fit_objective(run: Run, stage: PretrainStage, model: Any) -> None:
     """RequestError for an objective or a context that this model cannot be trained with, naming those that it can."""
-    known = {name: resolve("objective", name) for name in names("objective")}
-    fitting = [name for name, cls in known.items() if model.kind in getattr(cls, "kinds", ())]
+    fitting = [name for name, cls in streaming().items() if model.kind in getattr(cls, "kinds", ())]
     if stage.objective.kinds and model.kind not in stage.objective.kinds:
         raise RequestError(f"{run.stage}.objective", text("one that trains a model of the kind {kinds}", kinds=model.kind),
                            stage.objective.type, text("one of {choices}", choices=", ".join(fitting)))  # fmt: skip

@@ -30,7 +30,7 @@ from yanmo.core.messages import Text, text
 from yanmo.core.paths import expand
 from yanmo.tasks.base import Task
 from yanmo.tasks.labelled import Fields, bad, examples_of, inputs_id, joined, label_text, labels_of
-from yanmo.tasks.offenders import SHOWN, Offenders
+from yanmo.tasks.offenders import Offenders, leak
 from yanmo.tasks.prompting import Prompt
 from yanmo.tasks.records import ENDINGS, Record, records
 
@@ -173,7 +173,7 @@ class Classify(Task):
                 if label not in known:
                     given = text("field '{field}' expected one of {labels}, got '{label}'",
                                  field=self.fields.label, labels=_listed(names), label=label)  # fmt: skip
-                    offenders.add("label", example.where, None, given, _close(label, names))
+                    offenders.add("label", example.where, None, given, _close(label, names), brief=f"'{label}'")
         offenders.raise_any()
 
     def check(self) -> list[Text]:
@@ -184,14 +184,7 @@ class Classify(Task):
             examples = self.load(split)
             again = [(e.where, seen[inputs_id(e)]) for e in examples if inputs_id(e) in seen]
             if again:
-                places = [f"{where} = {first}" for where, first in again[:SHOWN]] + ["…"] * (len(again) > SHOWN)
-                where, _, first = ", ".join(places).partition(" = ")
-                found.append(
-                    text(
-                        "{split}: {count} of {total} texts also stand in the training data (first: {where} = {first})",
-                        split=split, count=len(again), total=len(examples), where=where, first=first,
-                    )
-                )  # fmt: skip
+                found.append(leak(split, again, len(examples)))
         if train:
             counts = Counter(label for example in train for label in labels_of(example))
             absent = [name for name in self.names() if not counts[name]]

@@ -25,7 +25,7 @@ from yanmo.core.messages import Text, text
 from yanmo.core.paths import written
 from yanmo.tasks.base import Task
 from yanmo.tasks.classify import SPLITS, carve, row_tokens
-from yanmo.tasks.offenders import Offenders
+from yanmo.tasks.offenders import Offenders, leak
 from yanmo.tasks.records import ENDINGS, Record, records
 from yanmo.tasks.splits import split_files
 
@@ -118,10 +118,8 @@ class Embedding(Task):
             examples = self.load(split)
             again = [e for e in examples if content_id(e.fields["text"].strip()) in seen]
             if again:
-                found.append(text(
-                    "{split}: {count} of {total} texts also stand in the training data (first: {where} = {first})", split=split,
-                    count=len(again), total=len(examples), where=again[0].where,
-                    first=seen[content_id(again[0].fields["text"].strip())]))  # fmt: skip
+                rows = [(e.where, seen[content_id(e.fields["text"].strip())]) for e in again]
+                found.append(leak(split, rows, len(examples)))
         return found
 
     def encode(self, example: Example, tokenizer: Tokenizer, length: int) -> list[Row]:

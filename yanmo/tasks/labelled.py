@@ -87,7 +87,7 @@ def _is_text(record: Record, field: str, offenders: Offenders) -> bool:
 def bad(offenders: Offenders, record: Record, field: str, expected: Text, given: str | Text) -> bool:
     """Notes a field that is not what it should be; False."""
     said = text("field '{field}' expected {expected}, got {given}", field=field, expected=expected, given=given)
-    offenders.add(f"{field} {expected.template}", record.where, None, said)
+    offenders.add(f"{field} {expected.template}", record.where, None, said, brief=given)
     return False
 
 

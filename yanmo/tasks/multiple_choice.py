@@ -32,7 +32,7 @@ from yanmo.tasks.base import Task
 from yanmo.tasks.classify import SPLITS, carve
 from yanmo.tasks.labelled import bad, label_text
 from yanmo.tasks.likelihoods import winner
-from yanmo.tasks.offenders import Offenders
+from yanmo.tasks.offenders import Offenders, leak
 from yanmo.tasks.prompting import PLACE, SAMPLE, Posed, answered, blank, chosen, ending, filled, tongue
 from yanmo.tasks.records import ENDINGS, Record, records
 from yanmo.tasks.splits import split_files
@@ -185,11 +185,10 @@ class MultipleChoice(Task):
 
     def check(self) -> list[Text]:
         found: list[Text] = []
-        test, train = self.load("test"), {_asked(example) for example in self.load("train")}
-        again = [example for example in test if _asked(example) in train]
+        test, train = self.load("test"), {_asked(example): example.where for example in reversed(self.load("train"))}
+        again = [(example.where, train[_asked(example)]) for example in test if _asked(example) in train]
         if again:
-            found.append(text("test: {count} of {total} questions also stand in the training data (first: {where})",
-                              count=len(again), total=len(test), where=again[0].where))  # fmt: skip
+            found.append(leak("test", again, len(test)))
         alike = [example for example in test if len(set(example.fields["choices"])) < len(example.fields["choices"])]
         if alike:
             found.append(text("test: {count} questions have a choice twice, which is a tie and wrong (first: {where})",

@@ -4,6 +4,7 @@ given, and the places of the next few of the same kind. A file with a thousand s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,10 +23,12 @@ class Offenders:
     told: dict[str, tuple[str | Text | None, str | Text | None]] = field(default_factory=dict)
 
     def add(self, kind: str, where: str, expected: str | Text | None, given: str | Text,
-            remedy: str | Text | None = None) -> None:  # fmt: skip
-        """One offender. `expected` and `remedy` are said once, the first's."""
+            remedy: str | Text | None = None, brief: str | Text | None = None) -> None:  # fmt: skip
+        """One offender. `expected` and `remedy` are said once, the first's; `brief` is said in place of `given` where it is not
+        the first."""
         self.told.setdefault(kind, (expected, remedy))
-        self.found.setdefault(kind, []).append((where, given))
+        places = self.found.setdefault(kind, [])
+        places.append((where, brief if brief is not None and places else given))
 
     def raise_any(self) -> None:
         """DataError where there are any."""
@@ -40,6 +43,14 @@ class Offenders:
             also = text("{listed} and {count} more", listed=listed, count=more) if more > 0 else listed
             given = text("{given}; so too {also}", given=given, also=also)
         raise DataError(where, expected, given, remedy)
+
+
+def leak(split: str, again: Sequence[tuple[str, str]], total: int) -> Text:
+    """What is said of rows of a split that also stand in the training data: (the row, the training row) of each."""
+    places = [f"{where} = {first}" for where, first in again[:SHOWN]] + ["…"] * (len(again) > SHOWN)
+    where, _, first = ", ".join(places).partition(" = ")
+    return text("{split}: {count} of {total} texts also stand in the training data (first: {where} = {first})", split=split,
+                count=len(again), total=total, where=where, first=first)  # fmt: skip
 
 
 def decoded(path: Path) -> str:

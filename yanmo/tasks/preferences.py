@@ -25,6 +25,7 @@ from yanmo.core.paths import written
 from yanmo.tasks.base import Task
 from yanmo.tasks.classify import SPLITS, carve
 from yanmo.tasks.conversation import answer_ids, answer_of, plain, prompt_ids, prompt_of, shown, split_conversations
+from yanmo.tasks.offenders import leak
 from yanmo.tasks.records import ENDINGS, Record, records
 from yanmo.tasks.splits import split_files
 from yanmo.tasks.writing import sound
@@ -120,10 +121,7 @@ class Preferences(Task):
             examples = self.load(split)
             again = [e for e in examples if e.fields["text"] in seen]
             if again:
-                found.append(text(
-                    "{split}: {count} of {total} texts also stand in the training data (first: {where} = {first})",
-                    split=split, count=len(again), total=len(examples), where=again[0].where,
-                    first=seen[again[0].fields["text"]]))  # fmt: skip
+                found.append(leak(split, [(e.where, seen[e.fields["text"]]) for e in again], len(examples)))
         return found
 
     def encode(self, example: Example, tokenizer: Tokenizer, length: int) -> list[Row]:

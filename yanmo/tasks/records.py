@@ -1,7 +1,7 @@
 """Labelled files, record by record, with the line of each for messages: JSON lines, CSV, TSV.
 
-A corpus quarantines what it cannot read and goes on; labelled data is small and precious, so here the first broken
-line stops the work and is named.
+A corpus quarantines what it cannot read and goes on; labelled data is small and precious, so here broken lines stop the work
+and the first of them are named.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 
 from yanmo.core.config import describe
 from yanmo.core.errors import DataError
-from yanmo.core.messages import text
+from yanmo.core.messages import Text, text
 from yanmo.core.paths import written
+from yanmo.tasks.offenders import Offenders, decoded
 
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 
@@ -36,20 +37,29 @@ def records(path: Path) -> Iterator[Record]:
 
 
 def _json_lines(path: Path) -> Iterator[Record]:
+    offenders = Offenders()
     for number, line in _lines(path):
         where = f"{written(path)}:{number}"
         if not line.strip():
             continue
-        try:
-            values = json.loads(line.strip())
-        except RecursionError:
-            raise DataError(where, text("a JSON object on one line"), text("brackets nested too deep")) from None
-        except ValueError as error:
-            reason = f"{error.msg} (column {error.colno})" if isinstance(error, json.JSONDecodeError) else str(error)
-            raise DataError(where, text("a JSON object on one line"), f"{describe(line.strip())}: {reason}") from None
-        if not isinstance(values, dict):
-            raise DataError(where, text("a JSON object on one line"), describe(values))
-        yield Record(where, values)
+        values = _object(line.strip())
+        if isinstance(values, dict) and not offenders.found:
+            yield Record(where, values)
+        elif not isinstance(values, dict):
+            offenders.add("json", where, text("a JSON object on one line"), values)
+    offenders.raise_any()
+
+
+def _object(line: str) -> dict[str, Any] | str | Text:
+    """The object on a line, or what stands there instead."""
+    try:
+        values = json.loads(line)
+    except RecursionError:
+        return text("brackets nested too deep")
+    except ValueError as error:
+        reason = f"{error.msg} (column {error.colno})" if isinstance(error, json.JSONDecodeError) else str(error)
+        return f"{describe(line)}: {reason}"
+    return values if isinstance(values, dict) else describe(values)
 
 
 def _table(path: Path, delimiter: str) -> Iterator[Record]:
@@ -82,9 +92,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     with open(path, "rb") as handle:
         for number, line in enumerate(handle, 1):
             try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                byte = f"{line[error.start]:02x}"
-                raise DataError(f"{written(path)}:{number}", text("UTF-8 text"),
-                                text("byte 0x{byte} at position {position}", byte=byte, position=error.start + 1),
-                                text("convert the file to UTF-8")) from None  # fmt: skip
+                shown = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                decoded(path)  # says which lines of the file are not
+                raise
+            yield number, shown

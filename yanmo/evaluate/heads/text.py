@@ -15,13 +15,15 @@ import numpy as np
 from yanmo.core.data import Example
 from yanmo.core.messages import Text, text
 from yanmo.evaluate.head import Head
-from yanmo.evaluate.measure import EXCERPT, Answer, Figure, accuracy, column, ratio
+from yanmo.evaluate.measure import EXCERPT, Answer, Figure, accuracy, column, ratio, result, scored
 from yanmo.tasks.base import Task
 from yanmo.tasks.generation import Generation
 from yanmo.tasks.writing import WritingTask
 from yanmo.text.metrics.figures import Measure, measures
 
 if TYPE_CHECKING:
+    from yanmo.evaluate.page import Markup
+    from yanmo.evaluate.record import Record
     from yanmo.inference.model import Model
     from yanmo.models.base import Loaded
 
@@ -44,6 +46,8 @@ class TextHead(Head):
         assert isinstance(task, WritingTask), task
         loaded = model.loaded
         if isinstance(loaded.model, TextWriter):
+            if isinstance(task, Generation) and task.guide is not None:
+                return text("no guide can weigh its tokens")
             return loaded.model.unfit(task)
         if not generates(loaded):
             return text("it writes no text")
@@ -70,6 +74,14 @@ class TextHead(Head):
             lines.append(line | ({"floors": floors} if floors else {}))
         if isinstance(task, Generation):
             _judged(task, examples, lines)
+            for strength in task.strengths[:-1]:
+                tried = [{**line, **found} for line, found in zip(lines, _written(model.loaded, task, examples, strength))]
+                _judged(task, examples, tried)
+                for line, other in zip(lines, tried):
+                    kept = {key: other[key] for key in ("answer", "predicted", "bits", "bytes") if key in other}
+                    line.setdefault("steered", []).append({"strength": strength, **kept})
+            for line in lines:
+                line |= {"strength": task.strengths[-1]} if task.strengths else {}
         return lines
 
     # ------------------------------------------------------------------------------------------------ figures
@@ -88,6 +100,9 @@ class TextHead(Head):
         """As every head's, each line with the signature of its metric: of which pieces, by which tokenizer and version."""
         told = {measure.name: measure.signature for measure in measures(lines[0]["measured"])}
         rows = super().scored(model, name, lines, task)
+        for strength, own in _by_strength(lines):
+            for metric, (value, bounds) in scored(self.figures(task, own)).items():
+                rows.append(result(model, name, metric, value, bounds, len(own), f"strength={strength:g}"))
         return [row | ({"signature": told[row["metric"]]} if row["metric"] in told else {}) for row in rows]
 
     def floors(self, name: str, task: Task, lines: Sequence[Answer]) -> list[dict[str, Any]]:
@@ -110,6 +125,22 @@ class TextHead(Head):
     def title(self) -> Text:
         return text("Writing texts")
 
+    def section(self, record: Record, task: str) -> Markup | None:
+        from yanmo.evaluate.page import join
+        from yanmo.evaluate.sections import steering
+
+        body = super().section(record, task)
+        return None if body is None else join([body, steering.section(record, task)])
+
+
+def _by_strength(lines: Sequence[Answer]) -> list[tuple[float, list[Answer]]]:
+    """The lines as they are at each strength of a guide's advice; empty where there was one strength, or no guide."""
+    if not lines[0].get("steered"):
+        return []
+    found = [(tried["strength"], [{**line, **line["steered"][at]} for line in lines])
+             for at, tried in enumerate(lines[0]["steered"])]  # fmt: skip
+    return [*found, (lines[0]["strength"], list(lines))]
+
 
 def _figure(measure: Measure, references: Sequence[str], answers: Sequence[str]) -> Figure:
     """A measure as a figure of the items' places, so that a resample is a sum of their rows."""
@@ -121,8 +152,10 @@ def _figure(measure: Measure, references: Sequence[str], answers: Sequence[str])
     return Figure(metric, (np.arange(len(rows)),))
 
 
-def _written(loaded: Loaded, task: WritingTask, examples: list[Example]) -> list[Answer]:
-    """What a language model writes for each example, as the line has it."""
+def _written(loaded: Loaded, task: WritingTask, examples: list[Example], strength: float | None = None) -> list[Answer]:
+    """What a language model writes for each example, as the line has it; by a guide's advice of `strength`, the task's own
+    unless given."""
+    from yanmo.inference import guidance
     from yanmo.inference.engine import Request
     from yanmo.inference.model import start_of
     from yanmo.inference.sampling import sampling
@@ -134,10 +167,19 @@ def _written(loaded: Loaded, task: WritingTask, examples: list[Example]) -> list
     room = WHOLE if model.context is None else task.room(model.context)  # as in training
     drawn = {"temperature": task.temperature, "seed": task.seed} if isinstance(task, Generation) else {"temperature": 0.0}
     requests, cuts = [], []
+    guide = None
+    if isinstance(task, Generation) and task.guide is not None:
+        from yanmo.inference.model import Model
+
+        guide = guidance.guide_of(Model.open(task.guide), task.guide, task.candidates or guidance.CANDIDATES)
+        strength = task.strengths[-1] if strength is None else strength
     for example in examples:
         ids, cut = task.prompt_ids(example, tokenizer, room, source=two)
         settings = sampling(max_tokens=task.max_tokens, **drawn)
-        requests.append(Request([start_of(loaded)], settings, ids) if two else Request(ids, settings))
+        wish = None
+        if guide is not None and strength is not None:
+            wish = guide.wish(example.fields["label"], strength, tokenizer.encode(example.fields["text"]))
+        requests.append(Request([start_of(loaded)], settings, ids, wish) if two else Request(ids, settings, wish=wish))
         cuts.append(cut)
     lines = []
     for found, cut in zip(written(model, tokenizer, requests, task.beams, task.length_penalty), cuts, strict=True):

@@ -7,7 +7,7 @@ from yanmo.evaluate.head import head_by_type
 from yanmo.evaluate.numbers import count, duration, figure, say
 from yanmo.evaluate.page import Markup, listing, tag
 from yanmo.evaluate.record import Record
-from yanmo.evaluate.sections import labels, likelihood, pairs
+from yanmo.evaluate.sections import contamination, labels, likelihood, pairs
 from yanmo.evaluate.sections.scores import tile
 
 
@@ -17,6 +17,7 @@ def section(record: Record) -> list[Markup]:
         shown, said = head_by_type(about["type"]).findings(record, task)
         tiles += shown
         sentences += said
+    sentences += contamination.sentences(record)
     return [tag("div", tiles, cls="figures"), listing(sentences)] if tiles else []
 
 
