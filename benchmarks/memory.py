@@ -48,8 +48,8 @@ def measured(case: str, whole: bool, steps: int) -> dict[str, float]:
     from yanmo.core.data import Row
     from yanmo.core.registry import create
     from yanmo.objectives.base import Context
-    from yanmo.train import memory
     from yanmo.train.job import Job
+    from yanmo.train.plan import memory
     from yanmo.train.step import forward_of, update
 
     settings, kind, size, rows, context = CASES[case]

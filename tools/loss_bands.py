@@ -1,4 +1,4 @@
-"""Fits yanmo/train/bands.json to the logs of real runs: `python tools/loss_bands.py RUNS… [--out FILE]`.
+"""Fits yanmo/train/records/bands.json to the logs of real runs: `python tools/loss_bands.py RUNS… [--out FILE]`.
 
 RUNS are folders below which runs lie (each stage with plan.json and metrics.jsonl, the run with recipe.yaml and tokens/). Only
 language models that predict the next token and were made from nothing are taken; copies of one run count once.
@@ -23,8 +23,8 @@ import numpy as np
 import yaml
 
 from yanmo.core import files
-from yanmo.train.bands import FILE, MEAN, features
-from yanmo.train.metrics import read
+from yanmo.train.records.bands import FILE, MEAN, features
+from yanmo.train.records.metrics import read
 
 POINTS = 24
 LEVEL = 0.95

@@ -10,9 +10,9 @@ from yanmo.core.registry import create
 from yanmo.models.base import Inputs
 from yanmo.objectives.ppo import generalised
 from yanmo.objectives.rollouts import Rollouts
+from yanmo.train.machine.room import cut
+from yanmo.train.plan.rehearsal import first_rows
 from yanmo.train.prompts import PromptBatches
-from yanmo.train.rehearsal import first_rows
-from yanmo.train.room import cut
 
 from .bandit import ARMS, PROMPTS, arms, bound, model, probabilities, prompt_rows, roll
 

@@ -22,7 +22,7 @@ from yanmo.models.store import save
 from yanmo.objectives.base import Context
 from yanmo.tasks.conversation import answer_ids, prompt_ids
 from yanmo.text.characters import CharacterTokenizer
-from yanmo.train.metrics import read
+from yanmo.train.records.metrics import read
 
 PROMPTS = ["a?", "b 🐋?", "墨？", "砚 e\u0301？"]
 ARMS = "xyz文"

@@ -13,7 +13,7 @@ from yanmo.core.execute import execute
 from yanmo.core.recipe import load
 from yanmo.evaluate.compare import compare
 from yanmo.models.store import load as open_model
-from yanmo.train.metrics import read
+from yanmo.train.records.metrics import read
 
 TEXTS = [
     "Call me Ishmael. Some years ago, never mind how long precisely, having little money in my purse. 🐋",

@@ -13,9 +13,9 @@ from yanmo.corpus.tokens import TokenShards
 from yanmo.objectives.base import Context
 from yanmo.text.characters import CharacterTokenizer
 from yanmo.train.batches import TokenBatches
-from yanmo.train.gauge import TIMED
 from yanmo.train.job import Job
-from yanmo.train.metrics import read
+from yanmo.train.machine.gauge import TIMED
+from yanmo.train.records.metrics import read
 
 TEXTS = [
     "Call me Ishmael. Some years ago, never mind how long precisely, having little or no money in my purse.",

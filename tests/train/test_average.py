@@ -164,6 +164,6 @@ def test_settings_that_make_no_sense(settings, said):
 
 
 def _lines(job):
-    from yanmo.train.metrics import read
+    from yanmo.train.records.metrics import read
 
     return [entry for entry in read(job.folder / "metrics.jsonl") if "loss" in entry]

@@ -10,8 +10,8 @@ from tests.train.test_loop import Interrupted, same, stop_after
 from yanmo.core.data import Row
 from yanmo.train.job import Verdict
 from yanmo.train.loop import train
-from yanmo.train.metrics import read
 from yanmo.train.randomness import Moment, seeded
+from yanmo.train.records.metrics import read
 from yanmo.train.step import forward_of, update
 from yanmo.train.writer import Writer
 

@@ -23,7 +23,7 @@ from yanmo.text.characters import CharacterTokenizer
 from yanmo.train.batches import TokenBatches
 from yanmo.train.job import Job
 from yanmo.train.loop import train
-from yanmo.train.metrics import read
+from yanmo.train.records.metrics import read
 
 FILE = Path(__file__).parent.parent / "golden" / "causal_20_steps.json"
 TEXTS = ["Call me Ishmael. Some years ago, never mind how long precisely. 🐋 ", "话说天下大势，分久必合，合久必分。周末七国分争。"] * 8

@@ -10,8 +10,8 @@ from yanmo.corpus import documents
 from yanmo.train.diagnosis import diagnose
 from yanmo.train.guard import Guard, bound
 from yanmo.train.loop import train
-from yanmo.train.metrics import read
 from yanmo.train.randomness import seeded
+from yanmo.train.records.metrics import read
 from yanmo.train.settings import Spikes
 from yanmo.train.step import Outcome
 

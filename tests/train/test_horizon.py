@@ -13,7 +13,7 @@ from yanmo.core.registry import create
 from yanmo.train import horizon
 from yanmo.train.horizon import Budget, Horizon
 from yanmo.train.loop import train
-from yanmo.train.records import Records
+from yanmo.train.records.record import Records
 from yanmo.train.settings import Train
 
 PLANNED, LIMIT = 500, 1100.0  # of which the steps take 955 as planned and the validations 80
@@ -179,7 +179,7 @@ def test_a_killed_training_follows_what_it_had_decided(at, job, monkeypatch, wei
 
 
 def metrics(made):
-    from yanmo.train.metrics import read
+    from yanmo.train.records.metrics import read
 
     return [line for line in read(made.folder / "metrics.jsonl") if "loss" in line]
 

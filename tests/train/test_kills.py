@@ -29,10 +29,10 @@ import json, os, signal, sys, time, traceback
 import torch
 torch.set_num_threads(1)
 import yanmo.cli, yanmo.core.execute, yanmo.stages.pretrain, yanmo.stages.finetune, yanmo.stages.corpus, yanmo.stages.tokenizer
-import yanmo.train.loop, yanmo.train.plan, yanmo.train.validate, yanmo.train.doctor, yanmo.models.store, yanmo.models.transformer
+import yanmo.train.loop, yanmo.train.plan.decisions, yanmo.train.validate, yanmo.train.soundness.doctor, yanmo.models.store, yanmo.models.transformer
 import yanmo.models.recurrent, yanmo.objectives.causal, yanmo.objectives.masked, yanmo.objectives.supervised, torch._dynamo
 import pyarrow.parquet, safetensors.torch, tokenizers, torch.utils.checkpoint, torch.distributed.checkpoint.hf_storage
-import yanmo.train.sinks.tensorboard
+import yanmo.train.records.tensorboard
 try:
     import tensorboard.compat.proto.event_pb2, tensorboard.summary.writer.record_writer
 except ImportError:

@@ -13,11 +13,11 @@ from yanmo.core.data import Row
 from yanmo.core.errors import TrainingError
 from yanmo.core.registry import names
 from yanmo.core.stopped import Stopped
-from yanmo.train.gauge import TIMED
 from yanmo.train.job import Verdict
 from yanmo.train.loop import train
-from yanmo.train.metrics import read
+from yanmo.train.machine.gauge import TIMED
 from yanmo.train.randomness import seeded
+from yanmo.train.records.metrics import read
 from yanmo.train.step import forward_of, update
 
 MODELS = ["transformer", "lstm"]
@@ -263,7 +263,7 @@ def test_metrics_have_a_line_a_step(job):
 
 
 def test_half_a_line_of_metrics_is_cut(tmp_path):
-    from yanmo.train.metrics import MetricsLog
+    from yanmo.train.records.metrics import MetricsLog
 
     path = tmp_path / "metrics.jsonl"
     entries = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}, {"step": 2, "validation": {}}, {"step": 3, "loss": 0.5}]

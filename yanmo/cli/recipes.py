@@ -30,7 +30,7 @@ def run(
     if ranks != 1 and not among_others():
         from yanmo.cli import main
         from yanmo.core.console import Console
-        from yanmo.train.launch import launch
+        from yanmo.train.parallel.launch import launch
 
         again = [recipe, *(overrides or []), *(["--run-dir", run_dir] if run_dir else []), *(["--until", until] if until else []),
                  *(word for stage in redo or [] for word in ("--redo", stage)), *["--json"] * as_json, *["--quiet"] * quiet,
@@ -58,7 +58,7 @@ def _run(recipe: str, overrides: list[str] | None = None, run_dir: str | None = 
 
     if not among_others():
         return work(ALONE)
-    from yanmo.train.launch import among
+    from yanmo.train.parallel.launch import among
 
     return among(work)
 
@@ -141,8 +141,8 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Memory, communication and time of training on machines that are not here."""
-    from yanmo.train.cost import plan as cost_of
-    from yanmo.train.cost import sensible, table
+    from yanmo.train.plan.cost import plan as cost_of
+    from yanmo.train.plan.cost import sensible, table
 
     rows = cost_of(size, gpu, gpus, tokens, batch_tokens, context)
     if as_json:

@@ -1,8 +1,8 @@
 """Several processes at one run: the first walks through the stages, the others join it in those that train on all.
 
-`Crew` is the one process that does everything itself; `yanmo.train.ranks.Ranks` is one of several, started by `torchrun` or
-`yanmo run --ranks N`. A stage that works on all of them (`Stage.together`) is called by the first process; what only one may
-decide or write is its `turn`, and the others find it done.
+`Crew` is the one process that does everything itself; `yanmo.train.parallel.ranks.Ranks` is one of several, started by
+`torchrun` or `yanmo run --ranks N`. A stage that works on all of them (`Stage.together`) is called by the first process; what
+only one may decide or write is its `turn`, and the others find it done.
 """
 
 from __future__ import annotations

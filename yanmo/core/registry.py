@@ -207,8 +207,8 @@ PARTS: dict[str, dict[str, str]] = {
         "ivon": "yanmo.train.optimizers.ivon:Ivon",
     },
     "parallel": {
-        "ddp": "yanmo.train.parallel:Ddp",
-        "fsdp": "yanmo.train.parallel:Fsdp",
+        "ddp": "yanmo.train.parallel.worlds:Ddp",
+        "fsdp": "yanmo.train.parallel.worlds:Fsdp",
     },
     "schedule": {
         "cosine": "yanmo.train.schedule:Cosine",
@@ -219,9 +219,9 @@ PARTS: dict[str, dict[str, str]] = {
         "constant": "yanmo.train.schedule:Constant",
     },
     "record": {
-        "tensorboard": "yanmo.train.sinks.tensorboard:TensorboardRecord",
-        "wandb": "yanmo.train.sinks.wandb:WandbRecord",
-        "mlflow": "yanmo.train.sinks.mlflow:MlflowRecord",
+        "tensorboard": "yanmo.train.records.tensorboard:TensorboardRecord",
+        "wandb": "yanmo.train.records.wandb:WandbRecord",
+        "mlflow": "yanmo.train.records.mlflow:MlflowRecord",
     },
     "average": {
         "ema": "yanmo.train.average:Ema",

@@ -5,7 +5,7 @@
 What other texts said word for word, counts know at once; what this one said, it says again (`recall.py`); what it is about, a
 network learns. A network of a few minutes gains most: the mixture is far better than any of them (Neubig and Dyer 2016,
 "Generalizing and hybridizing count-based and neural language models", arXiv:1606.00499, section 3.1; Merity et al. 2016, "Pointer
-sentinel mixture models", arXiv:1609.07843; `train/mixing.py` fits the gate). The gate is told nothing of the next token:
+sentinel mixture models", arXiv:1609.07843; `stages/mixing.py` fits the gate). The gate is told nothing of the next token:
 
     how long a context the counts know, and how much they leave to shorter ones there and one token shorter: its share and ln γ;
     the network's entropy, and the log-probability of what it finds likeliest;

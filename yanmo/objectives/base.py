@@ -95,7 +95,7 @@ class Loss:
 
 class Objective(Part):
     """`kinds`: the models that it trains, by `LanguageModel.kind`; empty: any. `overlap`: the tokens that a row shares with
-    the one behind it in the stream. `carries`: whether rows continue those of the step before (`train/lanes.py`)."""
+    the one behind it in the stream. `carries`: whether rows continue those of the step before (`train/batches.py`)."""
 
     kinds: ClassVar[tuple[str, ...]] = ()
     overlap: ClassVar[int] = 0

@@ -4,7 +4,7 @@ A row is a stretch of the token stream, T + 1 tokens long: T inputs and, one pla
 meet in a row; with `isolate` a token sees only its own document's tokens, as it will when the model is used.
 
 With `carry` (truncated back-propagation through time, Williams and Peng 1990) the rows of a step continue those of the
-step before it in the stream (`train/lanes.py`), and a recurrent model begins each with what it remembers of the one
+step before it in the stream (`train/batches.py`), and a recurrent model begins each with what it remembers of the one
 before: it reads far beyond a row, while gradients end where the row begins. With `isolate`, a row that begins with a
 document's border begins anew.
 """

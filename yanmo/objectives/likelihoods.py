@@ -47,7 +47,7 @@ def likelihoods(model: Any, inputs: Inputs, begins: Tensor) -> Tensor:
 
 
 def imagined(model: Any) -> bool:
-    """Whether the model's tensors have shapes and no contents: a step that is only rehearsed (`train/rehearsal.py`)."""
+    """Whether the model's tensors have shapes and no contents: a step that is only rehearsed (`train/plan/rehearsal.py`)."""
     from torch._subclasses.fake_tensor import FakeTensor
 
     return any(isinstance(parameter, FakeTensor) for parameter in model.parameters())

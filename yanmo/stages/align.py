@@ -67,7 +67,7 @@ class AlignStage(Stage):
         from yanmo.objectives.reward import RewardModel
         from yanmo.objectives.rollouts import Rolling
         from yanmo.stages.alignment import course_of
-        from yanmo.train.plan import check_settings
+        from yanmo.train.plan.decisions import check_settings
 
         objective = self.objective
         if course_of(objective) is None:

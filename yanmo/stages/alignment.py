@@ -27,15 +27,15 @@ from yanmo.objectives.reward import RewardModel
 from yanmo.objectives.rollouts import FOLDER, Rolling, still
 from yanmo.tasks.conversation import shown
 from yanmo.tasks.rewards import Reward, worth
-from yanmo.train import plan as planning
 from yanmo.train.batches import LabelledBatches
 from yanmo.train.job import Verdict
-from yanmo.train.metrics import read
-from yanmo.train.precision import autocast, rule
+from yanmo.train.machine.precision import autocast, rule
+from yanmo.train.plan import decisions
+from yanmo.train.plan.speed import measure
 from yanmo.train.prompts import PromptBatches
+from yanmo.train.records.metrics import read
+from yanmo.train.records.watch import Flag, flags
 from yanmo.train.settings import Train
-from yanmo.train.speed import measure
-from yanmo.train.watch import Flag, flags
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
@@ -84,7 +84,7 @@ class Course:
         return self.stage.objective.bind(self.context())
 
     def context(self, **more: Any) -> Context:
-        device, train = planning.device_of(self.stage.train), self.stage.train
+        device, train = decisions.device_of(self.stage.train), self.stage.train
         form = train.precision or rule(device)
         return Context(self.start.tokenizer, within=lambda: autocast(form, device), folder=self.folder, **more)
 
@@ -109,11 +109,11 @@ class Course:
         def speed(size: int) -> Any:
             return self.measured(optimizer, LabelledBatches(self.rows, self.objective, size, size, self.run.seed_for("probe")))
 
-        return planning.finetune(train, len(self.rows), average, self.minutes, started, speed)
+        return decisions.finetune(train, len(self.rows), average, self.minutes, started, speed)
 
     def measured(self, optimizer: Any, batches: Any) -> Any:
         """The speed of the real step; the model's weights are put back."""
-        device = planning.device_of(self.stage.train)
+        device = decisions.device_of(self.stage.train)
         before = {name: value.clone() for name, value in self.model.state_dict().items()}
         form = self.stage.train.precision or rule(device)
         found = measure(self.model.to(device), self.objective, optimizer.make(self.model), batches, device, form, False)
@@ -275,10 +275,10 @@ class Answers(Course):
         import time
 
         train: Train = self.stage.train
-        device = planning.device_of(train)
+        device = decisions.device_of(train)
         objective = self.objective
         longest = max(len(row.tokens) for row in self.rows) + objective.max_tokens
-        most = train.micro_tokens or planning.micro_tokens(train, device)
+        most = train.micro_tokens or decisions.micro_tokens(train, device)
         size = min(objective.prompts * objective.group, max(1, most // longest))
         plan: dict[str, Any] = {
             "device": device.type, "threads": train.threads or torch.get_num_threads(),
@@ -292,11 +292,11 @@ class Answers(Course):
             self.objective = objective.sized(size)
             step = self.measured(optimizer, self.batches(plan)).seconds(1, 1)
             left = started + 60 * minutes - time.monotonic()
-            steps = max(1, int(left * (1 - planning.SPARE) * 0.9 / step))
+            steps = max(1, int(left * (1 - decisions.SPARE) * 0.9 / step))
             plan |= {"measured": {"step_seconds": round(step, 5)}, "minutes": round(minutes, 3),
-                     "horizon": planning.in_seconds(left, step, 0.0)}  # fmt: skip
+                     "horizon": decisions.in_seconds(left, step, 0.0)}  # fmt: skip
         steps = max(1, steps or STEPS * objective.repeats)
-        every = train.validate_every or max(1, -(-steps // planning.VALIDATIONS))
+        every = train.validate_every or max(1, -(-steps // decisions.VALIDATIONS))
         answers = objective.prompts * objective.group
         return {**plan, "rows": objective.prompts, "micro_rows": objective.prompts, "answers": answers,
                 "micro_answers": size, "steps": steps, "epochs": round(steps / epoch, 3), "validate_every": every,

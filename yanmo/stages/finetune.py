@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from yanmo.models.base import LanguageModel
     from yanmo.objectives.base import Objective
     from yanmo.text.tokenizer import Tokenizer
+    from yanmo.train.plan.speed import Speed
     from yanmo.train.soundness.finding import Patient, Sample
-    from yanmo.train.speed import Speed
 
 LONGEST = 512  # tokens of a text, for models that take any
 
@@ -81,7 +81,7 @@ class FinetuneStage(Stage):
 
     def check(self) -> None:
         from yanmo.stages.tuning.tuning import tuning_of
-        from yanmo.train.plan import check_settings
+        from yanmo.train.plan.decisions import check_settings
 
         tuning_of(self.task)
         if self.adapter is not None and isinstance(self.model, Part):
@@ -227,17 +227,17 @@ def _plan(run: Run, stage: FinetuneStage, model: Any, objective: Objective, rows
           started: float) -> dict[str, Any]:  # fmt: skip
     from yanmo.stages.tuning import rate
     from yanmo.stages.tuning.adapter import counted
-    from yanmo.train import plan as planning
     from yanmo.train.batches import LabelledBatches
+    from yanmo.train.machine.precision import rule
     from yanmo.train.optimizers.groups import width_of
-    from yanmo.train.precision import rule
-    from yanmo.train.speed import measure
+    from yanmo.train.plan import decisions
+    from yanmo.train.plan.speed import measure
 
     optimizer = rate.optimizer_of(run, stage, model)
 
     def speed(size: int) -> Speed:
         """Of the real step; the model's weights are put back."""
-        device = planning.device_of(stage.train)
+        device = decisions.device_of(stage.train)
         before = {name: value.clone() for name, value in model.state_dict().items()}
         batches = LabelledBatches(rows, objective, size, size, run.seed_for("probe"))
         form = stage.train.precision or rule(device)
@@ -246,7 +246,7 @@ def _plan(run: Run, stage: FinetuneStage, model: Any, objective: Objective, rows
         return found
 
     average = sum(len(row.tokens) for row in rows) / len(rows)
-    plan = planning.finetune(stage.train, len(rows), average, run.minutes if stage.weight else None, started, speed)
+    plan = decisions.finetune(stage.train, len(rows), average, run.minutes if stage.weight else None, started, speed)
     schedule = stage.train.schedule or create("schedule", {"type": "cosine", "warmup": 0.1, "final": 0.0})
     numbers = counted(model) if stage.adapter is not None else {"parameters": sum(p.numel() for p in model.parameters())}
     return {**plan, **numbers,

@@ -46,8 +46,8 @@ class MixStage(Stage):
     def run(self, run: Run, folder: Path) -> dict[str, str]:
         from yanmo.corpus.tokens import for_run
         from yanmo.models.store import load, save
+        from yanmo.stages.mixing import fitted
         from yanmo.text.tokenizer import Tokenizer
-        from yanmo.train.mixing import fitted
 
         self.check()
         loaded = load(run.take("model"))

@@ -7,7 +7,7 @@
              checkpoints/    the last ones and the best
 
 Counted models (n-gram) are fitted in one go; the others are trained by `yanmo.train.loop`. Where `model:` names an earlier
-stage or a path, its training is continued (`yanmo.train.continued`) with its own tokenizer, or with one that extends it.
+stage or a path, its training is continued (`yanmo.train.plan.continued`) with its own tokenizer, or with one that extends it.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from yanmo.objectives.base import Objective
     from yanmo.text.tokenizer import Tokenizer
     from yanmo.train.batches import TokenBatches
+    from yanmo.train.plan.speed import Speed
     from yanmo.train.soundness.finding import Patient, Sample
-    from yanmo.train.speed import Speed
 
 WEIGHTS = {"transformer": 6.0, "lstm": 2.0}  # shares of a budget
 
@@ -112,7 +112,7 @@ class PretrainStage(Stage):
         return self
 
     def check(self) -> None:
-        from yanmo.train.plan import check_settings
+        from yanmo.train.plan.decisions import check_settings
 
         _reads(self.objective)
         part = self.part
@@ -167,7 +167,7 @@ def begun(run: Run, folder: Path, stage: PretrainStage) -> tuple[LanguageModel, 
     from yanmo.stages.tokenizer import EXTENSION
     from yanmo.text.extend import extends, spelling
     from yanmo.text.tokenizer import Tokenizer
-    from yanmo.train.continued import still
+    from yanmo.train.plan.continued import still
 
     place = f"{run.stage}.model"
     loaded = load(run.take("model"))
@@ -257,8 +257,7 @@ def planned(run: Run, folder: Path, stage: PretrainStage, shards: TokenShards, t
     import torch
 
     from yanmo.objectives.base import Context
-    from yanmo.train import continued
-    from yanmo.train import plan as planning
+    from yanmo.train.plan import continued, decisions
     from yanmo.train.soundness.finding import Patient
 
     split, held_out = shards.split("train"), shards.split("validation")
@@ -276,8 +275,8 @@ def planned(run: Run, folder: Path, stage: PretrainStage, shards: TokenShards, t
             settings = continued.begin(stage.train, loaded, objective, split.tokens[:64].tolist(), minutes)
             part, limit = continued.described(loaded), loaded.context
         probe = prober(stage, settings, objective, split, tokenizer, run, loaded)
-        return planning.decide(planning.Case(settings, part, size, tokens, stage.objective.context, limit, minutes, started,
-                                             probe, run.stage))  # fmt: skip
+        return decisions.decide(decisions.Case(settings, part, size, tokens, stage.objective.context, limit, minutes, started,
+                                               probe, run.stage))  # fmt: skip
 
     plan = run.plan(folder, decide)
 
@@ -298,7 +297,7 @@ def train_language_model(run: Run, folder: Path, stage: PretrainStage, patient: 
 
     from yanmo.corpus.documents import origins
     from yanmo.models.store import save
-    from yanmo.train.bands import band_of
+    from yanmo.train.records.bands import band_of
     from yanmo.train.validate import language_validation, objective_validation
 
     objective, tokenizer, loaded = patient.objective, patient.tokenizer, patient.model
@@ -359,8 +358,8 @@ def prober(stage: PretrainStage, settings: Train, objective: Objective, split: S
         import torch
 
         from yanmo.train.batches import TokenBatches
-        from yanmo.train.plan import DEFAULT_OPTIMIZER, device_of
-        from yanmo.train.speed import measure
+        from yanmo.train.plan.decisions import DEFAULT_OPTIMIZER, device_of
+        from yanmo.train.plan.speed import measure
 
         shown = describe(part.model_dump()) + (", torch.compile" if compiled else "")
         run.console.log(text("{stage}: measuring {model}, {precision} …", stage=run.stage, model=shown, precision=form))

@@ -183,7 +183,7 @@ class Preview:
 
 def consult(found: Patient) -> tuple[list[Finding], dict[str, Any]]:
     """What the doctor finds in a training that has not begun, and its plan: parameters, memory, seconds, joules."""
-    from yanmo.train import doctor
+    from yanmo.train.soundness import doctor
     from yanmo.train.soundness.finding import DOOMED, Finding
     from yanmo.train.soundness.outlook import outlook
 

@@ -23,7 +23,7 @@ from yanmo.core.registry import create
 from yanmo.core.run import Run
 
 if TYPE_CHECKING:
-    from yanmo.train.range_test import Range
+    from yanmo.train.plan.range_test import Range
 
 WIDE = 40  # characters of the longest bar
 
@@ -57,7 +57,7 @@ def tried(recipe: Recipe, index: int, directory: Path, folder: Path, console: Co
     import torch
 
     from yanmo.train.job import Job
-    from yanmo.train.range_test import range_test
+    from yanmo.train.plan.range_test import range_test
     from yanmo.train.schedule import Constant
 
     entry = recipe.stages[index]

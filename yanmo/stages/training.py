@@ -39,8 +39,8 @@ def opened(run: Run, folder: Path, settings: Train, patient: Patient) -> tuple[W
     """The processes that train together, and the plan that all of them follow; RequestError for a doomed training."""
     import torch
 
-    from yanmo.train import doctor
-    from yanmo.train.parallel import world_of
+    from yanmo.train.parallel.worlds import world_of
+    from yanmo.train.soundness import doctor
 
     if run.crew.first:
         doctor.admit(doctor.examine(patient), run.console, run.stage, folder, run.force)
@@ -56,10 +56,10 @@ def job_of(run: Run, folder: Path, settings: Train, plan: dict[str, Any], model:
     from yanmo.train import horizon
     from yanmo.train.ahead import PREFETCH
     from yanmo.train.average import Averaging
-    from yanmo.train.gauge import gauge_of
     from yanmo.train.guard import Guard
     from yanmo.train.job import Job
-    from yanmo.train.records import Title, records_of
+    from yanmo.train.machine.gauge import gauge_of
+    from yanmo.train.records.record import Title, records_of
 
     average: Any = settings.average
     return Job(
@@ -80,8 +80,8 @@ def job_of(run: Run, folder: Path, settings: Train, plan: dict[str, Any], model:
 
 def trained(run: Run, job: Job, patient: Patient) -> Trained | None:
     """Trains to the end; None in a process that is not the first."""
-    from yanmo.train import doctor
     from yanmo.train.loop import train
+    from yanmo.train.soundness import doctor
 
     doctor.begin(job, patient, run.console, run.force)
     state = train(job)
@@ -101,7 +101,7 @@ def describe(settings: dict[str, Any]) -> str:
 
 def summary(plan: dict[str, Any], state: Any, folder: Path) -> dict[str, Any]:
     """What was done, without timings."""
-    from yanmo.train.metrics import read
+    from yanmo.train.records.metrics import read
 
     lines = read(folder / "metrics.jsonl")
     validations = [{"step": line["step"], **line["validation"]} for line in lines if "validation" in line]

@@ -224,7 +224,7 @@ def _tuned(candidate: Candidate, sample: Sample, tokenizer: Path, place: Path, l
 def _fitted(stage: Any, sample: Sample, place: Path) -> dict[str, Any]:
     """A baseline, fitted in one go; what the process grew by is its memory."""
     from yanmo.stages.tuning.tuning import tuning_of
-    from yanmo.train import memory
+    from yanmo.train.plan import memory
 
     memory.begin_peak()
     before, began = memory.resident(), time.perf_counter()
@@ -238,7 +238,7 @@ def _fitted(stage: Any, sample: Sample, place: Path) -> dict[str, Any]:
 
 def seconds_a_step(metrics: Path) -> float:
     """The median time between two steps of a training: what lies between some of them (validations) is no step's."""
-    from yanmo.train.metrics import read
+    from yanmo.train.records.metrics import read
 
     ends = [line["seconds"] for line in read(metrics) if "seconds" in line and "validation" not in line]
     assert ends, f"{metrics} has no steps"
@@ -248,7 +248,7 @@ def seconds_a_step(metrics: Path) -> float:
 
 def full(rows: float, speed: float) -> float:
     """Seconds of a tuning on `rows` rows for as many epochs as `finetune` takes by rule, validations not counted."""
-    from yanmo.train.plan import FINETUNE_EPOCHS
+    from yanmo.train.plan.decisions import FINETUNE_EPOCHS
 
     return FINETUNE_EPOCHS * rows / speed
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from yanmo.core.messages import Text, text
 from yanmo.objectives.base import Batch
-from yanmo.train.precision import autocast
+from yanmo.train.machine.precision import autocast
 from yanmo.train.randomness import Moment
 from yanmo.train.step import Aside, Carried, parts_of
 

@@ -13,13 +13,13 @@ from torch import nn
 from yanmo.core.console import Console
 from yanmo.objectives.base import Batch, Objective
 from yanmo.train.average import Averaging
-from yanmo.train.bands import Band
-from yanmo.train.gauge import Gauge
 from yanmo.train.guard import Guard
 from yanmo.train.horizon import Horizon
+from yanmo.train.machine.gauge import Gauge
+from yanmo.train.machine.precision import scaler
 from yanmo.train.optimizers.base import Live
-from yanmo.train.precision import scaler
-from yanmo.train.records import Record, Title
+from yanmo.train.records.bands import Band
+from yanmo.train.records.record import Record, Title
 from yanmo.train.schedule import Schedule
 from yanmo.train.world import World
 

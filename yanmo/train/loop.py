@@ -25,11 +25,11 @@ from yanmo.train.checkpoint import State
 from yanmo.train.diagnosis import diagnose
 from yanmo.train.horizon import Horizon
 from yanmo.train.job import Job
-from yanmo.train.precision import autocast, why
+from yanmo.train.machine.precision import autocast, why
+from yanmo.train.machine.recompute import recomputed
+from yanmo.train.machine.room import Room, exhaustion
 from yanmo.train.randomness import Moment, own_random_numbers, seeded
-from yanmo.train.recompute import recomputed
-from yanmo.train.records import Records
-from yanmo.train.room import Room, exhaustion
+from yanmo.train.records.record import Records
 from yanmo.train.step import Aside, Carried, Outcome, forward_of, update
 from yanmo.train.stop import stopping
 from yanmo.train.writer import Writer

@@ -1,4 +1,4 @@
-"""The keys of a recipe's `train:`. What is left open is decided by `plan`."""
+"""The keys of a recipe's `train:`. What is left open is decided by `plan/decisions.py`."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from yanmo.train.divided import shape_of
 
 if TYPE_CHECKING:
     from yanmo.train.checkpoint import Snapshot, State
-    from yanmo.train.ranks import Ranks
+    from yanmo.train.parallel.ranks import Ranks
 
 MODEL, OPTIMIZER = "model", "optimizer"
 

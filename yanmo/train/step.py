@@ -12,12 +12,12 @@ from torch import nn
 from yanmo.core.messages import text
 from yanmo.nn import heads
 from yanmo.objectives.base import Batch, Loss
-from yanmo.train.precision import autocast, compiler
+from yanmo.train.machine.precision import autocast, compiler
 from yanmo.train.randomness import Moment
 
 if TYPE_CHECKING:
     from yanmo.train.job import Job
-    from yanmo.train.room import Room
+    from yanmo.train.machine.room import Room
     from yanmo.train.world import World
 
 

@@ -1,5 +1,5 @@
 """What a training step shares with other processes. The `World` of one process shares nothing and costs nothing, and has the
-same methods as those of many (`parallel.py`), so that the loop has no `if`.
+same methods as those of many (`parallel/worlds.py`), so that the loop has no `if`.
 
 The rows of a step, and what is drawn for them, do not depend on how many processes there are: each takes the same micro-batches
 from the same cursor and keeps its share of them; each micro-batch has random numbers of its own (`seed`); losses, weights and
@@ -27,7 +27,7 @@ from yanmo.train.writer import Writer
 if TYPE_CHECKING:
     from yanmo.train.checkpoint import Snapshot, State
     from yanmo.train.job import Verdict
-    from yanmo.train.room import Room
+    from yanmo.train.machine.room import Room
 
 STILL: AbstractContextManager[None] = nullcontext()
 

@@ -1,1 +1,1 @@
-"""What a training is examined for before its first step, a small file for each concern; `train/doctor.py` holds the table."""
+"""What a training is examined for before its first step, a small file for each concern; `doctor` holds the table."""

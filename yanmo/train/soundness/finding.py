@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from yanmo.objectives.base import Objective
     from yanmo.text.tokenizer import Tokenizer
     from yanmo.train.job import Batches
-    from yanmo.train.memory import Memory
+    from yanmo.train.plan.memory import Memory
     from yanmo.train.settings import Train
 
 SOUND, NOTE, WARN, DOOMED = "sound", "note", "warn", "doomed"

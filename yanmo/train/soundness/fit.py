@@ -9,8 +9,8 @@ from yanmo.core.errors import YanmoError
 from yanmo.core.messages import text
 from yanmo.tasks.classify import pair_tokens
 from yanmo.text.chat import render
+from yanmo.train.plan.rehearsal import Nowhere
 from yanmo.train.randomness import own_random_numbers
-from yanmo.train.rehearsal import Nowhere
 from yanmo.train.soundness.finding import DOOMED, NOTE, SOUND, WARN, Finding, Patient
 
 LOOKED_AT = 64

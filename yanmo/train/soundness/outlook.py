@@ -10,14 +10,14 @@ import torch
 
 from yanmo.core.energy import Meter
 from yanmo.core.registry import create
-from yanmo.train import doctor
 from yanmo.train.job import Job
-from yanmo.train.memory import state_of
+from yanmo.train.plan.memory import state_of
+from yanmo.train.plan.rehearsal import first_rows
+from yanmo.train.plan.speed import Speed
 from yanmo.train.randomness import own_random_numbers, seeded
-from yanmo.train.rehearsal import first_rows
+from yanmo.train.soundness import doctor
 from yanmo.train.soundness.finding import Finding, Patient
 from yanmo.train.soundness.trial import Trial
-from yanmo.train.speed import Speed
 from yanmo.train.step import forward_of, update
 
 

@@ -12,7 +12,7 @@ import torch
 from yanmo.core.messages import text
 from yanmo.core.registry import create
 from yanmo.objectives.base import Batch
-from yanmo.train import memory
+from yanmo.train.plan import memory
 from yanmo.train.randomness import own_random_numbers, seeded
 from yanmo.train.soundness.amounts import size
 from yanmo.train.soundness.finding import DOOMED, NOTE, SOUND, WARN, Finding, Patient
@@ -98,7 +98,7 @@ def _there(folder: Path) -> int:
 
 def precision(patient: Patient) -> Iterator[Finding]:
     """A format that this machine computes in no faster than in fp32."""
-    from yanmo.train.precision import native_bfloat16
+    from yanmo.train.machine.precision import native_bfloat16
 
     asked = patient.train.precision
     if asked and asked != "fp32" and patient.plan["device"] == "cpu" and not native_bfloat16():

@@ -15,10 +15,10 @@ from yanmo.core.energy import Meter
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.models.probe import isolation
-from yanmo.train import memory
 from yanmo.train.job import Job
+from yanmo.train.plan import memory
+from yanmo.train.plan.rehearsal import first_rows
 from yanmo.train.randomness import own_random_numbers, seeded
-from yanmo.train.rehearsal import first_rows
 from yanmo.train.soundness.amounts import size
 from yanmo.train.soundness.finding import DOOMED, NOTE, SOUND, WARN, Finding
 from yanmo.train.step import forward_backward, forward_of

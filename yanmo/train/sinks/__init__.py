@@ -1,1 +1,0 @@
-"""Where a training's figures go beside metrics.jsonl: one file for each kind of record."""
