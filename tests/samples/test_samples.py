@@ -34,7 +34,7 @@ def check(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_names() -> None:
-    assert samples.names() == ["intents", "minimal_pairs", "moby_dick", "sanguo", "state_of_the_union", "sums", "tang_poems"]
+    assert samples.names() == ["intents", "minimal_pairs", "moby_dick", "sanguo", "state_of_the_union", "sums", "tang_poems", "word_problems"]
     with pytest.raises(DataError, match="moby_dick"):
         samples.path("moby_dik")
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from yanmo.cli.app import Beside, Json, ModelPath, Samples, app, show
+from yanmo.core.errors import RequestError
+from yanmo.core.messages import text
+
+Form = Literal["text", "markdown"]
 
 
 @app.command()
@@ -68,21 +72,29 @@ def _whole(options: dict[str, Any], others: dict[str, Any], needed: int) -> None
 def compare(
     first: Annotated[str, typer.Argument(metavar="RUN", help="A run.")],
     second: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Another; without it, the models of the one.")] = None,
+    form: Annotated[Form, typer.Option("--format", help="Of one run, Markdown is a page: data, results, what they took.")] = "text",
     as_json: Json = False,
 ) -> None:
     """Two runs' results side by side, or the models of one run."""
+    from yanmo.evaluate.card import table as markdown
+    from yanmo.evaluate.compare import cells, evaluated, side_by_side, table
     from yanmo.evaluate.compare import compare as compare_runs
-    from yanmo.evaluate.compare import evaluated, side_by_side, table
+    from yanmo.evaluate.recipe_page import page, record_of
 
+    if as_json and form != "text":
+        raise RequestError("--format", text("'--json' or a '--format', not both"), form)
     if second is None:
         if as_json:
             show({"results": evaluated(first).results})
         else:
-            print(side_by_side(first))
+            print(page(record_of(first)).rstrip() if form == "markdown" else side_by_side(first))
         return
     rows = compare_runs(first, second)
     if as_json:
         show({"results": rows})
+    elif form == "markdown":
+        head, *lines = cells(rows)
+        print(markdown(head, lines, right=(3, 4, 5)))
     else:
         print(table(rows))
 

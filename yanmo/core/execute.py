@@ -16,6 +16,7 @@ from yanmo.core.config import Place, Settings
 from yanmo.core.console import Console
 from yanmo.core.crew import ALONE, Crew, Silence
 from yanmo.core.environment import write_environment, write_once
+from yanmo.core.energy import Meter
 from yanmo.core.errors import RequestError, nearest
 from yanmo.core.fingerprint import check_differences, fingerprint_of
 from yanmo.core.finished import remember, unchanged
@@ -135,7 +136,7 @@ def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fin
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / BEGUN, {"fingerprint": fingerprint, **parts})
     run = Run(directory, recipe.seed, console, recipe.budget, minutes, entry.name, _folders(links, directory), crew, force)
-    started = time.monotonic()
+    started, meter = time.monotonic(), Meter()
     console.log(text("{stage} …", stage=entry.name))
     if entry.stage.together:
         crew.call({"stage": entry.name, "minutes": minutes})
@@ -152,8 +153,9 @@ def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fin
             files.remove(directory)
         raise
     seconds = round(time.monotonic() - started, 3)
+    spent = {key: value for key, value in meter.read().items() if key != "seconds"}  # without a GPU's: a training counts those itself
     made = {"stage": entry.name, "kind": entry.stage.type, "fingerprint": fingerprint, **parts, "outputs": outputs,
-            **record(folder, outputs), "seconds": seconds, "yanmo": VERSION}  # fmt: skip
+            **record(folder, outputs), "seconds": seconds, "cost": spent, "yanmo": VERSION}  # fmt: skip
     files.write_json(folder / MANIFEST, made)
     console.log(text("{stage}: done in {seconds} s", stage=entry.name, seconds=f"{seconds:.1f}"))
 

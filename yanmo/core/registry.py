@@ -91,6 +91,7 @@ PARTS: dict[str, dict[str, str]] = {
         "lead": "yanmo.models.lead:LeadModel",
         "textrank": "yanmo.models.textrank:TextRankModel",
         "dictionary": "yanmo.models.dictionary:DictionaryModel",
+        "nearest": "yanmo.models.nearest:NearestModel",
     },
     "adapter": {
         "lora": "yanmo.models.lora:Lora",
@@ -189,6 +190,7 @@ PARTS: dict[str, dict[str, str]] = {
         "text": "yanmo.stages.tuning.text:TextTuning",
         "choice": "yanmo.stages.tuning.choice:ChoiceTuning",
         "embed": "yanmo.stages.tuning.embed:EmbedTuning",
+        "prompts": "yanmo.stages.tuning.prompts:PromptsTuning",
     },
     "reward": {
         "exact": "yanmo.tasks.rewards:ExactReward",
@@ -276,6 +278,7 @@ PARTS: dict[str, dict[str, str]] = {
         "yanmo_lead": "yanmo.models.lead:LeadFamily",
         "yanmo_textrank": "yanmo.models.textrank:TextRankFamily",
         "yanmo_dictionary": "yanmo.models.dictionary:DictionaryFamily",
+        "yanmo_nearest": "yanmo.models.nearest:NearestFamily",
     },
 }
 

@@ -17,6 +17,7 @@ from yanmo.evaluate import measure, seeds
 from yanmo.evaluate.figures import Mark, learning_curves, quality_by_time, standalone
 from yanmo.evaluate.floors import FLOORS
 from yanmo.evaluate.head import head_by_type
+from yanmo.evaluate.measure import Answer
 from yanmo.evaluate.numbers import bounds, figure, metric_name, say
 from yanmo.evaluate.permutation import p_value
 from yanmo.evaluate.record import Record
@@ -49,6 +50,11 @@ def compare(first: str | Path, second: str | Path) -> list[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The comparison as lines of text: whole tasks only, groups left to --json."""
+    return aligned(cells(rows))
+
+
+def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """The same as cells, head first."""
     head = [say("task"), say("model"), say("metric"), say("first"), say("second"), say("difference")]
     lines = [head]
     for row in rows:
@@ -64,7 +70,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                 shown += f" p={change['p']:.2g}"
         values = [figure(side["value"], row["metric"]) if (side := row[name]) else "–" for name in ("first", "second")]
         lines.append([row["task"], row["model"], metric_name(row["metric"]), *values, shown])
-    return aligned(lines)
+    return lines
 
 
 def side_by_side(run: str | Path) -> str:
@@ -147,12 +153,17 @@ def _values(row: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _paired(left: Record, right: Record, model: str, task: str, metric: str) -> dict[str, Any]:
-    """The interval of the difference and the p of a paired permutation test, where both runs answered the same items in the same
-    order; else nothing."""
+    """`gap` of a model's answers in two runs."""
     first, second = (list(record.answers(model, task)) for record in (left, right))
+    return gap(right.tables["tasks"][task]["type"], metric, first, second)
+
+
+def gap(kind: str, metric: str, first: list[Answer], second: list[Answer]) -> dict[str, Any]:
+    """The interval of the difference second - first and the p of a paired permutation test, {low, high, p}, where both are
+    answers to the same items in the same order; else nothing. `kind`: of the task, as tables.json calls it."""
     if not first or [answer["id"] for answer in first] != [answer["id"] for answer in second]:
         return {}
-    both = head_by_type(right.tables["tasks"][task]["type"]).figures(None, [*first, *second]).get(metric)
+    both = head_by_type(kind).figures(None, [*first, *second]).get(metric)
     if both is None:  # a figure that does not follow from the answers
         return {}
     n = len(first)

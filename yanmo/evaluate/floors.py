@@ -5,4 +5,4 @@ examples. Each head says what its floors are (`heads/`); their names are no mode
 """
 
 FLOORS = ("chance", "majority", "copy", "lead-1", "lead-3", "first-sentence", "longest-common", "no-answer",
-          "no-entity", "names-by-heart")  # fmt: skip
+          "no-entity", "names-by-heart", "commonest")  # fmt: skip

@@ -97,6 +97,10 @@ class Head:
         concerns = [concern.render("en") for concern in task.check()]
         return {"data": provenance(task.files())} | ({"concerns": concerns} if concerns else {})
 
+    def optimum(self, task: Task) -> float | None:
+        """The best value that the task's metric can have, where the task itself says what is right; None where nobody knows."""
+        return None
+
     def table(self, task: Task, lines: Sequence[Answer]) -> dict[str, Any]:
         """What tables.json says of one model's answers, beyond figures."""
         return {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from yanmo.core.paths import written
 
-ABOUT = ("SOURCE.yaml", "SOURCE.yml", "SOURCE")
+ABOUT = ("SOURCE.yaml", "SOURCE.yml", "SOURCE", "SOURCE.json")  # the last is what `yanmo data get` writes
 
 
 def provenance(files: Iterable[Path]) -> list[dict[str, Any]]:

@@ -2,6 +2,10 @@
 
     {"prompt": "3 + 4 =", "answer": "7"}            or a list of messages; other fields are there for rewards of your own
 
+A row may have the way to the answer too, which is what models are trained to write where they are trained on answers:
+
+    {"prompt": "Tom has 3 apples and finds 4. How many has he?", "solution": "3+4=7. Answer: 7", "answer": "7"}
+
 `verify` scores the answers to held-out prompts: it is what the model is meant to learn, whatever it is rewarded for in
 training. Without one it is `exact` where the rows have answers.
 """
@@ -23,7 +27,7 @@ from yanmo.core.paths import written
 from yanmo.core.registry import create
 from yanmo.tasks.base import Task
 from yanmo.tasks.classify import SPLITS, carve
-from yanmo.tasks.conversation import answer_ids, plain, prompt_ids, prompt_of
+from yanmo.tasks.conversation import answer_ids, answer_of, plain, prompt_ids, prompt_of
 from yanmo.tasks.offenders import leak
 from yanmo.tasks.records import ENDINGS, Record, records
 from yanmo.tasks.rewards import Reward, worth
@@ -39,6 +43,7 @@ class Fields(Settings):
 
     prompt: str = "prompt"
     answer: str = "answer"
+    solution: str = "solution"  # the steps to the answer and the answer itself, where the rows have them
 
 
 class Prompts(Task):
@@ -98,6 +103,8 @@ class Prompts(Task):
         others = {str(name): value for name, value in record.values.items() if name != self.fields.prompt}
         if self.fields.answer in others:
             others["answer"] = others.pop(self.fields.answer)
+        if self.fields.solution in others:
+            others["solution"] = answer_of(record, self.fields.solution)
         kept = {**others, "text": plain(prompt), "prompt": prompt}
         return Example(content_id(f"{kept['text']}\t{kept.get('answer', '')}"), kept, record.where)
 
@@ -140,9 +147,10 @@ class Prompts(Task):
         return [Row(kept[:length], label=example, example=example.id)]
 
     def answered(self, example: Example, tokenizer: Tokenizer, length: int) -> Row:
-        """The prompt with the example's own answer, on which is trained."""
+        """The prompt with the example's own answer, on which is trained: its solution, where it has one."""
         prompt = prompt_ids(example.fields["prompt"], tokenizer)
-        answer = answer_ids(example.fields["prompt"], str(example.fields["answer"]), tokenizer)
+        taught = str(example.fields.get("solution") or example.fields["answer"])
+        answer = answer_ids(example.fields["prompt"], taught, tokenizer)
         room = max(length - len(answer), length // 2, 1)
         kept = prompt if len(prompt) <= room else [prompt[0], *prompt[len(prompt) - room + 1 :]]
         trained = [False] * len(kept) + [True] * len(answer)

@@ -27,6 +27,9 @@ class PreferencesHead(Head):
     def able(self, config: Mapping[str, Any]) -> bool:
         return len(config.get("id2label") or [0]) == 1
 
+    def optimum(self, task: Task) -> float | None:
+        return 1.0
+
     def unfit(self, model: Model, task: Task) -> Text | None:
         loaded = model.loaded
         if len(loaded.labels) > 1:

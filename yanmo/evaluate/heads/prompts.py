@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from yanmo.inference.model import Model
 
 COMMONEST = "commonest"
+RIGHT = ("exact", "number")  # verifiers that a right answer satisfies
 
 
 class PromptsHead(Head):
@@ -25,46 +26,57 @@ class PromptsHead(Head):
 
     leading: ClassVar[tuple[str, ...]] = ("verified",)
 
+    def optimum(self, task: Task) -> float | None:
+        """What the right answer gets, where every verifier is one that a right answer satisfies."""
+        assert isinstance(task, Prompts), task
+        verifiers = task.verifiers()
+        known = verifiers and all(verifier.type in RIGHT and verifier.weight > 0 for verifier in verifiers)
+        return sum(verifier.weight for verifier in verifiers) if known else None
+
     def unfit(self, model: Model, task: Task) -> Text | None:
         from yanmo.inference.model import generates
+        from yanmo.models.writer import TextWriter
 
         assert isinstance(task, Prompts), task
-        if not generates(model.loaded) or model.loaded.model.kind != "causal":
+        writer = model.loaded.model
+        if isinstance(writer, TextWriter) and (other := writer.unfit(task)) is not None:
+            return other
+        if not isinstance(writer, TextWriter) and (not generates(model.loaded) or writer.kind != "causal"):
             return text("it writes no text")
         if not task.verifiers():
             return text("nothing verifies the answers: give the task 'verify'")
+        if isinstance(writer, TextWriter):
+            return None
         chats = any(not isinstance(example.fields["prompt"], str) for example in task.load("test"))
         if chats and not getattr(model.loaded.tokenizer, "chat_template", None):
             return text("its tokenizer has no chat template")
         return None
 
     def answer(self, model: Model, task: Task, examples: list[Example]) -> list[Answer]:
-        from yanmo.inference.rollouts import generator
+        from yanmo.models.writer import TextWriter
 
         assert isinstance(task, Prompts), task
-        loaded = model.loaded
-        assert loaded.tokenizer is not None
-        context = loaded.model.context or 1 << 40
-        room = max(context - task.max_tokens, context // 2, 1)
-        rows = [task.encode(example, loaded.tokenizer, room)[0] for example in examples]
-        found = generator(loaded.tokenizer)(loaded.model, [row.tokens for row in rows], list(range(len(rows))),
-                                            max_tokens=task.max_tokens, temperature=task.temperature, stop=task.stop)  # fmt: skip
-        verifiers = task.verifiers()
-        floor = _commonest(task)
-        right = worth(verifiers, examples, [one.text for one in found])
-        said = worth(verifiers, examples, [floor] * len(examples)) if floor is not None else None
+        writer = model.loaded.model
+        if isinstance(writer, TextWriter):
+            said = [{"answer": answer} for answer in writer.write([example.fields["text"] for example in examples])]
+        else:
+            said = _generated(model, task, examples)
+        verifiers, floor = task.verifiers(), _commonest(task)
+        right = worth(verifiers, examples, [one["answer"] for one in said])
+        plain = worth(verifiers, examples, [floor] * len(examples)) if floor is not None else None
         lines = []
-        for index, (example, one) in enumerate(zip(examples, found)):
+        for index, (example, one) in enumerate(zip(examples, said, strict=True)):
             line = {"id": example.id, "where": example.where, "text": example.fields["text"][:EXCERPT],
                     "group": example.fields.get("group") or "", "language": str(example.fields.get("language") or ""),
-                    "answer": one.text, "verified": rounded(right[index]), "tokens": len(one.ids)}  # fmt: skip
-            line |= {COMMONEST: rounded(said[index])} if said is not None else {}
-            lines.append(line | ({"unfinished": True} if one.finish != "stop" else {}))
+                    "answer": one["answer"], "verified": rounded(right[index])}  # fmt: skip
+            line |= {COMMONEST: rounded(plain[index])} if plain is not None else {}
+            lines.append(line | {key: one[key] for key in ("tokens", "unfinished") if key in one})
         return lines
 
     def figures(self, task: Task | None, lines: Sequence[Answer]) -> dict[str, Figure]:
-        """verified, the mean of what verifies the answers; tokens of an answer."""
-        return {name: Figure(lambda values: values.mean(-1), (column(lines, name),)) for name in ("verified", "tokens")}
+        """verified, the mean of what verifies the answers; tokens of an answer, where a language model wrote it."""
+        names = ("verified", "tokens") if all("tokens" in line for line in lines) else ("verified",)
+        return {name: Figure(lambda values: values.mean(-1), (column(lines, name),)) for name in names}
 
     def floors(self, name: str, task: Task, lines: Sequence[Answer]) -> list[dict[str, Any]]:
         """commonest: the answer that is right for most of the training prompts (of the test's, without any), always."""
@@ -87,3 +99,17 @@ def _commonest(task: Prompts) -> str | None:
     examples = task.load("train") or task.load("test")
     answers = Counter(str(example.fields["answer"]) for example in examples if "answer" in example.fields)
     return min(answers, key=lambda answer: (-answers[answer], answer)) if answers else None
+
+
+def _generated(model: Model, task: Prompts, examples: list[Example]) -> list[Answer]:
+    """What a language model answers: {answer, tokens, unfinished?}."""
+    from yanmo.inference.rollouts import generator
+
+    loaded = model.loaded
+    assert loaded.tokenizer is not None
+    context = loaded.model.context or 1 << 40
+    room = max(context - task.max_tokens, context // 2, 1)
+    rows = [task.encode(example, loaded.tokenizer, room)[0] for example in examples]
+    found = generator(loaded.tokenizer)(loaded.model, [row.tokens for row in rows], list(range(len(rows))),
+                                        max_tokens=task.max_tokens, temperature=task.temperature, stop=task.stop)  # fmt: skip
+    return [{"answer": one.text, "tokens": len(one.ids)} | ({"unfinished": True} if one.finish != "stop" else {}) for one in found]
