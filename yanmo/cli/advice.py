@@ -13,11 +13,11 @@ from yanmo.cli.app import Json, Quiet, app, show
 def advise(
     data: Annotated[str, typer.Argument(metavar="DATA", help="The task's data: a file, a folder or a glob.")],
     task: Annotated[str, typer.Option(help="A task: classify, ner, or its settings: '{type: classify, fields: {text: body}}'.")],
-    models: Annotated[list[str] | None, typer.Option(help="A type (lstm, tfidf) or a place (a folder, a GGUF file); again for more. Default: all at hand.")] = None,
+    models: Annotated[list[str] | None, typer.Option(help="A type (lstm) or a place; again for more.")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="Of tuning, each model; default 30.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Or: steps of tuning.")] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Training rows of the sample; default 2000.")] = None,
-    examples: Annotated[int | None, typer.Option(min=1, help="Validation examples that are scored; default 300, 40 of texts written.")] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="Validation examples scored; default 300.")] = None,
     seed: Annotated[int, typer.Option(help="Of the sample and the trials.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -31,6 +31,7 @@ from yanmo.train.soundness.amounts import size
 SECONDS = 30.0
 ROWS, EXAMPLES, WRITTEN = 2000, 300, 40  # training rows; examples scored; of tasks whose answers are written word by word
 WRITTEN_BY = ("text", "prompts")  # heads of such tasks
+KNOWN = {"planned": text("planned"), "measured": text("measured"), "unknown": text("unknown")}  # how memory is
 LEVEL = 0.05  # a smaller p tells two models apart
 
 

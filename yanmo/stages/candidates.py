@@ -29,7 +29,7 @@ NETWORKS = {"classify": ("cnn", "lstm", "transformer"), "labels": ("cnn", "lstm"
             "span": ("lstm", "transformer"), "embed": ("transformer",), "text": ("transformer",),
             "choice": ("transformer",), "prompts": ("transformer",)}  # fmt: skip
 WRITING = frozenset({"text", "choice", "prompts"})  # heads of language models; the others' networks read both ways
-RATES = {"cnn": 0.01, "lstm": 0.005, "gru": 0.005, "rnn": 0.005, "transformer": 0.002, "bert": 0.002}  # of small ones from nothing
+RATES = {"cnn": 0.01, "lstm": 0.005, "gru": 0.005, "rnn": 0.005, "transformer": 0.002, "bert": 0.002}  # of small ones
 SMALL: dict[str, dict[str, Any]] = {
     "cnn": {"widths": [1, 2, 3, 4], "dropout": 0.3},
     "lstm": {"depth": 1, "width": 128, "dropout": 0.3},

@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def sample_of(task: Any, rows: int, examples: int, seed: int) -> Sample:
     train, held = task.load("train"), task.load("validation")
     if len(train) < LEAST or len(held) < FEW:
         place = ", ".join(map(str, task.files()[:3])) or task.type
-        raise DataError(place, text("at least {least} training and {few} validation examples, to try models on", least=LEAST, few=FEW),
+        raise DataError(place, text("at least {least} training and {few} validation examples, to try models on", least=LEAST,
+                                    few=FEW),
                         text("{train} and {held}", train=len(train), held=len(held)),
                         text("give more rows, or a 'validation' file of their own"))  # fmt: skip
     drawn = _drawn(train, rows, random.Random(seed))
@@ -194,7 +196,8 @@ def _tuned(candidate: Candidate, sample: Sample, tokenizer: Path, place: Path, l
     if candidate.unfit(sample.task.head):
         raise RequestError("finetune.model", text("a model for the task '{task}'", task=sample.task.type), str(part.type))
     if candidate.kind == "scratch" and type(part).build is ModelPart.build:  # one that counts
-        raise RequestError("finetune.model", text("a model that can be trained further (a Transformer or an LSTM)"), str(part.type))
+        expected = text("a model that can be trained further (a Transformer or an LSTM)")
+        raise RequestError("finetune.model", expected, str(part.type))
     train: dict[str, Any] = {"records": [], **length}
     if candidate.rate is not None:
         train["optim"] = {"type": "adamw", "lr": candidate.rate}
@@ -208,7 +211,8 @@ def _tuned(candidate: Candidate, sample: Sample, tokenizer: Path, place: Path, l
         return _fitted(stage, sample, place)
     started = time.monotonic()
     patient = stage.patient(run, place, started)
-    assert patient is not None and patient.labelled is not None
+    assert patient is not None
+    assert patient.labelled is not None
     tune(run, place, stage, patient)
     rows, plan = len(patient.labelled.rows), patient.plan
     done = files.read_json(place / "training.json")["steps"]
@@ -242,7 +246,7 @@ def seconds_a_step(metrics: Path) -> float:
 
     ends = [line["seconds"] for line in read(metrics) if "seconds" in line and "validation" not in line]
     assert ends, f"{metrics} has no steps"
-    between = [after - before for before, after in zip(ends, ends[1:])]
+    between = [after - before for before, after in pairwise(ends)]
     return max(statistics.median(between) if between else ends[0], 1e-6)
 
 
