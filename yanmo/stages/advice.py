@@ -41,8 +41,9 @@ def advise(task: Any, models: Sequence[str] | None = None, seconds: float | None
     """{"task", "metric", "higher_is_better", "rows", "examples", "candidates": [row, best first, those left out last], "best",
     "tied", "cheapest", "cheapest_to_tune", "advice": [line]}.
 
-    `seconds` (default 30) of wall clock for each candidate's tuning, loading counted, or `steps`; `rows`: the training rows of the
-    sample; `examples`: those that are scored. RequestError for a task that nothing is tuned for, DataError for too little data."""
+    `seconds` (default 30) of wall clock for each candidate's tuning, loading counted, or `steps`; `rows`: the training rows of
+    the sample; `examples`: those that are scored. RequestError for a task that nothing is tuned for, DataError for too little
+    data."""
     from yanmo.stages.tuning.tuning import tuning_of
 
     console = console or Console(quiet=True)
@@ -131,8 +132,8 @@ def advice(found: dict[str, Any]) -> list[Text]:
     if found["tied"]:
         said.append(text("not told apart from it by this trial (paired p ≥ {level}): {names}", level=LEVEL,
                          names=", ".join(found["tied"])))  # fmt: skip
-        said.append(text("the cheapest of these: {answer} at answering ({each} s for 1,000 texts), {tune} at tuning (about {full})",
-                         answer=found["cheapest"], each=f"{rows[found['cheapest']]['seconds_per_1000']:.3g}",
+        said.append(text("the cheapest of these: {answer} at answering ({each} s for 1,000 texts), "
+                         "{tune} at tuning (about {full})", answer=found["cheapest"], each=f"{rows[found['cheapest']]['seconds_per_1000']:.3g}",
                          tune=found["cheapest_to_tune"],
                          full=duration(rows[found["cheapest_to_tune"]]["full_seconds"])))  # fmt: skip
     elif len([row for row in rows.values() if row["reason"] is None]) > 1:
