@@ -133,7 +133,8 @@ def advice(found: dict[str, Any]) -> list[Text]:
         said.append(text("not told apart from it by this trial (paired p ≥ {level}): {names}", level=LEVEL,
                          names=", ".join(found["tied"])))  # fmt: skip
         said.append(text("the cheapest of these: {answer} at answering ({each} s for 1,000 texts), "
-                         "{tune} at tuning (about {full})", answer=found["cheapest"], each=f"{rows[found['cheapest']]['seconds_per_1000']:.3g}",
+                         "{tune} at tuning (about {full})",
+                         answer=found["cheapest"], each=f"{rows[found['cheapest']]['seconds_per_1000']:.3g}",
                          tune=found["cheapest_to_tune"],
                          full=duration(rows[found["cheapest_to_tune"]]["full_seconds"])))  # fmt: skip
     elif len([row for row in rows.values() if row["reason"] is None]) > 1:
