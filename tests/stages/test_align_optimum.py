@@ -78,15 +78,19 @@ def verified(folder: Path) -> float:
     return sum(one.text == right for one, (_, right, _) in zip(found, SUMS * 4)) / len(found)
 
 
-TRAIN = {"steps": 260, "validate_every": 65, "optim": {"type": "adamw", "lr": 0.0015, "weight_decay": 0}}
+TRAIN = {"steps": 400, "validate_every": 100, "optim": {"type": "adamw", "lr": 0.0015, "weight_decay": 0}}
+KL = 0.05  # what brings a prompt back whose right answer is no longer drawn: without it, one wrong answer may stay for good
 ROLL = {"group": 16, "prompts": 25, "max_tokens": 4}  # many answers: with few, a prompt's wrong answer is soon all that is drawn
 LEARNERS = {
-    "grpo": {"objective": {"type": "grpo", "kl": 0.01, **ROLL}, "task": TASK, "reward": {"type": "number"}, "train": TRAIN},
-    "ppo": {"objective": {"type": "ppo", "kl": 0.01, "repeats": 2, **ROLL}, "task": TASK, "train": {**TRAIN, "steps": 300}},
+    "grpo": {"objective": {"type": "grpo", "kl": KL, **ROLL}, "task": TASK, "reward": {"type": "number"}, "train": TRAIN},
+    "ppo": {"objective": {"type": "ppo", "kl": KL, "repeats": 2, **ROLL}, "task": TASK, "train": TRAIN},
 }  # fmt: skip
 
 
-@pytest.mark.skipif(not os.environ.get("YANMO_LONG"), reason="six trainings of minutes each, not seen to reach the bound yet: set YANMO_LONG=1")
+LONG = pytest.mark.skipif(not os.environ.get("YANMO_LONG"), reason="trainings of minutes each: set YANMO_LONG=1")
+
+
+@LONG
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("name", LEARNERS)
 def test_the_optimum_is_reached(name, seed, base, folder):
@@ -101,8 +105,9 @@ def near(example, answer):
     return float(answer != example["answer"])
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=LONG), pytest.param(3, marks=LONG)])
 def test_the_same_run_with_a_broken_reward_is_flagged(seed, base, folder):
-    made = align(base, seed, **{**LEARNERS["grpo"], "reward": {"type": "function", "call": f"{__name__}:near"}})
+    settings = {"reward": {"type": "function", "call": f"{__name__}:near"}, "train": {**TRAIN, "steps": 260, "validate_every": 65}}
+    made = align(base, seed, **{**LEARNERS["grpo"], **settings})
     assert "hacked" in [flag["name"] for flag in files.read_json(made / "training.json")["flags"]]
     assert verified(made) < 0.2
