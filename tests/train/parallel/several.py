@@ -40,6 +40,7 @@ class Case:
     validates: bool = False
     slow: tuple[int, int, float] | None = None  # rank, step, seconds that its rows take
     device: str = "cpu"
+    adapter: dict[str, Any] | None = None
 
 
 def free_port() -> int:
@@ -135,6 +136,8 @@ def run(case: Case, folder: Path, crew: Any = None) -> dict[str, Any]:
         batches = LabelledBatches(rows, objective, case.rows, plan["micro_rows"], 3)
     else:
         batches = TokenBatches(Stream(), objective, case.context, case.rows, plan["micro_rows"], 3)
+    if case.adapter is not None:
+        model = create("adapter", case.adapter).apply(model, torch.Generator().manual_seed(4))
     objective.check(model)
     model = world.place(model, device)
     taken, inner = [0], batches.take

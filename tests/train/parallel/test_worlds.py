@@ -41,6 +41,12 @@ CASES = [
          context=22, optimizer=ADAMW),
 ]
 
+ADAPTED = [
+    Case("lora", {"type": "ddp"}, {"tie": False}, optimizer=ADAMW, adapter={"type": "lora", "rank": 2, "targets": "all"}),
+    Case("dora", {"type": "ddp"}, objective="supervised", micro=3, optimizer=ADAMW, adapter={"type": "lora", "rank": 2, "dora": True}),
+    Case("qlora", {"type": "ddp"}, optimizer=ADAMW, checkpoint_every=2, adapter={"type": "lora", "rank": 2, "base": "nf4"}),
+]
+
 
 def losses(found):
     return [line["loss"] for line in found["lines"] if "loss" in line]
@@ -86,6 +92,14 @@ def test_two_ranks_are_one_process(case, two, alone):
 def test_two_ranks_are_one_process_in_other_ways_too(tmp_path, alone):
     for found, case in zip(together(2, CASES, tmp_path), CASES, strict=True):
         equal(found, alone(case))
+
+
+@pytest.mark.slow
+def test_adapters_learn_on_two_ranks_as_on_one(tmp_path, alone):
+    """Several micro-batches to a step, whose gradients need what stays as it is."""
+    for found, case in zip(together(2, ADAPTED, tmp_path), ADAPTED, strict=True):
+        equal(found, alone(case))
+        assert all("lora" in name or ".down." in name or ".up." in name or "magnitude" in name or name.startswith("score") for name in found["weights"])
 
 
 def test_the_heartbeat_names_the_rank_that_is_behind_and_its_phase(two):

@@ -150,8 +150,10 @@ class Replicated(World):
             return self._within(trained)
         from torch.nn.parallel import DistributedDataParallel
 
+        # No buffer is sent: each rank has loaded the same, and what an adapter leaves as it is (a whole model, perhaps in four
+        # bits) would go round before every pass, written over in place while an earlier pass's gradient still needs it.
         self._ddp = DistributedDataParallel(trained, process_group=self.peers, find_unused_parameters=True,
-                                            gradient_as_bucket_view=True)  # fmt: skip
+                                            gradient_as_bucket_view=True, broadcast_buffers=False)  # fmt: skip
         self._ddp.register_comm_hook(None, lambda state, bucket: self._add(bucket))
         return self._within(self._ddp)
 
