@@ -27,6 +27,8 @@ from yanmo.inference.sampling import sampling
 from yanmo.models.ngram import NgramModel
 from yanmo.models.store import save
 from yanmo.models.tfidf import TfidfModel
+from yanmo.text.bpe import BpeTokenizer
+from yanmo.text.tokenizer import Tokenizer
 
 WORDS = {"sea": ["sailor", "waves", "harbour", "船夫", "大海", "码头"], "hill": ["shepherd", "snow", "valley", "樵夫", "高山", "山谷"]}
 
@@ -45,11 +47,17 @@ def texts(label: str, seed: int, count: int = 24) -> list[str]:
 
 
 @cache
+def words() -> Tokenizer:
+    """One whose tokens are words and characters: a guide sees no difference between halves of a character."""
+    return BpeTokenizer(size=380).train([line for label in WORDS for line in texts(label, 1)])
+
+
+@cache
 def built() -> tuple[NgramModel, TfidfModel, TfidfModel]:
     """A language model of both kinds of text, a guide that knows beginnings, and a judge of other texts."""
-    tok = tokenizer()
+    tok = words()
     stream = [token for label in WORDS for line in texts(label, 1) for token in (tok.eos_id, *tok.encode(line))]
-    language = NgramModel(order=4).fit(SimpleNamespace(tokens=np.array(stream, dtype=np.uint16)), tok, Path())
+    language = NgramModel(order=6).fit(SimpleNamespace(tokens=np.array(stream, dtype=np.uint16)), tok, Path())
     examples = [Example(f"{label}{i}", {"text": line, "label": label}) for label in WORDS for i, line in enumerate(texts(label, 2))]
     examples += list(create("augment", {"type": "beginning", "copies": 3}).copies_of(examples))
     shown, labels = [e.fields["text"] for e in examples], [e.fields["label"] for e in examples]
@@ -62,10 +70,10 @@ def built() -> tuple[NgramModel, TfidfModel, TfidfModel]:
 @pytest.fixture
 def places(folder):
     language, guide, judge = built()
-    save(Path("m"), language, tokenizer())
+    save(Path("m"), language, words())
     save(Path("guide"), guide, None, labels=sorted(WORDS))
     save(Path("judge"), judge, None, labels=sorted(WORDS))
-    prompts = ["In the morning the", "清晨"]
+    prompts = ["In the morning the", "清晨，"]
     write(Path("t.jsonl"), [{"text": f"{prompt} …", "prompt": prompt, "scene": label} for prompt in prompts for label in WORDS for _ in range(4)])
     return {"type": "generation", "path": {"test": "t.jsonl"}, "attributes": ["scene"], "prefix": False, "max_tokens": 40, "guide": "guide",
             "judge": "judge", "reader": "m", "temperature": 1.0}  # fmt: skip
@@ -117,14 +125,14 @@ def test_control_grows_with_strength_and_is_held_against_fluency(places):
     lines = head.answer(opened, task, task.load("test"))
     rows = {(row["metric"], row.get("group")): row for row in head.scored("m", "generation", lines, task)}
     control = [rows["control", f"strength={strength}"]["value"] for strength in (0, 1, 6)]
-    assert control[0] < 0.8
-    assert control[0] < control[1] <= control[2] == 1.0
+    assert control[0] == 0.5  # the same text, whatever is asked for
+    assert control[0] <= control[1] <= control[2] == 1.0
     assert rows["control", None]["value"] == control[2]
     assert [rows["fluency", f"strength={strength}"]["n"] for strength in (0, 1, 6)] == [16] * 3
     assert lines == head.answer(opened, task, task.load("test"))
     by = {line["label"] + line["text"]: line for line in lines}
-    assert "大海" in by["sea清晨"]["answer"]
-    assert "高山" in by["hill清晨"]["answer"]
+    assert "大海" in by["sea清晨，"]["answer"]
+    assert "高山" in by["hill清晨，"]["answer"]
     assert "waves" in by["seaIn the morning the"]["answer"]
     record = SimpleNamespace(results=[*rows.values()], groups=lambda name: list(dict.fromkeys(g for _, g in rows if g)),
                              figure=lambda model, name, metric, group: rows.get((metric, group)))  # fmt: skip
