@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -99,8 +98,8 @@ def main() -> None:
     for case in given.only:
         found = {}
         for way in ("ours", *(("whole",) if case in WHOLE else ())):
-            done = subprocess.run([sys.executable, "-m", "benchmarks.memory", "--child", case, way, "--steps", str(given.steps)],
-                                  cwd=HERE.parent, env=dict(os.environ), check=True, stdout=subprocess.PIPE, text=True)  # fmt: skip
+            words = [sys.executable, "-m", "benchmarks.memory", "--child", case, way, "--steps", str(given.steps)]
+            done = subprocess.run(words, cwd=HERE.parent, check=True, stdout=subprocess.PIPE, text=True)
             found[way] = json.loads(done.stdout.splitlines()[-1])
         ours = found["ours"]
         entry: dict[str, Any] = {"benchmark": "memory", "case": case, "unit": "MB", "plan": ours["plan"] / 1e6,

@@ -162,4 +162,5 @@ def test_beginnings_are_beginnings():
     assert {e.fields["label"] for e in made} == {"x", "y"}
     for copy in made:
         whole = (en if copy.fields["label"] == "x" else zh).fields["text"]
-        assert whole.startswith(copy.fields["text"]) and 2 <= len(copy.fields["text"]) < len(whole)
+        assert whole.startswith(copy.fields["text"])
+        assert 2 <= len(copy.fields["text"]) < len(whole)

@@ -15,7 +15,7 @@ Form = Literal["text", "markdown"]
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, RUN/STAGE, a model directory; with --harness also a URL.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, RUN/STAGE, a model folder; with --harness also a URL.")],
     task: Annotated[str | None, typer.Option(help="A task: classify, language_modeling.")] = None,
     data: Annotated[str | None, typer.Option(help="The test data: a file, a folder or a glob.")] = None,
     harness: Annotated[str | None, typer.Option(metavar="TASK[,TASK…]", help="Or: tasks of lm-evaluation-harness,")] = None,
@@ -23,7 +23,7 @@ def evaluate(
     name: Annotated[str | None, typer.Option(help="Which of a server's models.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Items of each of the harness's tasks.")] = None,
     shots: Annotated[int | None, typer.Option(min=0, help="Examples shown before each of its items.")] = None,
-    contamination: Annotated[bool, typer.Option("--contamination", help="Also on items in its training text, and others.")] = False,
+    contamination: Annotated[bool, typer.Option("--contamination", help="Also on clean and dirty items.")] = False,
     beside: Beside = None,
     samples: Samples = None,
     as_json: Json = False,
@@ -72,7 +72,7 @@ def _whole(options: dict[str, Any], others: dict[str, Any], needed: int) -> None
 def compare(
     first: Annotated[str, typer.Argument(metavar="RUN", help="A run.")],
     second: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Another; without it, the models of the one.")] = None,
-    form: Annotated[Form, typer.Option("--format", help="Of one run, Markdown is a page: data, results, what they took.")] = "text",
+    form: Annotated[Form, typer.Option("--format", help="Of one run, Markdown is a page of its own.")] = "text",
     as_json: Json = False,
 ) -> None:
     """Two runs' results side by side, or the models of one run."""

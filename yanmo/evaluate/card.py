@@ -122,8 +122,8 @@ def _results(record: Record) -> str:
         dirt = contamination.lines(record, task)
         if dirt:
             pieces.append(f"{say('Test items in the training text')}:\n\n{table(dirt[0], dirt[1:], right=range(1, 4))}")
-        for models, listed, rest in contamination.items(record, task):
-            pieces.append(f"{models}:\n\n{table(listed[0], listed[1:])}" + (f"\n\n{rest}" if rest else ""))
+        for told, listed, rest in contamination.items(record, task):
+            pieces.append(f"{told}:\n\n{table(listed[0], listed[1:])}" + (f"\n\n{rest}" if rest else ""))
         if about.get("concerns"):
             pieces.append("\n".join(f"- {say('Warning')}: {concern}" for concern in about["concerns"]))
     if not pieces:

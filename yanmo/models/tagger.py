@@ -50,7 +50,7 @@ class ChainTagger(Tagger):
         for parameter in self.chain.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, inputs: Inputs, reduce: Callable[[Tensor, Chain], Made] | None = None) -> Tensor | Made:  # type: ignore[override]
+    def forward(self, inputs: Inputs, reduce: Callable[[Tensor, Chain], Made] | None = None) -> Tensor | Made:
         """(B, T, tags) float32; with `reduce`, what that makes of them and of the chain, within this pass."""
         scores = super().forward(inputs)
         return scores if reduce is None else reduce(scores, self.chain)

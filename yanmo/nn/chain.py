@@ -94,9 +94,14 @@ class Chain(nn.Module):
     def potentials(self) -> Potentials:
         """What is decoded with."""
         with torch.no_grad():
-            whole = (part.full_tensor() if hasattr(part, "full_tensor") else part for part in self.parameters())
+            whole = (_whole(part) for part in self.parameters())
             values = [value.detach().double().cpu().numpy() for value in whole]
         barred = [part.cpu().numpy() for part in (self.begins_barred, self.follows_barred, self.ends_barred)]
         for value, bar in zip(values, barred, strict=True):
             value[bar] = float("-inf")
         return Potentials(values[0], values[1][0], values[2])
+
+
+def _whole(part: Any) -> Tensor:
+    """A parameter, put together where several processes hold slices of it."""
+    return part.full_tensor() if hasattr(part, "full_tensor") else part

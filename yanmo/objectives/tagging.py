@@ -77,8 +77,11 @@ class Tagging(Objective):
             scores = model(batch.inputs)
             return scores, self.judged(scores, batch)
 
+        assert batch.labels is not None
+        labels = batch.labels
+
         def reduced(scores: Tensor, chain: Chain) -> tuple[Tensor, Tensor]:
-            return scores, chain.surprise(scores, batch.labels, *_edges(batch))
+            return scores, chain.surprise(scores, labels, *_edges(batch))
 
         scores, sums = model(batch.inputs, reduce=reduced)
         assert batch.weights is not None

@@ -83,7 +83,8 @@ def sample_of(task: Any, rows: int, examples: int, seed: int) -> Sample:
 def _drawn(train: list[Example], rows: int, rng: random.Random) -> list[Example]:
     """A sample, the first rows of it one of each label where rows have labels."""
     order = rng.sample(train, len(train))
-    first, seen = [], set()
+    first: list[Example] = []
+    seen: set[str] = set()
     for example in order:
         fresh = set(labels_of(example)) - seen if {"label", "labels"} & set(example.fields) else set()
         if fresh:

@@ -57,7 +57,7 @@ class Generation(WritingTask):
     prefix: bool = True  # whether attributes are written before a text
     guide: str | None = None  # a path to a model that labels texts, whose advice is followed
     strength: float | tuple[float, ...] | None = None  # of the advice, 1 unless given; of several the last is the task's own
-    candidates: int | None = Field(None, ge=2, le=10_000, description="tokens that the guide weighs at each step, 50 unless given")
+    candidates: int | None = Field(None, ge=2, le=10_000, description="tokens that the guide weighs each time, 50 unless given")
     judge: str | None = None  # a path to a model that labels texts
     reader: str | None = None  # a path to a language model
     temperature: float = Field(0.0, ge=0, le=100, allow_inf_nan=False, description="0: always the likeliest token")

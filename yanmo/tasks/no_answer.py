@@ -7,6 +7,7 @@ SQuAD 2's own script looks for the threshold with the best F1 on the questions t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,11 @@ def margin(spots: Sequence[Spot]) -> float | None:
 
 
 def best_threshold(margins: Any, answered: Any, silent: Any) -> tuple[float, float]:
-    """The threshold with the greatest mean score, and that score. Of each question (N,): the margin, its score where the best span
-    is given, and where no answer is given; none is given where the margin is above the threshold.
+    """The threshold with the greatest mean score, and that score. Of each question (N,): the margin, its score where the best
+    span is given, and where no answer is given; none is given where the margin is above the threshold.
 
-    Of thresholds that do equally well the one nearest to 0; between two margins it stands in the middle, so that rounding changes
-    no decision."""
+    Of thresholds that do equally well the one nearest to 0; between two margins it stands in the middle, so that rounding
+    changes no decision."""
     margins, answered, silent = (np.asarray(column, np.float64) for column in (margins, answered, silent))
     if not len(margins):
         return 0.0, 0.0
@@ -35,7 +36,7 @@ def best_threshold(margins: Any, answered: Any, silent: Any) -> tuple[float, flo
     gained = np.concatenate([[0.0], np.cumsum((answered - silent)[order])])[[*starts, len(margins)]]
     scores = (silent.sum() + gained) / len(margins)  # with the first 0, 1, … of the levels answered
     edges = np.concatenate([[-np.inf], levels, [np.inf]])
-    places = [_between(low, high) for low, high in zip(edges[:-1], edges[1:])]
+    places = [_between(low, high) for low, high in pairwise(edges)]
     best = float(scores.max())
     able = [place for place, score in zip(places, scores) if score >= best - 1e-12]
     return min(able, key=lambda place: (abs(place), place)), best

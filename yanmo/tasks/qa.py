@@ -74,8 +74,8 @@ class QuestionAnswering(Task):
     answer_tokens: int = Field(30, ge=1, description="tokens of an answer at most")
     best: int = Field(20, ge=1, description="spans that are kept of each question")
     chat: bool = Field(False, description="ask a model that writes in its chat template, as one message")
-    threshold: float | None = Field(None, allow_inf_nan=False, description="by how much 'nowhere' must be ahead of the best span; "
-                                    "null: as the model found best on its validation data, 0 where it did not look")  # fmt: skip
+    # by how much 'nowhere' must be ahead of the best span; None: what was best on the model's validation data, else 0
+    threshold: float | None = Field(None, allow_inf_nan=False, description="lead of 'nowhere' over the best span; null: the best found")
 
     @field_validator("path")
     @classmethod

@@ -81,7 +81,8 @@ class TextHead(Head):
                     kept = {key: other[key] for key in ("answer", "predicted", "bits", "bytes") if key in other}
                     line.setdefault("steered", []).append({"strength": strength, **kept})
             for line in lines:
-                line |= {"strength": task.strengths[-1]} if task.strengths else {}
+                if task.strengths:
+                    line["strength"] = task.strengths[-1]
         return lines
 
     # ------------------------------------------------------------------------------------------------ figures

@@ -1,4 +1,4 @@
-"""What of a test stands in what the models were trained on: figures on all items, on clean and on dirty ones, and the dirty items."""
+"""What of a test stands in what the models were trained on: figures on all items, clean and dirty ones, and the dirty items."""
 
 from __future__ import annotations
 

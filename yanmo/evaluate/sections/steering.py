@@ -1,4 +1,4 @@
-"""What control costs: for each strength of a guide's advice, how often the texts are what was asked for, and how fluent they are."""
+"""What control costs: for each strength of a guide's advice, how often texts are what was asked for, and how fluent they are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def section(record: Record, task: str) -> Markup | None:
             rows.append([model, group.partition("=")[2], *cells])
     if not rows:
         return None
-    intro = say("Control is the share of texts that the judge finds to be what was asked for; fluency is how many bits per byte the "
-                "reader finds in them, fewer is better. At strength 0 the model writes without advice, among the same candidates.")  # fmt: skip
+    intro = say("Control is the share of texts that the judge finds to be what was asked for; fluency is how many bits per byte "
+                "the reader finds in them, fewer is better. At strength 0 the model writes without advice, among the same "
+                "candidates.")  # fmt: skip
     head = [say("model"), say("strength"), *map(metric_name, shown)]
     return join([tag("h3", say("Control against fluency")), tag("p", intro), table(head, rows, numbers=range(1, len(head)))])

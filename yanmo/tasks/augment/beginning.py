@@ -11,7 +11,7 @@ from yanmo.tasks.augment.augment import Augment, units
 
 
 class Beginning(Augment):
-    """The first words of a text (characters in Chinese), a random number of them: what a classifier of unfinished texts learns from.
+    """The first words of a text (characters in Chinese), so many at random: what a classifier of unfinished texts learns from.
 
     `share`: of the units that are kept at least (Yang and Klein 2021, section 3, where every prefix is one example)."""
 
