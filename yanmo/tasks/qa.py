@@ -75,7 +75,7 @@ class QuestionAnswering(Task):
     best: int = Field(20, ge=1, description="spans that are kept of each question")
     chat: bool = Field(False, description="ask a model that writes in its chat template, as one message")
     # by how much 'nowhere' must be ahead of the best span; None: what was best on the model's validation data, else 0
-    threshold: float | None = Field(None, allow_inf_nan=False, description="lead of 'nowhere' over the best span; null: the best found")
+    threshold: float | None = Field(None, allow_inf_nan=False, description="lead of 'nowhere' over the best span; null: as found")
 
     @field_validator("path")
     @classmethod

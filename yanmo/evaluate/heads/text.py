@@ -75,7 +75,8 @@ class TextHead(Head):
         if isinstance(task, Generation):
             _judged(task, examples, lines)
             for strength in task.strengths[:-1]:
-                tried = [{**line, **found} for line, found in zip(lines, _written(model.loaded, task, examples, strength))]
+                steered = _written(model.loaded, task, examples, strength)
+                tried: list[dict[str, Any]] = [{**line, **found} for line, found in zip(lines, steered)]
                 _judged(task, examples, tried)
                 for line, other in zip(lines, tried):
                     kept = {key: other[key] for key in ("answer", "predicted", "bits", "bytes") if key in other}
