@@ -35,21 +35,25 @@ SHARE = 5  # of the orders of known wordings the fifth is for testing
 NAMES = {"en": ["Tom", "Mary", "Ben", "Anna", "Jack", "Lucy", "Sam", "Emma"],
          "zh": ["小明", "小红", "小华", "小丽", "小刚", "小军", "小芳", "小林"]}  # fmt: skip
 THINGS = {"en": ["apples", "books", "stamps", "pencils", "marbles", "shells", "cards", "coins"],
-          "zh": [("个", "苹果"), ("本", "书"), ("张", "邮票"), ("支", "铅笔"), ("颗", "弹珠"), ("个", "贝壳"), ("张", "卡片"), ("枚", "硬币")]}  # fmt: skip
+          "zh": [("个", "苹果"), ("本", "书"), ("张", "邮票"), ("支", "铅笔"), ("颗", "弹珠"), ("个", "贝壳"), ("张", "卡片"),
+                 ("枚",
+                 "硬币")]}  # fmt: skip
 
 # {n} whose things they are, {m} somebody else, {t} the things, {c} the Chinese measure word, {a} {b} the numbers
 STARTS = {
     "have": {
         "en": ["{n} has {a} {t}.", "At first {n} has {a} {t}.", "There are {a} {t} on the table of {n}.",
                "In the morning {n} had {a} {t}.", "{n} keeps {a} {t} in a box.", "At first there are {a} {t} in the box of {n}."],
-        "zh": ["{n}有{a}{c}{t}。", "{n}原来有{a}{c}{t}。", "{n}的桌子上有{a}{c}{t}。", "早上{n}有{a}{c}{t}。", "{n}的盒子里放着{a}{c}{t}。",
+        "zh": ["{n}有{a}{c}{t}。", "{n}原来有{a}{c}{t}。", "{n}的桌子上有{a}{c}{t}。", "早上{n}有{a}{c}{t}。",
+               "{n}的盒子里放着{a}{c}{t}。",
                "{n}的盒子里原来有{a}{c}{t}。"],
     },
     "groups": {
         "en": ["{n} has {a} bags with {b} {t} in each.", "{n} buys {a} boxes, and in each box are {b} {t}.",
                "On each of the {a} shelves of {n} there are {b} {t}.", "{n} has {a} boxes of {b} {t} each.",
                "There are {a} bags on the table of {n}, with {b} {t} in each bag."],
-        "zh": ["{n}有{a}袋{t}，每袋{b}{c}。", "{n}买了{a}盒{t}，每盒有{b}{c}。", "{n}有{a}个架子，每个架子上有{b}{c}{t}。", "{n}有{a}盒{t}，每盒装{b}{c}。",
+        "zh": ["{n}有{a}袋{t}，每袋{b}{c}。", "{n}买了{a}盒{t}，每盒有{b}{c}。", "{n}有{a}个架子，每个架子上有{b}{c}{t}。",
+               "{n}有{a}盒{t}，每盒装{b}{c}。",
                "{n}的桌子上有{a}袋{t}，每袋有{b}{c}。"],
     },
 }  # fmt: skip
@@ -57,42 +61,56 @@ HAPPENINGS = {
     "more": {
         "en": ["Then {n} finds {b} more {t}.", "{n} buys {b} more.", "{m} gives {n} {b} {t}.", "Then {n} gets {b} {t} from {m}.",
                "{n} wins {b} {t} in a game.", "Later {m} brings {b} more {t} to {n}.", "Later {n} gets {b} more {t} in a game."],
-        "zh": ["{n}又找到了{b}{c}。", "{n}又买了{b}{c}{t}。", "{m}送给{n}{b}{c}{t}。", "后来{n}从{m}那里得到{b}{c}。", "{n}在游戏中赢了{b}{c}{t}。",
+        "zh": ["{n}又找到了{b}{c}。", "{n}又买了{b}{c}{t}。", "{m}送给{n}{b}{c}{t}。", "后来{n}从{m}那里得到{b}{c}。",
+               "{n}在游戏中赢了{b}{c}{t}。",
                "后来{m}又给{n}带来{b}{c}。", "后来{n}在游戏中又得到{b}{c}{t}。"],
     },
     "fewer": {
-        "en": ["{n} gives {b} {t} to {m}.", "Then {n} loses {b} of them.", "{n} sells {b} {t}.", "Later {m} takes {b} of the {t} away.",
+        "en": ["{n} gives {b} {t} to {m}.", "Then {n} loses {b} of them.", "{n} sells {b} {t}.",
+               "Later {m} takes {b} of the {t} away.",
                "{n} uses up {b} of them.", "Then {b} {t} are lost.", "Later {n} gives away {b} of the {t}."],
-        "zh": ["{n}送给{m}{b}{c}{t}。", "后来{n}丢了{b}{c}。", "{n}卖掉了{b}{c}{t}。", "{m}拿走了{b}{c}。", "{n}用掉了{b}{c}{t}。", "后来有{b}{c}{t}不见了。",
+        "zh": ["{n}送给{m}{b}{c}{t}。", "后来{n}丢了{b}{c}。", "{n}卖掉了{b}{c}{t}。", "{m}拿走了{b}{c}。",
+               "{n}用掉了{b}{c}{t}。",
+               "后来有{b}{c}{t}不见了。",
                "后来{n}又送出了{b}{c}{t}。"],
     },
     "times": {
-        "en": ["Then there are {b} times as many.", "The next day {n} has {b} times as many {t}.", "The number of {t} becomes {b} times as large.",
+        "en": ["Then there are {b} times as many.", "The next day {n} has {b} times as many {t}.",
+               "The number of {t} becomes {b} times as large.",
                "The next day there are {b} times as many {t}."],
-        "zh": ["后来数量变成原来的{b}倍。", "第二天{n}的{t}是原来的{b}倍。", "这些{t}的数量增加到{b}倍。", "第二天{t}的数量变成原来的{b}倍。"],
+        "zh": ["后来数量变成原来的{b}倍。", "第二天{n}的{t}是原来的{b}倍。", "这些{t}的数量增加到{b}倍。",
+               "第二天{t}的数量变成原来的{b}倍。"],
     },
 }  # fmt: skip
 QUESTIONS = {
     "now": {
         "en": ["How many {t} does {n} have now?", "How many {t} are there in the end?", "How many does {n} have?",
                "What is the number of {t} now?", "How many {t} are there now?"],
-        "zh": ["{n}现在有多少{c}{t}？", "最后有多少{c}{t}？", "{n}一共有多少{c}？", "现在{t}的数量是多少？", "现在有多少{c}{t}？"],
+        "zh": ["{n}现在有多少{c}{t}？", "最后有多少{c}{t}？", "{n}一共有多少{c}？", "现在{t}的数量是多少？",
+               "现在有多少{c}{t}？"],
     },
     "share": {
-        "en": ["{b} friends share them equally. How many {t} does each get?", "{n} puts them into {b} boxes, equally many in each. How many are in one box?",
-               "They are shared equally by {b} children. How many does each of them get?", "{b} children share the {t} equally. How many are there for each?"],
-        "zh": ["{b}个朋友平分。每人得到多少{c}？", "{n}把它们平均放进{b}个盒子。每个盒子里有多少{c}？", "这些{t}平均分给{b}个孩子，每个孩子得到多少{c}？",
+        "en": ["{b} friends share them equally. How many {t} does each get?",
+               "{n} puts them into {b} boxes, equally many in each. How many are in one box?",
+               "They are shared equally by {b} children. How many does each of them get?",
+               "{b} children share the {t} equally. How many are there for each?"],
+        "zh": ["{b}个朋友平分。每人得到多少{c}？", "{n}把它们平均放进{b}个盒子。每个盒子里有多少{c}？",
+               "这些{t}平均分给{b}个孩子，每个孩子得到多少{c}？",
                "{b}个孩子平分这些{t}。每人有多少{c}？"],
     },
     "cost": {
-        "en": ["Each of them costs {b} yuan. How much do all of them cost?", "{n} sells them all for {b} yuan each. How many yuan does {n} get?",
+        "en": ["Each of them costs {b} yuan. How much do all of them cost?",
+               "{n} sells them all for {b} yuan each. How many yuan does {n} get?",
                "One of them costs {b} yuan. How many yuan do they all cost?"],
-        "zh": ["每{c}{t}{b}元。全部要多少元？", "{n}把它们全卖了，每{c}{b}元。{n}得到多少元？", "一{c}{t}要{b}元，全部{t}一共要多少元？"],
+        "zh": ["每{c}{t}{b}元。全部要多少元？", "{n}把它们全卖了，每{c}{b}元。{n}得到多少元？",
+               "一{c}{t}要{b}元，全部{t}一共要多少元？"],
     },
     "together": {
-        "en": ["{m} has {b} more than {n}. How many do they have together?", "{m} has {b} {t} more than that. How many {t} do both have together?",
+        "en": ["{m} has {b} more than {n}. How many do they have together?",
+               "{m} has {b} {t} more than that. How many {t} do both have together?",
                "{m} has {b} more {t} than {n}. How many {t} do they both have?"],
-        "zh": ["{m}比{n}多{b}{c}。两人一共有多少{c}？", "{m}的{t}比{n}多{b}{c}，他们一共有多少{c}{t}？", "{m}比{n}多{b}{c}{t}，两人的{t}一共有多少{c}？"],
+        "zh": ["{m}比{n}多{b}{c}。两人一共有多少{c}？", "{m}的{t}比{n}多{b}{c}，他们一共有多少{c}{t}？",
+               "{m}比{n}多{b}{c}{t}，两人的{t}一共有多少{c}？"],
     },
 }  # fmt: skip
 SENTENCES = {"start": STARTS, "happening": HAPPENINGS, "question": QUESTIONS}

@@ -138,7 +138,7 @@ def test_the_tool_writes_pages_and_their_table(run, tmp_path):
 
 
 def test_a_page_of_another_make_is_refused():
-    with pytest.raises(DataError, match="other.md: expected a page that was made from a run"):
+    with pytest.raises(DataError, match=r"other\.md: expected a page that was made from a run"):
         index({"other.md": "# typed"}, [])
 
 

@@ -51,7 +51,7 @@ def test_other_tasks_and_prompts_without_answers_are_refused(folder):
 def test_a_file_of_something_else_is_refused(folder, broken):
     save(Path("a"), create("model", {"type": "nearest"}).fit_task(task()), None)
     Path("a/known.jsonl").write_text(broken, encoding="utf-8")
-    with pytest.raises(CorruptError, match="known.jsonl"):
+    with pytest.raises(CorruptError, match=r"known\.jsonl"):
         load(Path("a"))
     Path("a/known.jsonl").unlink()
     with pytest.raises(DataError, match=r"no known\.jsonl in it"):

@@ -56,7 +56,7 @@ def test_a_row_without_an_answer_and_a_solution_that_is_no_text_are_refused(fold
         {"tokenizer": {"type": "characters", "min_count": 1}},
         {"finetune": {"model": {"type": "transformer", "depth": 1, "width": 32, "heads": 2, "context": 32},
                       "task": {**TASK, "verify": {"type": "pattern", "pattern": ".*"}}, "train": {"steps": 1}}}]}  # fmt: skip
-    with pytest.raises(DataError, match="4.*field 'answer' is missing"):
+    with pytest.raises(DataError, match=r"4.*field 'answer' is missing"):
         execute(parse(recipe, Place()), "run", console=Console(quiet=True), force=True)
     write([{**ROWS[0], "solution": 5}])
     with pytest.raises(DataError, match="solution"):

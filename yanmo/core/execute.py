@@ -15,8 +15,8 @@ from yanmo.core import files
 from yanmo.core.config import Place, Settings
 from yanmo.core.console import Console
 from yanmo.core.crew import ALONE, Crew, Silence
-from yanmo.core.environment import write_environment, write_once
 from yanmo.core.energy import Meter
+from yanmo.core.environment import write_environment, write_once
 from yanmo.core.errors import RequestError, nearest
 from yanmo.core.fingerprint import check_differences, fingerprint_of
 from yanmo.core.finished import remember, unchanged
@@ -153,7 +153,7 @@ def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fin
             files.remove(directory)
         raise
     seconds = round(time.monotonic() - started, 3)
-    spent = {key: value for key, value in meter.read().items() if key != "seconds"}  # without a GPU's: a training counts those itself
+    spent = {key: value for key, value in meter.read().items() if key != "seconds"}  # a GPU's is counted by its training
     made = {"stage": entry.name, "kind": entry.stage.type, "fingerprint": fingerprint, **parts, "outputs": outputs,
             **record(folder, outputs), "seconds": seconds, "cost": spent, "yanmo": VERSION}  # fmt: skip
     files.write_json(folder / MANIFEST, made)

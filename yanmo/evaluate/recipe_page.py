@@ -41,7 +41,8 @@ def page(record: Record) -> str:
     if left:
         lines.append("**" + say("This run is not complete: {stages} not finished. What stands here is of the other stages alone.",
                                 stages=", ".join(left)) + "**")  # fmt: skip
-    lines += [f"```bash\n{command(record)}\n```", _part(say("Data"), _data(record)), *tables(record), _part(say("Made with"), _made(record))]
+    lines += [f"```bash\n{command(record)}\n```", _part(say("Data"), _data(record)), *tables(record),
+              _part(say("Made with"), _made(record))]  # fmt: skip
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
@@ -83,10 +84,12 @@ def _data(record: Record) -> str:
         for entry in about.get("data", []):
             own = [(file, hashes[name]) for file in entry["files"] if (name := f"{entry['folder']}/{file}") in hashes]
             rows.append([task, (f"{entry['title']} " if entry["title"] else "") + f"({entry['folder']}/)",
-                         entry["licence"] or say("not stated"), *[count(held.get(split)) for split in ("train", "validation", "test")],
+                         entry["licence"] or say("not stated"),
+                         *[count(held.get(split)) for split in ("train", "validation", "test")],
                          ", ".join(f"{file} `{digest[:SHORT]}`" for file, digest in own) or "–"])  # fmt: skip
     if rows:
-        head = [say("task"), say("data"), say("licence"), say("to train on"), say("to validate"), say("to test"), say("files (sha256)")]
+        head = [say("task"), say("data"), say("licence"), say("to train on"), say("to validate"), say("to test"),
+                say("files (sha256)")]  # fmt: skip
         pieces.append(table(head, rows, right=(3, 4, 5)))
     texts = [[corpus["stage"], source["name"], source.get("language") or "–", source.get("licence") or say("not stated"),
               count(source["kept"]), size(source["bytes"])]
@@ -114,11 +117,13 @@ def _task(record: Record, task: str) -> str:
         facts = record.tables["models"].get(model, {})
         spent, against = cost(record, model), reference(record, task, model)
         figures = [_figure(record, task, model, metric, index == 0) for index, metric in enumerate(shown)]
-        rows.append([f"*{model}*" if model in FLOORS else model, _role(record, model), *figures, *_difference(against, shown[0]),
-                     compact(facts.get("parameters")), duration(spent.seconds), duration(spent.processor),
+        named_so = f"*{model}*" if model in FLOORS else model
+        rows.append([named_so, _role(record, model), *figures, *_difference(against, shown[0]), compact(facts.get("parameters")),
+                     duration(spent.seconds), duration(spent.processor),
                      *_energy(record, model, spent.joules, spent.method), _device(record, model)])  # fmt: skip
-    head = [say("model"), say("role"), *map(metric_name, shown), say("held against"), say("difference"), "p", say("parameters"), say("time"),
-            say("processor time"), say("energy"), say("how it was found"), say("device")]  # fmt: skip
+    head = [say("model"), say("role"), *map(metric_name, shown), say("held against"), say("difference"), "p",
+            say("parameters"), say("time"), say("processor time"), say("energy"), say("how it was found"),
+            say("device")]  # fmt: skip
     numbers = [*range(2, 2 + len(shown)), *range(3 + len(shown), 9 + len(shown))]
     pieces = [table(head, rows, right=numbers), _groups(record, task, shown[0], models)]
     if about.get("optimum") is not None:
@@ -145,7 +150,8 @@ def _difference(against: Any, metric: str) -> list[str]:
     if against is None:
         return ["–", "–", "–"]
     p = against.difference["p"]
-    return [against.model, change.difference({"metric": metric, "difference": against.difference}), "–" if p is None else f"{p:.2g}"]
+    shown = change.difference({"metric": metric, "difference": against.difference})
+    return [against.model, shown, "–" if p is None else f"{p:.2g}"]
 
 
 def _energy(record: Record, model: str, joules: float | None, method: str) -> list[str]:
@@ -199,7 +205,7 @@ def _alignment(record: Record) -> str:
             seen = [one[name] for one in held if name in one]
             if told or seen:
                 ends = (sum(told[:edge]) / edge, sum(told[-edge:]) / edge) if told else (None, None)
-                rows.append([manifest["stage"], record.objective(manifest["stage"]), metric_name(name), *[figure(end) for end in ends],
+                rows.append([manifest["stage"], record.objective(manifest["stage"]), metric_name(name), *map(figure, ends),
                              *([figure(seen[0]), figure(seen[-1])] if seen else ["–", "–"])])  # fmt: skip
     head = [say("stage"), say("objective"), say("figure"), say("first steps"), say("last steps"), say("held out, before"),
             say("held out, after")]  # fmt: skip
@@ -210,8 +216,8 @@ def _notes(record: Record) -> str:
     said = [say("Intervals are 95% bootstrap intervals over the test items: they cover neither other seeds nor other training "
                 "data."),
             say("Differences are taken item by item, p from a paired permutation test. Time and energy are of the stage and of "
-                "those whose model it went on from. 'Measured' is read from the hardware's counters, of everything that ran on it; "
-                "'estimated' is from processor time, at {watts} W a core.", watts=f"{WATTS:.0f}")]  # fmt: skip
+                "those whose model it went on from. 'Measured' is read from the hardware's counters, of everything that ran on "
+                "it; 'estimated' is from processor time, at {watts} W a core.", watts=f"{WATTS:.0f}")]  # fmt: skip
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in record.tables.get("left_out", []):
         reasons.setdefault((row["task"], row["reason"]), []).append(row["model"])
@@ -224,8 +230,9 @@ def _made(record: Record) -> str:
     found = record.environment
     hardware, versions = found.get("hardware", {}), found.get("versions", {})
     budget = (record.recipe.get("budget") or {}).get("minutes")
-    lines = [say("Machine: {machine}, {cores} cores, {memory} of memory.", machine=hardware.get("processor") or hardware.get("machine"),
-                 cores=hardware.get("cores"), memory=size(hardware.get("memory_bytes"))),
+    lines = [say("Machine: {machine}, {cores} cores, {memory} of memory.",
+                 machine=hardware.get("processor") or hardware.get("machine"), cores=hardware.get("cores"),
+                 memory=size(hardware.get("memory_bytes"))),
              say("Versions: {versions}.", versions=", ".join(f"{name} {version}" for name, version in versions.items())),
              say("Commit: {commit}.", commit=found.get("commit") or say("an installed package, no commit")),
              say("Seed: {seed}.", seed=record.recipe.get("seed", "–")),
@@ -244,8 +251,8 @@ def _wall(record: Record) -> float:
 
 
 def summary(record: Record) -> Json:
-    """A run in short: {"recipe", "complete", "seconds", "tasks": {task: {"n", "metric", "ours", "value", "low", "high", "against",
-    "ahead": {value, low, high, p}}}}."""
+    """A run in short: {"recipe", "complete", "seconds", "tasks": {task: {"n", "metric", "ours", "value", "low", "high",
+    "against", "ahead": {value, low, high, p}}}}."""
     tasks: dict[str, Json] = {}
     for task, about in record.tables["tasks"].items():
         best = next((model for model in scores.ranked(record, task) if role(record, model) in ("ours", "together")), None)
@@ -273,7 +280,8 @@ def index(pages: Mapping[str, str], recipes: list[str]) -> str:
         state = duration(told["seconds"]) if told["complete"] else say("not complete")
         rows += [[link, state, *_short(task, row)] for task, row in told["tasks"].items()] or [[link, state, *["–"] * 6]]
     rows += [[name, say("not run"), *["–"] * 6] for name in recipes if name not in known]
-    head = [say("recipe"), say("time"), say("task"), say("test items"), say("best of ours"), say("result"), say("held against"), say("difference")]
+    head = [say("recipe"), say("time"), say("task"), say("test items"), say("best of ours"), say("result"), say("held against"),
+            say("difference")]  # fmt: skip
     intro = say("Each page is made from a run's own files by `python tools/recipe_tables.py RUN…`; nothing in it is typed.")
     return f"# {say('Recipes and what came of them')}\n\n{intro}\n\n{table(head, rows, right=(1, 3))}\n"
 

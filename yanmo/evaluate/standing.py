@@ -1,8 +1,8 @@
 """Who stands where in a run's results: what each model is there, what it is held against, and what making it took.
 
-A model is 'ours' where the run trained it, a 'baseline' where it was fitted in one go, 'as it came' where no stage of the run made
-it, 'together' where several answer as one, and a 'floor' where nothing was made at all. Ours are held against the best baseline
-by the task's metric; without one against what the model was made of, else against the best model as it came, else the best floor.
+A model is 'ours' where the run trained it, a 'baseline' where it was fitted in one go, 'as it came' where no stage of the run
+made it, 'together' where several answer as one, and a 'floor' where nothing was made at all. Ours are held against the best
+baseline by the task's metric; without one against what the model was made of, else against the best model as it came, else the best floor.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def reference(record: Record, task: str, model: str) -> Reference | None:
         return None
     roles = {name: role(record, name) for name in order}
     origins = [row["from"] for row in record.tables["tasks"][task].get("changes", []) if row["model"] == model]
-    for chosen in ([name for name in order if roles[name] == "baseline"], [name for name in order if name in origins],
-                   [name for name in order if roles[name] == "as it came"], [name for name in order if roles[name] == "floor"]):  # fmt: skip
+    others = {kind: [name for name in order if roles[name] == kind] for kind in ("baseline", "as it came", "floor")}
+    for chosen in (others["baseline"], [name for name in order if name in origins], others["as it came"], others["floor"]):
         if chosen:
             return Reference(chosen[0], _ahead(record, task, metric, model, chosen[0]))
     return None

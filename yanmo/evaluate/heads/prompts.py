@@ -112,4 +112,5 @@ def _generated(model: Model, task: Prompts, examples: list[Example]) -> list[Ans
     rows = [task.encode(example, loaded.tokenizer, room)[0] for example in examples]
     found = generator(loaded.tokenizer)(loaded.model, [row.tokens for row in rows], list(range(len(rows))),
                                         max_tokens=task.max_tokens, temperature=task.temperature, stop=task.stop)  # fmt: skip
-    return [{"answer": one.text, "tokens": len(one.ids)} | ({"unfinished": True} if one.finish != "stop" else {}) for one in found]
+    return [{"answer": one.text, "tokens": len(one.ids), **({} if one.finish == "stop" else {"unfinished": True})}
+            for one in found]  # fmt: skip
