@@ -55,6 +55,10 @@ class Chain(nn.Module):
     """The transitions among tags `names`. A row that is part of a text (`starts`, `stops`: whether it holds its first place and
     its last) is weighed as a part: there the text neither begins nor ends."""
 
+    begins_barred: Tensor
+    follows_barred: Tensor
+    ends_barred: Tensor
+
     def __init__(self, names: Sequence[str]):
         super().__init__()
         grammar, count = Grammar.of(names), len(names)

@@ -79,7 +79,7 @@ class TextHead(Head):
                 tried: list[dict[str, Any]] = [{**line, **found} for line, found in zip(lines, steered)]
                 _judged(task, examples, tried)
                 for line, other in zip(lines, tried):
-                    kept = {key: other[key] for key in ("answer", "predicted", "bits", "bytes") if key in other}
+                    kept: dict[str, Any] = {key: other[key] for key in ("answer", "predicted", "bits", "bytes") if key in other}
                     line.setdefault("steered", []).append({"strength": strength, **kept})
             for line in lines:
                 if task.strengths:
