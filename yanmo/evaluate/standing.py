@@ -2,7 +2,8 @@
 
 A model is 'ours' where the run trained it, a 'baseline' where it was fitted in one go, 'as it came' where no stage of the run
 made it, 'together' where several answer as one, and a 'floor' where nothing was made at all. Ours are held against the best
-baseline by the task's metric; without one against what the model was made of, else against the best model as it came, else the best floor.
+baseline by the task's metric; without one against what the model was made of, else against the best model as it came, else
+the best floor.
 """
 
 from __future__ import annotations
