@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from yanmo.core.errors import RecipeError, RequestError
-from yanmo.core.registry import create, names
-from yanmo.stages.candidates import BASELINES, NETWORKS, WRITERS, at_hand, below, small
+from yanmo.core.registry import create, lookup, names
+from yanmo.stages.candidates import NETWORKS, at_hand, below, small
 
 
 def put(place: Path) -> Path:
@@ -34,8 +34,10 @@ def test_no_task_that_is_tuned_is_forgotten():
 
 
 def test_baselines_are_fitted_and_not_trained():
-    for kinds in (*BASELINES.values(), *WRITERS.values()):
-        assert [small(name, "classify").kind for name in kinds] == ["baseline"] * len(kinds)
+    kinds = [name for name in names("model") if getattr(lookup("model", name), "tasks", ())]
+    assert set(kinds) >= {"majority", "tfidf", "crf", "retrieval", "lead", "textrank", "dictionary", "nearest"}
+    assert [small(name, "classify").kind for name in kinds] == ["baseline"] * len(kinds)
+    assert {task for name in kinds for task in lookup("model", name).tasks} <= set(names("task"))
 
 
 def test_without_names_baselines_networks_and_what_lies_in_runs_and_models(folder):

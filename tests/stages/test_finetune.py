@@ -134,6 +134,7 @@ def test_early_stopping_keeps_the_best_epoch(folder):
     ("finetune", "before", "error", "message"),
     [
         (f"{{task: {TASK}}}", "", RequestError, r"finetune.model: expected an earlier stage that gives a model"),
+        (f"{{model: {{type: crf}}, task: {TASK}}}", "", RequestError, r"finetune.model: expected a model for the task 'classify', got crf"),
         (f"{{model: nowhere, task: {TASK}}}", "", RequestError, r"finetune.model: expected an earlier stage or a path, got nowhere"),
         (f"{{task: {TASK}}}", "  - pretrain: {model: {type: ngram, order: 2}}", RequestError,
          r"finetune.model: expected a model that can be trained further \(a Transformer or an LSTM\), got yanmo_ngram"),

@@ -151,6 +151,7 @@ class ModelPart(Part):
 
     kind: ClassVar[str] = "language"  # or "classifier" for the baselines that only label texts
     counted: ClassVar[bool] = False  # fitted by counting (`fit`), not by gradient (`build`)
+    tasks: ClassVar[tuple[str, ...]] = ()  # of a baseline: what it is fitted on in one go (`fit_texts`, `fit_task`)
 
     def build(self, tokenizer: Tokenizer, rng: torch.Generator, context: int | None = None) -> LanguageModel:
         """A fresh model with parameters drawn from `rng` alone; `context` is what the stage trains with."""

@@ -40,6 +40,7 @@ class CrfModel(ModelPart):
     """A conditional random field over the words or characters around each place: the baseline for named entities."""
 
     kind: ClassVar[str] = "classifier"
+    tasks: ClassVar[tuple[str, ...]] = ("ner",)
 
     type: str = "crf"
     c1: float = Field(0.0, ge=0, description="weight of the L1 penalty")

@@ -50,6 +50,7 @@ class DictionaryModel(ModelPart):
     `weight`: what those count beside the dictionary."""
 
     kind: ClassVar[str] = "writer"
+    tasks: ClassVar[tuple[str, ...]] = ("translate",)
 
     type: str = "dictionary"
     dictionary: str | None = None

@@ -20,6 +20,7 @@ class LeadModel(ModelPart):
     """The first `sentences` of a text: a baseline for summaries."""
 
     kind: ClassVar[str] = "writer"
+    tasks: ClassVar[tuple[str, ...]] = ("summarize",)
 
     type: str = "lead"
     sentences: int = Field(1, ge=1)

@@ -40,6 +40,7 @@ class MajorityModel(ModelPart):
     """The most frequent label, whatever the text: the floor for labelling texts."""
 
     kind: ClassVar[str] = "classifier"
+    tasks: ClassVar[tuple[str, ...]] = ("classify",)
 
     def fit_texts(self, texts: Sequence[str], labels_of_texts: Sequence[str], labels: list[str]) -> MajorityClassifier:
         """A classifier into `labels`, from texts and the label of each."""

@@ -31,6 +31,7 @@ class NearestModel(ModelPart):
     """The answer to the most similar training prompt: the baseline for prompts with answers."""
 
     kind: ClassVar[str] = "writer"
+    tasks: ClassVar[tuple[str, ...]] = ("prompts",)
 
     type: str = "nearest"
     units: Units | None = None  # what Chinese is read by; null: characters

@@ -30,13 +30,14 @@ from numpy.typing import NDArray
 
 from yanmo.core import files
 from yanmo.core.data import Place, Prediction, Span
-from yanmo.core.errors import CorruptError, DataError, RequestError
+from yanmo.core.errors import CorruptError, DataError
 from yanmo.core.extras import needed
 from yanmo.core.messages import text
 from yanmo.models.base import ModelPart
 from yanmo.models.cuts import CUTS, WHOLE, kind_of
 from yanmo.models.families.family import needs
 from yanmo.models.weights.folder import WEIGHTS, read_tensors
+from yanmo.models.writer import required
 from yanmo.text.metrics import squad
 from yanmo.text.spelling import sentence_ends
 from yanmo.text.windows import trimmed
@@ -60,14 +61,14 @@ class RetrievalModel(ModelPart):
     """The most similar sentence by TF-IDF and the usual part of it: the baseline for questions about a passage."""
 
     kind: ClassVar[str] = "reader"
+    tasks: ClassVar[tuple[str, ...]] = ("qa",)
 
     type: str = "retrieval"
     units: Units | None = None  # what Chinese is read by; null: characters
 
     def fit_task(self, task: QuestionAnswering) -> Retriever:
         """A retriever from the task's training questions; RequestError for another task, DataError without questions."""
-        if task.head != "span":
-            raise RequestError("finetune.model", text("a model for the task '{task}'", task=task.type), self.type)
+        required(self, task, "qa")
         examples = task.load("train")
         if not examples:
             raise DataError(text("the training texts"), text("questions with their passages"), text("none"))

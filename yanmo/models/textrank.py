@@ -38,6 +38,7 @@ class TextRankModel(ModelPart):
     """The sentences that most others resemble: a baseline for summaries."""
 
     kind: ClassVar[str] = "writer"
+    tasks: ClassVar[tuple[str, ...]] = ("summarize",)
 
     type: str = "textrank"
     sentences: int = Field(1, ge=1)

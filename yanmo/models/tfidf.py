@@ -78,6 +78,7 @@ class TfidfModel(ModelPart):
     """TF-IDF of words and characters with logistic regression: the baseline for labelling texts."""
 
     kind: ClassVar[str] = "classifier"
+    tasks: ClassVar[tuple[str, ...]] = ("classify", "multi_label")
 
     terms: Terms = Terms()
     min_texts: int | None = Field(None, ge=1, description="texts that a term must occur in; null: 2, or 1 below 1,000 texts")

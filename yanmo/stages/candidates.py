@@ -16,15 +16,12 @@ import yaml
 from yanmo.core.config import Part
 from yanmo.core.errors import RequestError, nearest
 from yanmo.core.messages import text
-from yanmo.core.registry import create, names
+from yanmo.core.registry import create, lookup, names
 from yanmo.models.store import candidates
 
 PLACES = ("runs", "models")  # looked into where nothing is named
 DEEP = 4  # folders below a place
 PASSED = frozenset({"checkpoints", "tokens", "trials", "answers"})  # folders whose models are steps on the way to another
-BASELINES = {"classify": ("majority", "tfidf"), "labels": ("tfidf",), "tag": ("crf",), "span": ("retrieval",),
-             "prompts": ("nearest",)}  # by head; fmt: skip
-WRITERS = {"summarize": ("lead", "textrank"), "translate": ("dictionary",)}  # of the head 'text', by task
 NETWORKS = {"classify": ("cnn", "lstm", "transformer"), "labels": ("cnn", "lstm", "transformer"), "tag": ("lstm", "transformer"),
             "span": ("lstm", "transformer"), "embed": ("transformer",), "text": ("transformer",),
             "choice": ("transformer",), "prompts": ("transformer",)}  # fmt: skip
@@ -52,12 +49,12 @@ class Candidate:
         """'baseline' (fitted in one go), 'scratch' or 'trained'."""
         if self.part is None:
             return "trained"
-        return "baseline" if getattr(self.part, "kind", "") == "classifier" or hasattr(self.part, "fit_task") else "scratch"
+        return "baseline" if getattr(self.part, "tasks", ()) else "scratch"
 
-    def unfit(self, head: str) -> bool:
-        """Whether it is a baseline for tasks of other heads alone, as far as that is known here."""
-        name = "" if self.part is None else self.part.type
-        return name not in BASELINES.get(head, ()) and any(name in baselines for baselines in BASELINES.values())
+    def unfit(self, task: Any) -> bool:
+        """Whether it is a baseline for other tasks."""
+        known = getattr(self.part, "tasks", ())
+        return bool(known) and task.type not in known
 
     @property
     def rate(self) -> float | None:
@@ -71,7 +68,7 @@ def at_hand(task: Any, asked: Sequence[str] | None = None) -> list[Candidate]:
     if asked:
         found = [each for one in asked for each in named(one, task)]
     else:
-        baselines = BASELINES.get(task.head, ()) or WRITERS.get(task.type, ())
+        baselines = [name for name in names("model") if task.type in getattr(lookup("model", name), "tasks", ())]
         found = [small(name, task.head) for name in (*baselines, *NETWORKS.get(task.head, ()))]
         found += [_of(folder) for place in PLACES if Path(place).is_dir() for folder in below(Path(place))]
     return _apart(found)

@@ -66,7 +66,7 @@ class FinetuneStage(Stage):
     @property
     def fitted(self) -> bool:
         """Whether the model is a baseline, which is fitted in one go."""
-        return getattr(self.model, "kind", "") == "classifier" or hasattr(self.model, "fit_task")
+        return bool(getattr(self.model, "tasks", ()))
 
     @property
     def together(self) -> bool:
@@ -84,6 +84,8 @@ class FinetuneStage(Stage):
         from yanmo.train.plan.decisions import check_settings
 
         tuning_of(self.task)
+        if self.fitted and self.task.type not in self.model.tasks:
+            raise RequestError("finetune.model", text("a model for the task '{task}'", task=self.task.type), self.model.type)
         if self.adapter is not None and isinstance(self.model, Part):
             raise RequestError("finetune.adapter", text("a model that was trained before, beside which an adapter learns"),
                                str(self.model.type))  # fmt: skip

@@ -194,7 +194,7 @@ def _tuned(candidate: Candidate, sample: Sample, tokenizer: Path, place: Path, l
     from yanmo.stages.finetune import FinetuneStage, tune
 
     part: Any = candidate.part
-    if candidate.unfit(sample.task.head):
+    if candidate.unfit(sample.task):
         raise RequestError("finetune.model", text("a model for the task '{task}'", task=sample.task.type), str(part.type))
     if candidate.kind == "scratch" and type(part).build is ModelPart.build:  # one that counts
         expected = text("a model that can be trained further (a Transformer or an LSTM)")
