@@ -68,7 +68,7 @@ def test_results_compare_every_model_on_the_same_bytes(toy):
     assert scores["intents-tfidf"]["value"] > scores["intents-majority"]["value"]
 
 
-@pytest.mark.parametrize("stage", MODELS)
+@pytest.mark.parametrize("stage", [name if name in ("ngram-5", "transformer") else pytest.param(name, marks=pytest.mark.slow) for name in MODELS])
 @pytest.mark.parametrize("prompt", ["Call me", "话说天下大势"])
 def test_generate_in_both_languages(toy, stage, prompt):
     folder, run = toy

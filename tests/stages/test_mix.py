@@ -43,6 +43,7 @@ def run(path: Path, directory: str = "runs/r", **options) -> Path:
     return Path(directory)
 
 
+@pytest.mark.slow
 def test_the_mixture_is_better_than_either_and_the_same_twice(folder, capsys):
     made = run(recipe(folder))
     nats = files.read_json(made / "mix" / "mixing.json")["nats_a_token"]

@@ -82,7 +82,7 @@ def test_what_is_suspicious_is_said(folder):
     rows = [{**QUESTION, "answer": 0}, {"question": "x", "choices": ["a", "a"], "answer": 0}]
     Path("train.jsonl").write_text(json.dumps({**QUESTION, "answer": 0}))
     found = [str(concern) for concern in task(rows, path={"train": "train.jsonl", "test": "q.jsonl"}, validation=0).check()]
-    assert found == ["test: 1 of 2 questions also stand in the training data (first: q.jsonl:1)",
+    assert found == ["test: 1 of 2 texts also stand in the training data (first: q.jsonl:1 = train.jsonl:1)",
                      "test: 1 questions have a choice twice, which is a tie and wrong (first: q.jsonl:2)"]  # fmt: skip
 
 

@@ -35,7 +35,7 @@ class Holder(nn.Module):
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("model", [pytest.param(name, marks=pytest.mark.slow) if name == "lstm" else name for name in SMALL])
 def test_every_optimizer_overfits_two_rows(name, model, job, tokenizer):
     """As the loop would: loss falls to nearly nothing on two examples, one English, one Chinese."""
     from yanmo.train.randomness import seeded
