@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.line.conftest import TOY, killed, write_data, yanmo
+from tests.long import LONG
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -27,13 +28,13 @@ def outputs(run: Path) -> dict[str, bytes]:
     return kept
 
 
-def test_killed_at_20_random_moments(tmp_path):
+def test_killed_at_random_moments(tmp_path):
     write_data(tmp_path)
     whole = yanmo("run", "quickstart", *TOY, "--run-dir", "whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     command = ["run", "quickstart", *TOY, "--run-dir", "killed"]
     rng, kills, attempts = random.Random(0), 0, 0
-    while kills < 20:
+    while kills < (20 if LONG else 12):
         attempts += 1
         if not killed(*command, cwd=tmp_path, after=rng.uniform(1.0, 7.0)):
             break  # it finished between two kills

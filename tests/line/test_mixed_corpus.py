@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks.corpus_pages import documents, page, record
 from tests.line.conftest import killed, yanmo
+from tests.long import LONG
 from tools.mixed_corpus import chinese, dirty
 from yanmo.corpus.documents import original
 
@@ -91,9 +92,9 @@ def test_the_same_bytes_on_spark(place):
     assert hashes(place / "spark") == hashes(place / "whole")
 
 
-def test_killed_at_50_random_moments(place):
+def test_killed_at_random_moments(place):
     rng, kills, rounds = random.Random(1), 0, 0
-    while kills < 50:
+    while kills < (50 if LONG else 25):
         rounds += 1
         workers = f"corpus.engine.workers={rng.choice([1, 2])}"
         if (place / "killed/corpus/manifest.json").exists():  # it got to its end between two kills: once more from the start

@@ -4,12 +4,12 @@ reward makes of the same run."""
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.long import long
 from yanmo.core import files
 from yanmo.core.config import Place
 from yanmo.core.console import Console
@@ -87,10 +87,7 @@ LEARNERS = {
 }  # fmt: skip
 
 
-LONG = pytest.mark.skipif(not os.environ.get("YANMO_LONG"), reason="trainings of minutes each: set YANMO_LONG=1")
-
-
-@LONG
+@long
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("name", LEARNERS)
 def test_the_optimum_is_reached(name, seed, base, folder):
@@ -105,7 +102,8 @@ def near(example, answer):
     return float(answer != example["answer"])
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=LONG), pytest.param(3, marks=LONG)])
+@long
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_same_run_with_a_broken_reward_is_flagged(seed, base, folder):
     settings = {"reward": {"type": "function", "call": f"{__name__}:near"}, "train": {**TRAIN, "steps": 260, "validate_every": 65}}
     made = align(base, seed, **{**LEARNERS["grpo"], **settings})

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.long import long
 from yanmo.core import files
 from yanmo.core.console import Console
 from yanmo.core.errors import DataError, RecipeError, RequestError, RunError
@@ -188,7 +189,7 @@ def test_weights_of_a_budget():
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("optimizer", ["muon", pytest.param("adamw", marks=long)])
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(optimizer, folder):
     recipe = write(folder, f"{{model: {SMALL['transformer']}, objective: {{type: causal, context: 32}}, "
                            f"train: {{optim: {optimizer}, steps: 300, batch_tokens: 256, validate_every: 40, "
