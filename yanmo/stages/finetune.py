@@ -84,7 +84,7 @@ class FinetuneStage(Stage):
         from yanmo.train.plan.decisions import check_settings
 
         tuning_of(self.task)
-        if self.fitted and self.task.type not in self.model.tasks:
+        if isinstance(self.model, Part) and self.fitted and self.task.type not in getattr(self.model, "tasks", ()):
             raise RequestError("finetune.model", text("a model for the task '{task}'", task=self.task.type), self.model.type)
         if self.adapter is not None and isinstance(self.model, Part):
             raise RequestError("finetune.adapter", text("a model that was trained before, beside which an adapter learns"),
