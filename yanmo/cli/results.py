@@ -57,9 +57,6 @@ def evaluate(
 
 def _whole(options: dict[str, Any], others: dict[str, Any], needed: int) -> None:
     """RequestError unless the first `needed` options are given, and none of the others: both ways of evaluating are not one."""
-    from yanmo.core.errors import RequestError
-    from yanmo.core.messages import text
-
     missing = [name for name, value in list(options.items())[:needed] if value is None]
     strange = [name for name, value in others.items() if value is not None]
     if missing or strange:

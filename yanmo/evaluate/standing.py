@@ -58,7 +58,7 @@ def role(record: Record, model: str) -> Role:
         return "as it came"
     part = manifest["settings"].get("model")
     cls: Any = resolve("model", part["type"]) if isinstance(part, dict) and "type" in part else None
-    return "baseline" if hasattr(cls, "fit_task") or getattr(cls, "kind", "") == "classifier" else "ours"
+    return "baseline" if getattr(cls, "tasks", ()) else "ours"
 
 
 def stages(record: Record, model: str) -> list[str]:

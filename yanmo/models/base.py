@@ -149,7 +149,6 @@ class LanguageModel(nn.Module):
 class ModelPart(Part):
     """A model's settings in a recipe: how to make a fresh one."""
 
-    kind: ClassVar[str] = "language"  # or "classifier" for the baselines that only label texts
     counted: ClassVar[bool] = False  # fitted by counting (`fit`), not by gradient (`build`)
     tasks: ClassVar[tuple[str, ...]] = ()  # of a baseline: what it is fitted on in one go (`fit_texts`, `fit_task`)
 

@@ -39,7 +39,6 @@ HEADER = struct.Struct("<4sI4sI8I")  # magic, size, type, version, numbers of fe
 class CrfModel(ModelPart):
     """A conditional random field over the words or characters around each place: the baseline for named entities."""
 
-    kind: ClassVar[str] = "classifier"
     tasks: ClassVar[tuple[str, ...]] = ("ner",)
 
     type: str = "crf"

@@ -49,7 +49,6 @@ class DictionaryModel(ModelPart):
     `dictionary`: a CC-CEDICT file instead of what the training text teaches; `rounds`: of EM; `order`: of the n-grams;
     `weight`: what those count beside the dictionary."""
 
-    kind: ClassVar[str] = "writer"
     tasks: ClassVar[tuple[str, ...]] = ("translate",)
 
     type: str = "dictionary"
@@ -66,7 +65,7 @@ class DictionaryModel(ModelPart):
 
     def fit_task(self, task: Any) -> DictionaryWriter:
         """From the training pairs of a translation task; of those only the translations where a dictionary is given."""
-        required(self, task, "translate")
+        required(self, task)
         examples = task.load("train")
         if not examples:
             raise DataError(text("the training texts"), text("some"), text("none"))

@@ -19,7 +19,6 @@ from yanmo.text.sentences import joined, sentences
 class LeadModel(ModelPart):
     """The first `sentences` of a text: a baseline for summaries."""
 
-    kind: ClassVar[str] = "writer"
     tasks: ClassVar[tuple[str, ...]] = ("summarize",)
 
     type: str = "lead"
@@ -27,7 +26,7 @@ class LeadModel(ModelPart):
 
     def fit_task(self, task: Any) -> LeadWriter:
         """Nothing is learned."""
-        required(self, task, "summarize")
+        required(self, task)
         return LeadWriter(self.sentences)
 
 

@@ -39,7 +39,6 @@ def label_numbers(texts: Sequence[str], labels_of_texts: Sequence[str], labels: 
 class MajorityModel(ModelPart):
     """The most frequent label, whatever the text: the floor for labelling texts."""
 
-    kind: ClassVar[str] = "classifier"
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
 
     def fit_texts(self, texts: Sequence[str], labels_of_texts: Sequence[str], labels: list[str]) -> MajorityClassifier:

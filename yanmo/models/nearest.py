@@ -30,7 +30,6 @@ KNOWN = "known.jsonl"
 class NearestModel(ModelPart):
     """The answer to the most similar training prompt: the baseline for prompts with answers."""
 
-    kind: ClassVar[str] = "writer"
     tasks: ClassVar[tuple[str, ...]] = ("prompts",)
 
     type: str = "nearest"
@@ -38,7 +37,7 @@ class NearestModel(ModelPart):
 
     def fit_task(self, task: Any) -> NearestWriter:
         """From the task's training prompts that have an answer; RequestError for another task, DataError without any."""
-        required(self, task, "prompts")
+        required(self, task)
         known = [(example.fields["text"], str(example.fields["answer"])) for example in task.load("train")
                  if "answer" in example.fields]  # fmt: skip
         if not known:

@@ -60,7 +60,6 @@ Vector = dict[str, float]
 class RetrievalModel(ModelPart):
     """The most similar sentence by TF-IDF and the usual part of it: the baseline for questions about a passage."""
 
-    kind: ClassVar[str] = "reader"
     tasks: ClassVar[tuple[str, ...]] = ("qa",)
 
     type: str = "retrieval"
@@ -68,7 +67,7 @@ class RetrievalModel(ModelPart):
 
     def fit_task(self, task: QuestionAnswering) -> Retriever:
         """A retriever from the task's training questions; RequestError for another task, DataError without questions."""
-        required(self, task, "qa")
+        required(self, task)
         examples = task.load("train")
         if not examples:
             raise DataError(text("the training texts"), text("questions with their passages"), text("none"))

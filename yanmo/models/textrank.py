@@ -37,7 +37,6 @@ TERMS = "terms.json"
 class TextRankModel(ModelPart):
     """The sentences that most others resemble: a baseline for summaries."""
 
-    kind: ClassVar[str] = "writer"
     tasks: ClassVar[tuple[str, ...]] = ("summarize",)
 
     type: str = "textrank"
@@ -45,7 +44,7 @@ class TextRankModel(ModelPart):
 
     def fit_task(self, task: Any) -> TextRankWriter:
         """Learns how many of the training texts each term occurs in."""
-        required(self, task, "summarize")
+        required(self, task)
         tokenizer = tokenizer_for(task.language)
         counts: Counter[str] = Counter()
         examples = task.load("train")

@@ -77,7 +77,6 @@ class Terms(Settings):
 class TfidfModel(ModelPart):
     """TF-IDF of words and characters with logistic regression: the baseline for labelling texts."""
 
-    kind: ClassVar[str] = "classifier"
     tasks: ClassVar[tuple[str, ...]] = ("classify", "multi_label")
 
     terms: Terms = Terms()

@@ -23,9 +23,9 @@ class TextWriter:
         raise NotImplementedError
 
 
-def required(part: Any, task: Any, name: str) -> None:
+def required(part: Any, task: Any) -> None:
     """RequestError where a baseline is to be fitted to another task than its own."""
-    if task.type != name:
+    if task.type not in part.tasks:
         raise RequestError("finetune.model", text("a model for the task '{task}'", task=task.type), str(part.type))
 
 
