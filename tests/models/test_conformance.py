@@ -26,7 +26,7 @@ SMALL = {
     "ngram": {"order": 4},
     "completion": {"order": 4},
 }  # a name that is missing here is tested at its default size
-LANGUAGE = [name for name in names("model") if not resolve("model", name).tasks]
+LANGUAGE = [name for name in names("model") if resolve("model", name).language()]
 TRAINED = [name for name in LANGUAGE if not resolve("model", name).counted]
 # What reads both ways gives no next token: it is overfitted with its objective, in tests/objectives.
 WRITERS = [name for name in TRAINED if getattr(create("model", {"type": name, **SMALL.get(name, {})}), "architecture", "") != "encoder"]

@@ -31,7 +31,7 @@ MODELS = {
 OBJECTIVES = {
     "causal": [{}, {"carry": True}], "masked": [{}, {"whole_word": True}, {"next_sentence": "sop"}, {"next_sentence": "nsp"}],
 }  # fmt: skip
-TRAINED = [name for name in names("model") if not resolve("model", name).tasks and not resolve("model", name).counted]
+TRAINED = [name for name in names("model") if resolve("model", name).language() and not resolve("model", name).counted]
 CASES = [
     ({"type": model, **settings}, (objective, variant))
     for model in TRAINED for settings in MODELS.get(model, [{}])

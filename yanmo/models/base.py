@@ -151,6 +151,12 @@ class ModelPart(Part):
 
     counted: ClassVar[bool] = False  # fitted by counting (`fit`), not by gradient (`build`)
     tasks: ClassVar[tuple[str, ...]] = ()  # of a baseline: what it is fitted on in one go (`fit_texts`, `fit_task`)
+    headless: ClassVar[bool] = False  # gives no next token: only the backbone of a task's head
+
+    @classmethod
+    def language(cls) -> bool:
+        """Whether text alone makes it, in a `pretrain` stage; a baseline and a bare backbone need a task."""
+        return not cls.tasks and not cls.headless
 
     def build(self, tokenizer: Tokenizer, rng: torch.Generator, context: int | None = None) -> LanguageModel:
         """A fresh model with parameters drawn from `rng` alone; `context` is what the stage trains with."""

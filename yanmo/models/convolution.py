@@ -30,7 +30,7 @@ from yanmo.nn.init import embedding, fill
 class CnnModel(ModelPart):
     """Convolutions over a text's tokens and the strongest response of each filter: labels texts, fast."""
 
-    kind: ClassVar[str] = "encoder"  # trained like a classifier's backbone, from nothing; no language model
+    headless: ClassVar[bool] = True
 
     type: str = "cnn"
     embedding: int = Field(128, ge=1, description="the size of a token's vector")

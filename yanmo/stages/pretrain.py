@@ -116,7 +116,7 @@ class PretrainStage(Stage):
 
         _reads(self.objective)
         part = self.part
-        if part is not None and part.tasks:
+        if part is not None and not part.language():
             raise RequestError("pretrain.model", text("a language model"), part.type,
                                text("'{name}' labels texts: use it in a 'finetune' stage", name=part.type))  # fmt: skip
         if getattr(part, "bidirectional", False):
