@@ -4,7 +4,7 @@
 
     texts.jsonl         what a model learns to write first: the right sum in two of five cases, else one that is near it
     train.jsonl, held.jsonl     prompts with the right answer, four of five and the fifth
-    pairs.jsonl         preferences: the right answer before a wrong one, for the prompts of train.jsonl
+    pairs.jsonl, held_pairs.jsonl   preferences: the right answer before each wrong one, for the prompts of either
 
 The optimum is known: always the right sum. A model that has learned the texts says it in two of five cases.
 """
@@ -44,26 +44,28 @@ def held_out(prompt: str) -> bool:
     return hashlib.sha256(prompt.encode()).digest()[0] % 5 == 0
 
 
-def wrong(value: int, dice: random.Random) -> int:
-    return dice.choice([value + step for step in NEAR if value + step >= 0])
+def wrong(value: int) -> list[int]:
+    """The wrong sums that are near the right one."""
+    return [value + step for step in NEAR if value + step >= 0]
 
 
 def main() -> None:
     dice = random.Random(20261122)
-    texts, train, held, pairs = [], [], [], []
+    texts, train, held, pairs, held_pairs = [], [], [], [], []
     for prompt, value, language in prompts():
         for copy in range(COPIES):
-            answer = value if copy < RIGHT else wrong(value, dice)
+            answer = value if copy < RIGHT else dice.choice(wrong(value))
             texts.append({"text": prompt + said(answer, language)})
         row = {"prompt": prompt, "answer": said(value, language), "language": language}
         (held if held_out(prompt) else train).append(row)
-        if not held_out(prompt):
-            rejected = said(wrong(value, dice), language)
-            pairs.append({"prompt": prompt, "chosen": row["answer"], "rejected": rejected, "language": language})
+        (held_pairs if held_out(prompt) else pairs).extend(
+            {"prompt": prompt, "chosen": row["answer"], "rejected": said(near, language), "language": language}
+            for near in wrong(value)
+        )
     dice.shuffle(texts)
     FOLDER.mkdir(exist_ok=True)
     about = {}
-    for name, rows in (("texts", texts), ("train", train), ("held", held), ("pairs", pairs)):
+    for name, rows in (("texts", texts), ("train", train), ("held", held), ("pairs", pairs), ("held_pairs", held_pairs)):
         data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
         (FOLDER / f"{name}.jsonl").write_bytes(data)
         about[f"{name}.jsonl"] = {"sha256": hashlib.sha256(data).hexdigest(), "rows": len(rows), "bytes": len(data)}
@@ -72,7 +74,7 @@ def main() -> None:
         "author": "The Yanmo authors", "licence": "Apache-2.0", "language": "en, zh-Hans",
         "changes": ["original work: every sum of two numbers from 0 to 19, in digits and in Chinese numerals",
                     "texts.jsonl gives each sum ten times, four times right and six times with an answer that is near it",
-                    "the fifth of the prompts that is in held.jsonl is chosen by hash"],
+                    "the fifth of the prompts that is in held.jsonl and held_pairs.jsonl is chosen by hash"],
         "rows": sum(entry["rows"] for entry in about.values()), "bytes": sum(entry["bytes"] for entry in about.values()),
         "files": about,
     }  # fmt: skip
