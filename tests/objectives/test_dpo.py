@@ -87,6 +87,20 @@ def test_the_losses_are_their_definitions():
         assert float(found.total.detach()) == pytest.approx(float(want.sum()), rel=1e-3)
 
 
+def test_the_chosen_answers_own_loss_is_added_per_token():
+    made, wins = model(0), {(ARMS[0], ARMS[1]): 1, (ARMS[2], ARMS[1]): 1}
+    plain, anchored = (bound({"type": "dpo", "form": "ipo", **more}) for more in ({}, {"nll": 0.7}))
+    rows = with_reference(plain, model(5), pairs(plain, wins))
+    batch = plain.collate(rows, torch.Generator())
+    losses = [objective.loss(made, batch).rows for objective in (plain, anchored)]
+    want = []
+    for row in (text_row(prompt, arm) for prompt in PROMPTS for arm, _ in wins):
+        found = made(Inputs(torch.tensor(row.tokens[:-1])[None])).logits[0].detach().log_softmax(-1)
+        answer = range(row.trained.index(True), len(row.tokens))
+        want.append(-float(sum(found[i - 1, row.tokens[i]] for i in answer)) / len(answer))
+    torch.testing.assert_close(losses[1] - losses[0], 0.7 * torch.tensor(want), rtol=1e-3, atol=1e-4)
+
+
 def test_kto_prefers_what_is_desired():
     made = model()
     objective = bound({"type": "dpo", "form": "kto", "beta": 0.5})

@@ -12,6 +12,10 @@ reference(rejected):
     kto        1 - σ(β (lnπ/ref - z)) of the chosen, and 1 - σ(β (z - lnπ/ref)) of the rejected; z: what the policy has moved by
                on answers to other prompts, not below 0       Ethayarajh et al. 2024, arXiv:2402.01306, equation 8
 
+All three look at differences alone: they fall as well where the rejected answer loses more than the chosen one loses, and the
+mass of both goes to answers that nobody compared (Pal et al. 2024, arXiv:2402.13228). With `nll` a the chosen answer's own loss is
+added, - a ln π(chosen) per token (Pang et al. 2024, arXiv:2404.19733, equation 1).
+
 The reference's likelihoods are computed once, before training, and stand in the rows.
 """
 
@@ -26,7 +30,7 @@ from torch.nn.functional import logsigmoid
 
 from yanmo.core.messages import text
 from yanmo.objectives.base import Batch, Loss
-from yanmo.objectives.likelihoods import likelihoods
+from yanmo.objectives.likelihoods import answered, likelihoods
 from yanmo.objectives.preferences import Preferred, Preferring, mean, share
 
 
@@ -34,12 +38,14 @@ class Dpo(Preferring):
     """Prefer the chosen answers, as far from the reference as they are worth (DPO, IPO, KTO).
 
     `beta`: how much it costs to leave the reference; `form`: sigmoid (DPO), ipo or kto. `desirable`, `undesirable`: weights of
-    the chosen and of the rejected answers in kto. `smoothing`, of sigmoid alone: the share of the pairs that is wrong."""
+    the chosen and of the rejected answers in kto. `smoothing`, of sigmoid alone: the share of the pairs that is wrong. `nll`: the
+    weight of the chosen answers' own loss, which keeps their likelihood up."""
 
     kinds: ClassVar[tuple[str, ...]] = ("causal",)
 
     beta: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     form: Literal["sigmoid", "ipo", "kto"] = "sigmoid"
+    nll: float = Field(default=0, ge=0, allow_inf_nan=False)
     desirable: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # None: 1
     undesirable: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
@@ -82,6 +88,9 @@ class Dpo(Preferring):
             good = 1 - torch.sigmoid(self.beta * (gains[:, 0] - moved))
             bad = 1 - torch.sigmoid(self.beta * (moved - gains[:, 1]))
             losses = (self.desirable or 1.0) * good + (self.undesirable or 1.0) * bad
+        if self.nll:
+            assert batch.begins is not None
+            losses = losses - self.nll * found[:, 0] / answered(batch.inputs, batch.begins[:, 0]).sum(1)
         rewards = self.beta * gains.detach()
         figures = {"accuracy": share(ahead > 0), "margin": mean(rewards[:, 0] - rewards[:, 1]), "chosen": mean(rewards[:, 0]),
                    "rejected": mean(rewards[:, 1])}  # fmt: skip

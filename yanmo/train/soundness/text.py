@@ -76,7 +76,8 @@ def vocabulary(patient: Patient) -> Iterator[Finding]:
                       text("the text was tokenized for another model: make the tokens again"),
                       {"largest": len(counts) - 1})  # fmt: skip
         return
-    unused = float((counts[: patient.size] == 0).mean()) if not patient.sampled else 0.0
+    longer = patient.tokenizer.byte_lengths[: patient.size] > 1  # single bytes are there for texts to come
+    unused = float((counts[: patient.size] == 0)[longer].mean()) if longer.any() and not patient.sampled else 0.0
     unknown = patient.tokenizer.unk_id
     share = float(counts[unknown] / len(tokens)) if unknown is not None else 0.0
     figures = {"size": patient.size, "unused": round(unused, 4), "unknown": round(share, 5)}
@@ -86,7 +87,7 @@ def vocabulary(patient: Patient) -> Iterator[Finding]:
                       text("train the tokenizer on this text, or use one with bytes (bpe)"), figures)  # fmt: skip
     elif unused > UNUSED:
         yield Finding(WARN, where, text("a vocabulary that the text uses"),
-                      text("{share} of its {size} tokens never occur", share=f"{unused:.0%}", size=patient.size),
+                      text("{share} of its {size} longer pieces never occur", share=f"{unused:.0%}", size=int(longer.sum())),
                       text("a smaller vocabulary leaves more of the model for the rest"), figures)  # fmt: skip
     else:
         yield Finding(SOUND, where, figures=figures)
