@@ -13,8 +13,8 @@ reference(rejected):
                on answers to other prompts, not below 0       Ethayarajh et al. 2024, arXiv:2402.01306, equation 8
 
 All three look at differences alone: they fall as well where the rejected answer loses more than the chosen one loses, and the
-mass of both goes to answers that nobody compared (Pal et al. 2024, arXiv:2402.13228). With `nll` a the chosen answer's own loss is
-added, - a ln π(chosen) per token (Pang et al. 2024, arXiv:2404.19733, equation 1).
+mass of both goes to answers that nobody compared (Pal et al. 2024, arXiv:2402.13228). With `nll` a the chosen answer's own
+loss is added, - a ln π(chosen) per token (Pang et al. 2024, arXiv:2404.19733, equation 1).
 
 The reference's likelihoods are computed once, before training, and stand in the rows.
 """
