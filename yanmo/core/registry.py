@@ -166,6 +166,7 @@ PARTS: dict[str, dict[str, str]] = {
         "keyboard": "yanmo.tasks.augment.slips:Keyboard",
         "homophone": "yanmo.tasks.augment.slips:Homophone",
         "beginning": "yanmo.tasks.augment.beginning:Beginning",
+        "back_translation": "yanmo.inference.back_translation:BackTranslation",
     },
     # What a model gives for the tasks of one head and what that amounts to (`evaluate/head.py`); no parts of a recipe.
     "head": {

@@ -1,18 +1,43 @@
-"""Many answers at a time: the likeliest tokens through the engine, drawn ones, or beams; in the order of the requests."""
+"""Many answers at a time, to a task's examples or to any requests: the likeliest tokens through the engine, drawn ones, or beams;
+in the order of the requests."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
 from yanmo.inference.beam import PENALTY, BeamSearch
 from yanmo.inference.engine import Completion, Engine, Request
-from yanmo.models.base import LanguageModel
+from yanmo.inference.sampling import sampling
+from yanmo.models.base import LanguageModel, Loaded
 from yanmo.text.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from yanmo.core.data import Example
+    from yanmo.tasks.writing import WritingTask
+
+WHOLE = 1 << 40  # tokens: no text is as long
 SLOTS = 32  # requests that are answered at one time
 STORAGE = 2**30  # bytes that their state takes at most, unless one takes more
+
+
+def asked(loaded: Loaded, task: WritingTask, examples: Sequence[Example], temperature: float = 0.0,
+          seed: int | None = None) -> tuple[list[Request], list[int]]:  # fmt: skip
+    """What a model that writes is asked for each example, and how many tokens of its text that cuts off (as in training)."""
+    from yanmo.inference.model import start_of
+
+    assert loaded.tokenizer is not None
+    model, two = loaded.model, loaded.model.kind == "encoder-decoder"
+    room = WHOLE if model.context is None else task.room(model.context)
+    requests, cuts = [], []
+    for example in examples:
+        ids, cut = task.prompt_ids(example, loaded.tokenizer, room, source=two)
+        settings = sampling(max_tokens=task.max_tokens, temperature=temperature, seed=seed)
+        requests.append(Request([start_of(loaded)], settings, ids) if two else Request(ids, settings))
+        cuts.append(cut)
+    return requests, cuts
 
 
 def written(model: LanguageModel, tokenizer: Tokenizer, requests: Sequence[Request], beams: int = 1,

@@ -38,7 +38,7 @@ def examples(texts=TEXTS) -> list[Example]:
     return [Example(content_id(t), {"text": t, "label": "x"}, f"d:{i}") for i, t in enumerate([*texts, "登 克 课 得 地"])]
 
 
-@pytest.mark.parametrize("name", names("augment"))
+@pytest.mark.parametrize("name", [name for name in names("augment") if name != "back_translation"])  # tests/inference has that
 def test_copies_are_the_same_for_the_same_seed_and_others_for_another(name):
     made = list(part(name, copies=3, share=0.4).copies_of(examples()))
     assert made

@@ -8,6 +8,7 @@ context says by how many tokens (`cut`), an answer that did not end says so (`un
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from yanmo.models.base import Loaded
 
 SHOWN = 3  # answers that tables.json repeats
-WHOLE = 1 << 40  # tokens: no text is as long
 
 
 class TextHead(Head):
@@ -158,31 +158,19 @@ def _written(loaded: Loaded, task: WritingTask, examples: list[Example], strengt
     """What a language model writes for each example, as the line has it; by a guide's advice of `strength`, the task's own
     unless given."""
     from yanmo.inference import guidance
-    from yanmo.inference.engine import Request
-    from yanmo.inference.model import start_of
-    from yanmo.inference.sampling import sampling
-    from yanmo.inference.writing import written
+    from yanmo.inference.writing import asked, written
 
     assert loaded.tokenizer is not None
     model, tokenizer = loaded.model, loaded.tokenizer
-    two = model.kind == "encoder-decoder"
-    room = WHOLE if model.context is None else task.room(model.context)  # as in training
-    drawn = {"temperature": task.temperature, "seed": task.seed} if isinstance(task, Generation) else {"temperature": 0.0}
-    requests, cuts = [], []
-    guide = None
+    drawn = (task.temperature, task.seed) if isinstance(task, Generation) else (0.0, None)
+    requests, cuts = asked(loaded, task, examples, *drawn)
     if isinstance(task, Generation) and task.guide is not None:
         from yanmo.inference.model import Model
 
         guide = guidance.guide_of(Model.open(task.guide), task.guide, task.candidates or guidance.CANDIDATES)
         strength = task.strengths[-1] if strength is None else strength
-    for example in examples:
-        ids, cut = task.prompt_ids(example, tokenizer, room, source=two)
-        settings = sampling(max_tokens=task.max_tokens, **drawn)
-        wish = None
-        if guide is not None and strength is not None:
-            wish = guide.wish(example.fields["label"], strength, tokenizer.encode(example.fields["text"]))
-        requests.append(Request([start_of(loaded)], settings, ids, wish) if two else Request(ids, settings, wish=wish))
-        cuts.append(cut)
+        requests = [replace(request, wish=guide.wish(example.fields["label"], strength, tokenizer.encode(example.fields["text"])))
+                    for request, example in zip(requests, examples)]  # fmt: skip
     lines = []
     for found, cut in zip(written(model, tokenizer, requests, task.beams, task.length_penalty), cuts, strict=True):
         line: Answer = {"answer": found.text.strip(), "tokens": len(found.tokens)}
