@@ -24,6 +24,11 @@ Weights = dict[Tensor, Tensor]  # parameter → what stands for it
 class Average(Part):
     """An average's settings; `make` gives the live one."""
 
+    @property
+    def copies(self) -> int:
+        """Of the weights, that it holds."""
+        return 1
+
     def make(self, every: int) -> Averaging:
         """For a run that is validated every so many steps."""
         raise NotImplementedError
@@ -48,6 +53,10 @@ class Last(Average):
 
     count: int = Field(default=5, ge=2)
     every: int | None = Field(default=None, gt=0)
+
+    @property
+    def copies(self) -> int:
+        return self.count
 
     def make(self, every: int) -> Averaging:
         return Recent(self.count, self.every or every)

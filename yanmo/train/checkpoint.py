@@ -25,7 +25,7 @@ from yanmo.core import files
 from yanmo.core.console import Console
 from yanmo.core.errors import CorruptError
 from yanmo.core.messages import Text, text
-from yanmo.train import sharded
+from yanmo.train import slices
 from yanmo.train.divided import part, shape_of, whole
 
 MANIFEST, CARRIED = "manifest.json", "carried.safetensors"
@@ -122,7 +122,7 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, made
     load_weights(path, model)
     parameters = dict(model.named_parameters())
     optimizer.state.clear()
-    for key, value in sharded.read(path, "optimizer").items():
+    for key, value in slices.read(path, "optimizer").items():
         name, _, what = key.rpartition("::")
         parameter = parameters[name]
         value = part(value, parameter) if value.shape == shape_of(parameter) else value
@@ -152,7 +152,7 @@ def differs(path: Path, model: nn.Module, made_for: dict[str, Any]) -> tuple[Tex
         if key in then and then[key] != value:
             return (text("a checkpoint for {what} {name}", what=key, name=str(value)), text("for {name}", name=str(then[key])),
                     other)  # fmt: skip
-    own, shapes = sharded.shapes(model), sharded.stored(path)
+    own, shapes = slices.shapes(model), slices.stored(path)
     for name in sorted(own.keys() | shapes.keys()):
         mine = own.get(name)
         if mine != shapes.get(name):
@@ -173,11 +173,11 @@ def carried(path: Path, device: torch.device) -> dict[str, Tensor] | None:
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    if sharded.in_slices(model):
-        sharded.load_weights(path, model)
+    if slices.in_slices(model):
+        slices.load_weights(path, model)
         return
     own, named = model.state_dict(), dict(model.named_parameters())
-    loaded = sharded.read(path, "model")
+    loaded = slices.read(path, "model")
     with torch.no_grad():
         for name, value in _unshared(own).items():
             own[name].copy_(part(loaded[name], named.get(name, value)).to(value.dtype))

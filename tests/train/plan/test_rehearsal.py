@@ -79,6 +79,34 @@ def test_what_an_optimizer_remembers_is_counted(optimizer):
     assert found.optimizer == remembered
 
 
+def test_averages_and_the_checkpoint_that_is_written_are_counted():
+    build, objective, batches = prepared("transformer")
+    given = (build, create("optimizer", "adamw"), objective, batches, "fp32")
+    plain = memory.needed(*given, torch.device("cpu"))
+    more = memory.needed(*given, torch.device("cpu"), averages=2, checkpoints=True)
+    assert more.average == 2 * plain.gradients > 0
+    assert more.copied == plain.parameters + plain.optimizer + more.average
+    assert more.live - plain.live == more.peak - plain.peak == more.stays - plain.stays == more.average + more.copied
+    elsewhere = memory.of(rehearse(*given, torch.device("cpu")), torch.device("cuda"), 0, True)
+    assert elsewhere.copied == 0, "what is written lies in main memory"
+
+
+@pytest.mark.parametrize("settings", [{"type": "ema"}, {"type": "last", "count": 3, "every": 1}])
+def test_an_average_holds_as_many_copies_as_it_says(settings):
+    build, _, _ = prepared("transformer")
+    model, part = build(), create("average", settings)
+    optimizer = create("optimizer", "adamw").make(model)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    before = sum(value.numel() for state in optimizer.state.values() for value in state.values())
+    live = part.make(1)
+    for step in range(5):
+        live.follow(optimizer, step + 1)
+    after = sum(value.numel() for state in optimizer.state.values() for value in state.values())
+    assert after - before == part.copies * sum(p.numel() for p in model.parameters())
+
+
 def test_a_model_whose_course_depends_on_its_numbers_is_tried():
     part = create("model", {"type": "transformer", **TINY, "mlp": {"type": "experts"}})
     _, objective, batches = prepared("transformer")

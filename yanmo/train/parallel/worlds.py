@@ -33,9 +33,9 @@ from yanmo.core.crew import Crew
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.objectives.base import Batch, Loss, Objective
-from yanmo.train import sharded
 from yanmo.train.checkpoint import Snapshot, State
 from yanmo.train.divided import divided, local, whole
+from yanmo.train.parallel import sharded
 from yanmo.train.parallel.context import Context
 from yanmo.train.parallel.heartbeat import Heartbeat
 from yanmo.train.parallel.ranks import Ranks

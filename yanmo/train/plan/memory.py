@@ -1,16 +1,17 @@
 """Whether a training fits in memory: what it will take, computed before it begins, and what there is.
 
-    stays        parameters · gradients · what the optimizer remembers
+    stays        parameters · gradients · what the optimizer remembers · averages of the weights · on a CPU a second set of all
+                 but the gradients, from which a checkpoint is written behind the training's back
     comes, goes  activations of one micro-batch, with the loss's chunk of logits · the optimizer's own room
 
-Not in it: a validation's wider batch (without gradients), the copy that a background checkpoint is written from, a moving
-average of the weights. `state_of` says what generating at the full context would take beside (KV); nothing trains with that.
+Not in it: a validation's wider batch, which keeps nothing for gradients. `state_of` says what generating at the full context
+would take beside (KV); nothing trains with that.
 
 The figures of a step come from rehearsing it (`rehearsal.py`), not from a formula: `live`, which the tensors need. On a CPU the
 process holds more: glibc's allocator leaves gaps between blocks of up to 32 MB that come and go, 0.4 to 0.9 of what comes and
 goes as measured (another figure at every start), counted in `peak` at GAPS. With MALLOC_MMAP_THRESHOLD_=65536 in the
 environment every block has its own pages: the process then held what the tensors need within a hundredth, and spent a third
-more time on making pages.
+more time on making pages (huge ones took as long).
 """
 
 from __future__ import annotations
@@ -42,27 +43,36 @@ class Memory:
     parameters: int
     gradients: int
     optimizer: int
+    average: int
+    copied: int  # for the checkpoint that is being written
     activations: int
     step: int  # the optimizer's own room, while it steps
     live: int
     peak: int
     how: str  # 'rehearsed', 'tried' or 'counted'
 
+    @property
+    def stays(self) -> int:
+        """What is there all the time."""
+        return self.parameters + self.gradients + self.optimizer + self.average + self.copied
+
     def figures(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def needed(source: Source, optimizer: Any, objective: Objective, batches: list[Batch], precision: str,
-           device: torch.device) -> Memory:  # fmt: skip
-    """What a step of `batches` takes: rehearsed, or tried on a few of their rows where that is not possible."""
+           device: torch.device, averages: int = 0, checkpoints: bool = False) -> Memory:  # fmt: skip
+    """What a step of `batches` takes: rehearsed, or tried on a few of their rows where that is not possible. `averages`: copies
+    of the weights that an average holds; `checkpoints`: whether they are written meanwhile."""
     try:
         found = rehearse(source, optimizer, objective, batches, precision, torch.device("cpu"))
     except (RuntimeError, NotImplementedError):  # what depends on the numbers, or a kernel that knows no shapes
         least = weights(source)
         if 4 * least > available(device):  # a trial would need what is not there
-            return Memory(least, least, 2 * least, 0, 0, 4 * least, 4 * least, "counted")
-        found = tried(source, optimizer, objective, batches, precision, device)
-    return of(found, device)
+            found = Rehearsed(least, 2 * least, least, 4 * least, 4 * least, "counted")
+        else:
+            found = tried(source, optimizer, objective, batches, precision, device)
+    return of(found, device, averages, checkpoints)
 
 
 def weights(source: Source) -> int:
@@ -74,12 +84,16 @@ def weights(source: Source) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
-def of(found: Rehearsed, device: torch.device) -> Memory:
+def of(found: Rehearsed, device: torch.device, averages: int = 0, checkpoints: bool = False) -> Memory:
+    """What the device holds, of a CPU with the gaps; for `averages` and `checkpoints` see `needed`."""
     stays = found.parameters + found.optimizer + found.gradients
     moving = max(found.peak - stays, 0)
     gaps = GAPS if device.type == "cpu" and not alone() else 0.0
-    return Memory(found.parameters, found.gradients, found.optimizer, found.activations, max(found.step - stays, 0), found.peak,
-                  max(found.peak, stays + moving + round(gaps * moving)), found.how)  # fmt: skip
+    average = averages * found.gradients
+    copied = found.parameters + found.optimizer + average if checkpoints and device.type == "cpu" else 0
+    live = found.peak + average + copied
+    return Memory(found.parameters, found.gradients, found.optimizer, average, copied, found.activations,
+                  max(found.step - stays, 0), live, live + round(gaps * moving), found.how)  # fmt: skip
 
 
 def alone() -> bool:

@@ -24,19 +24,19 @@ def fits(patient: Patient) -> Iterator[Finding]:
     """Whether the training fits in memory."""
     if patient.batches is None:
         return
-    device = torch.device(patient.plan["device"])
+    device, average = torch.device(patient.plan["device"]), patient.train.average
     need = patient.memory = memory.needed(
         patient.model if patient.model is not None else patient.build, create("optimizer", patient.plan["optimizer"]),
-        patient.objective, heaviest(patient), patient.plan["precision"], device)  # fmt: skip
+        patient.objective, heaviest(patient), patient.plan["precision"], device,
+        averages=getattr(average, "copies", 0), checkpoints=True)  # fmt: skip
     have = memory.available(device)
     figures = {**need.figures(), "available": have}
     where = f"{patient.where}.train.micro_tokens"
     room = text("a training that fits in the {size} that are free", size=size(have))
     if need.peak > TIGHT * have:
-        stays = need.parameters + need.optimizer + need.gradients
         remedy = text("train a smaller model, or one with an optimizer that remembers less")
-        if stays < 0.7 * have:
-            remedy = text("set train.micro_tokens to {tokens} or less", tokens=_micro(patient, have, stays))
+        if need.stays < 0.7 * have:
+            remedy = text("set train.micro_tokens to {tokens} or less", tokens=_micro(patient, have))
         elif need.live < TIGHT * have:
             remedy = text("set {name}=65536 in the environment: slower, and it takes {size}", name=memory.ALONE,
                           size=size(need.live))  # fmt: skip
@@ -48,10 +48,11 @@ def fits(patient: Patient) -> Iterator[Finding]:
         yield Finding(SOUND, where, figures=figures)
 
 
-def _micro(patient: Patient, have: int, stays: int) -> int:
+def _micro(patient: Patient, have: int) -> int:
     """Tokens of a micro-batch that would fit: activations grow with them."""
     assert patient.memory is not None
     batch = heaviest(patient)[0].inputs.tokens
+    stays = patient.memory.stays
     share = max(0.0, TIGHT * have - stays) / max(patient.memory.peak - stays, 1)
     rows = max(1, int(share * len(batch)))
     return rows * batch.shape[1]
@@ -75,7 +76,7 @@ def disk(patient: Patient) -> Iterator[Finding]:
     need = patient.memory
     if need is None:
         return
-    each = need.parameters + need.optimizer
+    each = need.parameters + need.optimizer + need.average
     count = patient.train.keep + 2
     place = next(folder for folder in (patient.folder, *patient.folder.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free + _there(patient.folder)
