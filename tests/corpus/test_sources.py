@@ -173,6 +173,15 @@ def test_files_are_listed_with_what_is_said_about_them(kind, folder):
     assert (given_.about()["licence"], given_.about()["language"]) == ("MIT", "en")
 
 
+def test_what_a_fetched_data_set_says_of_itself_is_read(kind, folder):
+    settings_ = write(kind, folder / "data", BODIES)
+    said = {"title": "评论", "licence": "MIT", "languages": ["zh"], "archives": [{"kind": "pypi"}]}
+    (folder / "data" / "SOURCE.json").write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")
+    source = create("source", settings_)
+    assert source.about() == {"title": "评论", "licence": "MIT", "language": "zh"}
+    assert [doc.text for doc in read(settings_)] == BODIES, "it is no text of the data"
+
+
 def test_an_empty_file_is_counted_and_nothing_but_empty_files_is_an_error(kind, folder):
     settings_ = write(kind, folder / "data", BODIES)
     endings = {"text": "zz.txt", "jsonl": "zz.jsonl", "parquet": "zz.parquet", "csv": "zz.csv", "html": "zz.html", "warc": "zz.warc.gz", "wet": "zz.wet",

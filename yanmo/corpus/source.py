@@ -28,7 +28,7 @@ SHARD_BYTES, LARGEST_SHARD = 1 << 20, 64 << 20
 EVEN = 8
 EXCERPT = 2000  # characters of a quarantined row that are kept
 SPLITS = ("train", "validation", "test")
-ABOUT = ("SOURCE.yaml", "SOURCE.yml", "SOURCE")
+ABOUT = ("SOURCE.yaml", "SOURCE.yml", "SOURCE", "SOURCE.json")  # the last is what `yanmo data get` writes
 LOOKED_AT = 100_000  # rows read in search of a field before it counts as missing everywhere
 
 
@@ -150,7 +150,7 @@ class Source(Part):
             if not isinstance(found, dict):
                 raise DataError(str(file), text("a mapping with 'title', 'language', 'licence'"), describe(found))
         said = {key: found[key] if isinstance(found.get(key), str) else None for key in ("title", "licence")}
-        tags = found.get("language")
+        tags = found.get("language", found.get("languages"))
         tags = tags if isinstance(tags, list) else [tags]
         known = {str(tag).partition("-")[0].lower() for tag in tags} & {"en", "zh"}  # 'zh-Hans' is zh
         language = self.language or (known.pop() if len(known) == len(tags) == 1 else None)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from yanmo.core.paths import written
-
-ABOUT = ("SOURCE.yaml", "SOURCE.yml", "SOURCE", "SOURCE.json")  # the last is what `yanmo data get` writes
+from yanmo.corpus.source import ABOUT
 
 
 def provenance(files: Iterable[Path]) -> list[dict[str, Any]]:
