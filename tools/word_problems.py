@@ -6,6 +6,9 @@
     train.jsonl, validation.jsonl, test.jsonl       {"prompt": story and question, "solution": the steps and the answer,
                                                      "answer": the number, "language", "group", "template"}
 
+Numbers go up to 50: with 200, and 3.3 times as many equations of which each is rarer, the same small model
+learned to tell the steps and not to reckon them (LOG.md, 23 November 2026).
+
 A story is a sentence that says how many things there are, up to two in which something happens to them, and a question:
 
     Tom has 12 apples. Then Tom finds 5 more apples. How many apples does Tom have now?     12+5=17. Answer: 17
@@ -29,7 +32,7 @@ import yaml
 FOLDER = Path(__file__).resolve().parents[1] / "yanmo" / "samples" / "word_problems"
 TRAIN, VALIDATION, TEST = 10_000, 500, 1_000  # problems, half of them in each language
 SEED = 20261122
-MOST = 200  # of any number in a story's course
+MOST = 50  # of any number in a story's course
 SHARE = 5  # of the orders of known wordings the fifth is for testing
 
 NAMES = {"en": ["Tom", "Mary", "Ben", "Anna", "Jack", "Lucy", "Sam", "Emma"],
@@ -169,14 +172,14 @@ def told(wordings: tuple[Wording, ...], language: str, dice: random.Random) -> t
     for wording in wordings:
         numbers = {}
         if wording.tells == "have":
-            amount = numbers["a"] = dice.randint(2, 60)
+            amount = numbers["a"] = dice.randint(2, 30)
         elif wording.tells == "groups":
             numbers = {"a": dice.randint(2, 9), "b": dice.randint(2, 12)}
             amount = _step(steps, numbers["a"], "*", numbers["b"])
         elif wording.tells in ("more", "fewer"):
             if amount < 3:
                 return None
-            b = numbers["b"] = dice.randint(2, min(40, amount - 1) if wording.tells == "fewer" else 40)
+            b = numbers["b"] = dice.randint(2, min(20, amount - 1) if wording.tells == "fewer" else 20)
             amount = _step(steps, amount, "+" if wording.tells == "more" else "-", b)
         elif wording.tells in ("times", "cost"):
             b = numbers["b"] = dice.randint(2, 5)

@@ -283,7 +283,7 @@ stages:
   - pretrain:
       model: {type: transformer, depth: 2, width: 32, heads: 4}
       objective: {type: causal, context: 24}
-      train: {steps: 60, batch_tokens: 192, micro_tokens: 48, checkpoint_every: 5, validate_every: 20, parallel: {type: PARALLEL}}
+      train: {steps: 300, batch_tokens: 192, micro_tokens: 48, checkpoint_every: 5, validate_every: 20, parallel: {type: PARALLEL}}
 """
 
 
@@ -360,4 +360,4 @@ def test_a_signal_to_the_launcher_saves_once_and_the_next_run_goes_on(tmp_path):
     err = again.communicate(timeout=100)[1]
     assert again.returncode == 0, err
     assert "goes on from step" in err
-    assert [step for step, loss, _ in curve(tmp_path, "run") if loss is not None] == list(range(1, 61))
+    assert [step for step, loss, _ in curve(tmp_path, "run") if loss is not None] == list(range(1, 301))
