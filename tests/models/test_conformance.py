@@ -17,6 +17,7 @@ from yanmo.nn.state import DenseSlots
 
 SMALL = {
     "transformer": {"depth": 2, "width": 64, "heads": 2},
+    "hashed n-grams": {"type": "transformer", "depth": 2, "width": 64, "heads": 2, "embedding": {"grams": {"rows": 512}}},
     "rnn": {"depth": 1, "width": 64},
     "gru": {"depth": 1, "width": 64},
     "lstm": {"depth": 1, "width": 64},
@@ -26,8 +27,8 @@ SMALL = {
     "ngram": {"order": 4},
     "completion": {"order": 4},
 }  # a name that is missing here is tested at its default size
-LANGUAGE = [name for name in names("model") if resolve("model", name).language()]
-TRAINED = [name for name in LANGUAGE if not resolve("model", name).counted]
+LANGUAGE = [*(name for name in names("model") if resolve("model", name).language()), "hashed n-grams"]
+TRAINED = [name for name in LANGUAGE if name not in names("model") or not resolve("model", name).counted]
 # What reads both ways gives no next token: it is overfitted with its objective, in tests/objectives.
 WRITERS = [name for name in TRAINED if getattr(create("model", {"type": name, **SMALL.get(name, {})}), "architecture", "") != "encoder"]
 
@@ -201,7 +202,8 @@ def test_it_is_the_seeds_alone(name, tokenizer):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_it_begins_near_the_uniform_guess(name, texts, tokenizer):
-    model = create("model", name).build(tokenizer, torch.Generator().manual_seed(0), 256)  # at its default size
+    chosen = create("model", name) if name in names("model") else part(name)  # at its default size
+    model = chosen.build(tokenizer, torch.Generator().manual_seed(0), 256)
     tokens = rows(texts, tokenizer)
     with torch.no_grad():
         loss = -model.logprobs(given(model, tokens[:, :-1]), tokens[:, 1:]).mean(1)
@@ -220,7 +222,7 @@ def test_it_overfits_two_examples_and_still_knows_them_when_opened(name, texts, 
     mask = torch.arange(tokens.shape[1] - 1) < torch.tensor([[len(ids) - 1] for ids in encoded])
     targets = tokens[:, 1:][mask]
     rate = 2e-3 if name == "t5" else 5e-3  # its scores are not divided by √D, so that they move the faster
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+    optimizer = create("optimizer", {"type": "adamw", "lr": rate, "weight_decay": 0.0}).make(model)
     for _ in range(250 if name == "t5" else 150):
         losses = model(
             given(model, tokens[:, :-1], mask=mask), select=mask,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from yanmo.core.config import PartOf, Settings
 from yanmo.core.messages import Text, text
@@ -38,15 +38,30 @@ class AttentionSettings(Settings):
         return self
 
 
+class GramSettings(Settings):
+    """Embeddings of the last tokens together (`nn/hashed.py`). `orders`: how many tokens; `rows`: of each order's table."""
+
+    orders: tuple[Annotated[int, Field(ge=2, le=8)], ...] = Field(default=(2, 3, 4), min_length=1)
+    rows: int = Field(default=1 << 17, ge=16, le=1 << 28)
+
+    @field_validator("orders")
+    @classmethod
+    def _rising(cls, orders: tuple[int, ...]) -> tuple[int, ...]:
+        if list(orders) != sorted(set(orders)):
+            raise ValueError(str(text("orders that rise, each once")))
+        return orders
+
+
 class EmbeddingSettings(Settings):
     """`scale`: tokens' vectors times √width; `norm`: a norm on the sum of all that is embedded; `types`: how many kinds of
     sentence have a vector of their own (BERT has 2); `query`: a vector that stands for the token to be predicted, with which
-    the query stream of a permuted model (XLNet) begins."""
+    the query stream of a permuted model (XLNet) begins; `grams`: hashed n-grams, added to the tokens' vectors."""
 
     scale: bool = False
     norm: bool = False
     types: int = Field(default=0, ge=0)
     query: bool = False
+    grams: GramSettings | None = None
 
 
 class HeadSettings(Settings):

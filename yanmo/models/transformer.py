@@ -41,6 +41,7 @@ from yanmo.models.composition import (
 )
 from yanmo.nn.block import Stack
 from yanmo.nn.experts import Experts, ExpertsPart
+from yanmo.nn.hashed import ABSENT, HashedGrams
 from yanmo.nn.heads import Reduce, language_head
 from yanmo.nn.init import embedding, fill, linear
 from yanmo.nn.mlp import Swiglu
@@ -99,6 +100,8 @@ class TransformerModel(ModelPart):
             raise ValueError(str(needless("encoder-decoder", "decoder_depth")))
         if self.embedding.query and self.architecture != "encoder":
             raise ValueError(str(needless("encoder", "embedding.query")))
+        if self.embedding.grams and self.architecture != "decoder":
+            raise ValueError(str(needless("decoder", "embedding.grams")))
         if self.embedding.query and isinstance(self.position, LearnedPosition):
             raise ValueError(str(text("'position' of another kind than learned with 'embedding.query'")))
         if self.embedding.query and self.attention.window is not None:
@@ -188,6 +191,8 @@ class Transformer(LanguageModel):
         two = p.architecture == "encoder-decoder"
         self.embedding = embedding(vocabulary, p.width)
         self.types = embedding(p.embedding.types, p.width) if p.embedding.types else None
+        grams = p.embedding.grams
+        self.grams = HashedGrams(grams.orders, grams.rows, p.width) if grams else None
         self.embedding_norm = p.norm.build(p.width) if p.embedding.norm else None
         self.query = nn.Parameter(torch.empty(1, p.width)) if p.embedding.query else None
         self.encoder = Stack(p, p.depth, causal=False) if two else None
@@ -203,6 +208,8 @@ class Transformer(LanguageModel):
     def family(self) -> str:  # type: ignore[override]
         """The published family that these settings are, else our own."""
         scaling = getattr(self.part.position, "scaling", None)
+        if self.grams is not None:
+            return "yanmo_transformer"  # no published family has them
         if scaling is not None and scaling.type == "dynamic" and scaling.trained not in (None, self.context):
             return "yanmo_transformer"  # elsewhere it would stretch from the context on, not from what was trained
         others = (name for name in names("family") if not name.startswith("yanmo_"))
@@ -213,7 +220,7 @@ class Transformer(LanguageModel):
         """Fills every parameter, in the order of their names: see the body for the rule."""
         deep = 2 * len(self.stack.blocks) * (1 if self.encoder is None else 2)
         for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
+            if name.endswith("bias") or name.startswith("grams."):
                 nn.init.zeros_(parameter)
             elif parameter.ndim == 1:  # the norms
                 nn.init.constant_(parameter, 0.0 if getattr(self.part.norm, "offset", False) else 1.0)
@@ -231,6 +238,8 @@ class Transformer(LanguageModel):
         p: Any = self.part
         shape, dtype, layers = (p.kv_heads, p.head_size), self.embedding.weight.dtype, range(len(self.stack.blocks))
         spec = {f"{name}.{layer}": StateSpec(shape, dtype, per_token=True) for layer in layers for name in ("keys", "values")}
+        if self.grams is not None:
+            spec["grams"] = StateSpec((self.grams.back,), torch.int64, per_token=False, fill=ABSENT)
         if self.encoder is not None:
             memory = StateSpec((p.context, *shape), dtype, per_token=False)
             spec |= {f"memory.{name}.{layer}": memory for layer in layers for name in ("keys", "values")}
@@ -243,7 +252,7 @@ class Transformer(LanguageModel):
         or where positions are learned one by one."""
         p: Any = self.part
         settings, relative = p.attention, not isinstance(p.position, LearnedPosition)
-        if self.kind != "causal" or settings.window is None or settings.full_every or not relative:
+        if self.kind != "causal" or settings.window is None or settings.full_every or not relative or self.grams is not None:
             return None
         return (settings.window, settings.sinks) if settings.window + settings.sinks <= p.context else None
 
@@ -295,6 +304,7 @@ class Transformer(LanguageModel):
              memory: Tensor | None = None, memory_mask: Tensor | None = None, content: bool = False) -> Tensor:  # fmt: skip
         """One stack over embedded tokens; with two streams their query stream, or with `content` the tokens' alone."""
         x = self.embedding(inputs.tokens) if inputs.embeddings is None else inputs.embeddings
+        x = x if self.grams is None else x + self._grams(self.grams, inputs, slots)
         if self.part.embedding.scale:
             x = x * torch.tensor(self.width**0.5, dtype=x.dtype, device=x.device)  # type: ignore[operator]  # rounded as published
         positions = stack.positions(inputs, x.shape[1], slots, x.device)
@@ -308,6 +318,17 @@ class Transformer(LanguageModel):
             return self._two_streams(x, positions, stack, inputs, slots)
         x = F.dropout(x, self.part.dropout, self.training) if self.part.dropout else x
         return stack(x, positions, inputs, slots, memory, memory_mask)
+
+    def _grams(self, grams: HashedGrams, inputs: Inputs, slots: Slots | None) -> Tensor:
+        """(B, T, D) of the n-grams that end at each position; the slots remember the tokens that the next ones begin with."""
+        if inputs.embeddings is not None:
+            raise RequestError("embeddings", text("a model without 'embedding.grams', which are looked up by tokens"),
+                               text("one with them"))  # fmt: skip
+        before = None if slots is None else slots.read("grams")
+        found = grams(inputs.tokens, inputs.documents, before)
+        if slots is not None:
+            slots.write("grams", grams.after(inputs.tokens, inputs.mask, before))
+        return found
 
     def _two_streams(self, x: Tensor, positions: Tensor, stack: Stack, inputs: Inputs, slots: Slots | None) -> Tensor:
         """(B, T, D): the query stream, which knows where it stands and no token. In an order of factorisation, a query stands

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from yanmo.core.messages import Text, text
 from yanmo.objectives.base import Batch
 from yanmo.train.machine.precision import autocast
+from yanmo.train.optimizers import rows
 from yanmo.train.randomness import Moment
 from yanmo.train.step import Aside, Carried, parts_of
 
@@ -85,8 +86,8 @@ class Watch:
     def look_at(self, model: nn.Module) -> None:
         """Gradients of parameters too, of which no module's output tells."""
         if self.gradient is None:
-            hurt = ((name, kind(p.grad)) for name, p in model.named_parameters()
-                    if p.grad is not None and not bool(torch.isfinite(p.grad).all()))  # fmt: skip
+            hurt = ((name, kind(gradient)) for name, p in model.named_parameters()
+                    for gradient in rows.held([p]) if not bool(torch.isfinite(gradient).all()))  # fmt: skip
             self.gradient = next(hurt, None)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from yanmo.core.messages import text
 from yanmo.nn import heads
 from yanmo.objectives.base import Batch, Loss
 from yanmo.train.machine.precision import autocast, compiler
+from yanmo.train.optimizers import rows
 from yanmo.train.randomness import Moment
 
 if TYPE_CHECKING:
@@ -109,8 +110,9 @@ def move(job: Job, loss: torch.Tensor, weight: float) -> Outcome:
     """Clips the parameters' gradients and moves the parameters, or says why not."""
     if job.scaler is not None:
         job.scaler.unscale_(job.optimizer)
-    gradients = [p.grad for p in job.model.parameters() if p.grad is not None]
-    norm = job.world.norm(list(job.model.parameters()))
+    parameters = list(job.model.parameters())
+    gradients = rows.held(parameters)
+    norm = job.world.norm(parameters)
     job.world.at("optimizer")
     outcome = Outcome(float(loss) / weight, float(norm))  # the one point where a GPU is waited for
     if outcome.finite and not job.guard.spikes(outcome):

@@ -22,6 +22,7 @@ from yanmo.core import files
 from yanmo.core.console import Console
 from yanmo.objectives.base import Batch, Loss, Objective
 from yanmo.train import checkpoint
+from yanmo.train.optimizers import rows
 from yanmo.train.writer import Writer
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class World:
 
     def norm(self, parameters: list[Tensor]) -> Tensor:
         """The norm of the whole gradient, of parameters that have one."""
-        return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        return torch.nn.utils.get_total_norm(rows.held(parameters))
 
     def at(self, phase: str, step: int | None = None) -> None:
         """For the heartbeat: which phase this process enters, and with the first one, of which step (from 1)."""

@@ -24,11 +24,13 @@ from torch import Tensor, nn
 
 from yanmo.core.config import Part
 from yanmo.core.messages import text
+from yanmo.train.optimizers import rows
 from yanmo.train.optimizers.groups import WIDTH, freeze, groups_of, width_of
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]  # of a moving average: what stays of it
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+TABLE_RATE = 0.03  # at width WIDTH
 UNDECAYED = "vectors"  # norms, biases, scalars: neither decay nor a penalty pulls them to zero
 
 
@@ -38,7 +40,9 @@ class Optimizer(Part):
     `weight_decay`: decoupled (a step multiplies a weight by 1 - lr · decay); `l1`, `l2`: penalties l1·|w| and l2·w²/2 in the
     gradient; norms and biases are left alone by all three. `noise`: normal noise of variance noise / (1 + step)^noise_decay is
     added to each gradient (Neelakantan et al. 2015, arXiv:1511.06807, equation 1). `layer_decay`: each layer has this share of
-    the rate of the one above it. `freeze`: patterns of the names of parameters that are not trained ('embedding.*').
+    the rate of the one above it. `table_lr`: of the tables of hashed n-grams, whatever the rule of the rest (`rows.py`); None:
+    0.03 at width 256, scaled by 1/sqrt(width). `freeze`: patterns of the names of parameters that are not trained
+    ('embedding.*').
     """
 
     weight_decay: Amount = 0.1
@@ -47,6 +51,7 @@ class Optimizer(Part):
     noise: Amount = 0.0
     noise_decay: Amount = 0.55
     layer_decay: float = Field(default=1.0, gt=0, le=1)
+    table_lr: Rate | None = None
     freeze: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -58,15 +63,18 @@ class Optimizer(Part):
     def make(self, model: nn.Module) -> Live:
         """The optimizer of the model's parameters; frozen ones are marked as such in the model."""
         freeze(model, self.freeze)
-        full = self.filled(width_of(model))
+        width = width_of(model)
+        full = self.filled(width)
         made = []
         for group in groups_of(model, self.layer_decay):
             penalised = group.name != UNDECAYED
-            peak = full.peak(group.name) * group.share
+            tables = group.name == rows.NAME
+            peak = (self.table_lr or narrowed(TABLE_RATE, width) if tables else full.peak(group.name)) * group.share
             made.append({
                 "name": group.name, "params": group.params, "lr": peak, "peak": peak,
                 "weight_decay": self.weight_decay if penalised else 0.0, "l1": self.l1 if penalised else 0.0,
                 "l2": self.l2 if penalised else 0.0, **full.own(group.name),
+                **(rows.own() if tables else {}),
             })  # fmt: skip
         live = full.live(made, model)
         live.noise = (self.noise, self.noise_decay)
@@ -136,6 +144,9 @@ class Live(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         assert closure is None, "the loop makes the gradient itself"
         self.disturb()
+        for group in self.param_groups:
+            if group.get("name") == rows.NAME:
+                rows.move(group, self.state)
         self.move()
 
     def move(self) -> None:
@@ -153,7 +164,7 @@ class Live(torch.optim.Optimizer):
         deviation = math.sqrt(scale / (1 + self.clock[1]) ** fall)
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            gradients = [p.grad for p in params]
+            gradients = rows.held(params)
             if group["l2"] and params:
                 torch._foreach_add_(gradients, params, alpha=group["l2"])
             if group["l1"] and params:

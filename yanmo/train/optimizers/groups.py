@@ -1,7 +1,8 @@
-"""Which parameter is what: the four groups, the layer it stands in, and whether it is trained at all.
+"""Which parameter is what: the five groups, the layer it stands in, and whether it is trained at all.
 
-Parameters fall into four groups by what they are: `matrices` (2-D weights inside the layers), `embedding` and `head`
-(2-D with one row for each token of the vocabulary), `vectors` (norms, biases, scalars).
+Parameters fall into five groups by what they are: `matrices` (2-D weights inside the layers), `embedding` and `head`
+(2-D with one row for each token of the vocabulary), `tables` (hashed n-grams, whose gradients are sparse), `vectors` (norms,
+biases, scalars).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from yanmo.core.errors import RecipeError, nearest
 from yanmo.core.messages import text
+from yanmo.train.optimizers import rows
 
 WIDTH = 256  # the width at which the default rates were tuned; see LOG.md
 
@@ -47,7 +49,7 @@ def groups_of(model: nn.Module, layer_decay: float = 1.0) -> list[Group]:
 
 def partition(model: nn.Module) -> dict[str, list[Tensor]]:
     """The model's trainable parameters by group, each once (a tied head is the embedding)."""
-    groups: dict[str, list[Tensor]] = {"matrices": [], "embedding": [], "head": [], "vectors": []}
+    groups: dict[str, list[Tensor]] = {"matrices": [], "embedding": [], "head": [], rows.NAME: [], "vectors": []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             groups[group_of(name, parameter, model)].append(parameter)
@@ -58,6 +60,8 @@ def group_of(name: str, parameter: Tensor, model: nn.Module) -> str:
     if parameter.ndim < 2 or min(parameter.shape) == 1:
         return "vectors"
     owner = model.get_submodule(name.rpartition(".")[0])
+    if isinstance(owner, nn.EmbeddingBag):
+        return rows.NAME
     if isinstance(owner, nn.Embedding):
         return "embedding"
     vocabulary = getattr(model, "vocabulary", None)
@@ -87,7 +91,7 @@ def layers_of(model: nn.Module) -> dict[str, int]:
         if name in keys:
             found[name] = places[keys[name]]
         else:
-            first = not reached or group_of(name, parameter, model) == "embedding"
+            first = not reached or group_of(name, parameter, model) in ("embedding", rows.NAME)
             found[name] = 0 if first else len(places) + 1
     return found
 

@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from yanmo.train.optimizers import rows
 from yanmo.train.optimizers.base import Amount, Live, OneRate, Share, normal
 
 OBSERVATIONS = 1e6  # where nobody says how much data there is
@@ -63,7 +64,7 @@ class LiveIvon(Live):
         draw = self.generator("weights")
         means = []
         with torch.no_grad():
-            for group in self.param_groups:
+            for group in self._uncertain():
                 for p in group["params"]:
                     self._drawn[p] = normal(p, draw) / self._precision(p, group).sqrt()
                     means.append((p, p.clone()))
@@ -74,6 +75,10 @@ class LiveIvon(Live):
             with torch.no_grad():
                 for p, mean in means:
                     p.copy_(mean)
+
+    def _uncertain(self) -> list[dict[str, Any]]:
+        """The groups that have a posterior: all but tables, most of whose rows no step has touched."""
+        return [group for group in self.param_groups if group.get("name") != rows.NAME]
 
     def _precision(self, p: Tensor, group: dict[str, Any]) -> Tensor:
         return group["ess"] * (self._remembered(p, group)["hessian"] + group["weight_decay"])
@@ -86,7 +91,7 @@ class LiveIvon(Live):
         return state
 
     def move(self) -> None:
-        for group in self.param_groups:
+        for group in self._uncertain():
             for p in group["params"]:
                 if p.grad is not None:
                     self._move(p, p.grad, group)
@@ -114,6 +119,6 @@ class LiveIvon(Live):
         """Of a model in slices every process has to ask."""
         names = {parameter: name for name, parameter in model.named_parameters()}
         found: dict[str, Any] = {
-            names[p]: self._precision(p, group).rsqrt() for group in self.param_groups for p in group["params"]
+            names[p]: self._precision(p, group).rsqrt() for group in self._uncertain() for p in group["params"]
         }
         return {name: value.full_tensor() if hasattr(value, "full_tensor") else value for name, value in found.items()}

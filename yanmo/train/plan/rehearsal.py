@@ -27,6 +27,7 @@ from yanmo.models.base import Inputs
 from yanmo.nn import heads
 from yanmo.objectives.base import Batch, Objective
 from yanmo.train.job import Job
+from yanmo.train.optimizers import rows
 from yanmo.train.optimizers.base import Live
 from yanmo.train.randomness import own_random_numbers, seeded
 from yanmo.train.schedule import Constant
@@ -259,18 +260,19 @@ def _steps(model: nn.Module, optimizer: Live, objective: Objective, batches: lis
         peaks["step"] = ledger.peak
         return made
 
+    dense = [p for group in optimizer.param_groups if group.get("name") != rows.NAME for p in group["params"]]
     ledger.adopt([*model.parameters(), *model.buffers()])
     parameters = ledger.live
     optimizer.step = step  # type: ignore[method-assign]
     with ledger:
         update(job, forward, [first_rows(batches[0], 1)], seeded(0, 0))  # the optimizer has something to remember
         if len(batches) > 1:  # those of the micro-batches before stay
-            for parameter in model.parameters():
+            for parameter in dense:
                 parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
         ledger.mark()
         update(job, forward, batches[:1], seeded(0, 1))
     remembered = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
-    gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    gradients = sum(p.numel() * p.element_size() for p in dense if p.requires_grad)
     return Rehearsed(parameters, sum(value.numel() * value.element_size() for value in remembered), gradients,
                      peaks["forward"], peaks["step"], how)  # fmt: skip
 

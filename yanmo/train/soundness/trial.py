@@ -16,6 +16,7 @@ from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.models.probe import isolation
 from yanmo.train.job import Job
+from yanmo.train.optimizers import rows
 from yanmo.train.plan import memory
 from yanmo.train.plan.rehearsal import first_rows
 from yanmo.train.randomness import own_random_numbers, seeded
@@ -85,7 +86,7 @@ def first_pass(trial: Trial) -> Iterator[Finding]:
     idle = [name for name, p in job.model.named_parameters() if p.requires_grad and p.grad is None]
     total = sum(p.numel() for p in job.model.parameters())
     trained = sum(p.numel() for p in job.model.parameters() if p.grad is not None)
-    finite = math.isfinite(value) and all(bool(p.grad.isfinite().all()) for p in job.model.parameters() if p.grad is not None)
+    finite = math.isfinite(value) and all(bool(gradient.isfinite().all()) for gradient in rows.held(list(job.model.parameters())))
     job.optimizer.zero_grad(set_to_none=True)
     figures = {"loss": value, "seconds": trial.seconds, "memory": taken, "trained": round(trained / max(total, 1), 4),
                "without_gradient": idle[:20]}  # fmt: skip
