@@ -8,7 +8,9 @@ dialogues made of them, the same for all: texts of many lengths, as real ones ar
 
 Every contestant is a process that stays alive. In each round each trains a burst of steps, one after another in an order that
 changes; ratios are taken within a round and their median is reported. `samples/s` above 1 is ours faster; `memory` is the
-peer's peak over ours, each net of its interpreter and libraries. `lora/full` is our LoRA's peak over our whole tuning's.
+peer's peak over ours, each net of its interpreter and libraries: what a contestant imports along the way is found by a first
+process that is thrown away, and imported before the second begins to count. `lora/full` is our LoRA's peak over our whole
+tuning's.
 """
 
 from __future__ import annotations
@@ -29,15 +31,23 @@ NAMES = ("yanmo-full", "yanmo-lora", "hf-full", "hf-lora")
 
 
 class Contestant:
-    def __init__(self, name: str, python: str, given: list[str]):
+    def __init__(self, name: str, python: str, given: list[str], folder: Path):
         self.name = name
-        environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": given[-1], "HF_HUB_OFFLINE": "1",
-                       "TOKENIZERS_PARALLELISM": "false"}  # fmt: skip
-        self.process = subprocess.Popen([python, str(HERE / "finetune_contestant.py"), name, *given], env=environment,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
         self.rates: list[float] = []  # rows a second, one for each round
         self.memory = 0
+        imports = folder / f"{name}.txt"
+        imports.write_text("")
+        self._start(python, [*given, str(imports)])
+        imports.write_text("\n".join(self._answer()["imported"]))
+        self.close()
+        self._start(python, [*given, str(imports)])
         self._answer()
+
+    def _start(self, python: str, given: list[str]) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": given[-2], "HF_HUB_OFFLINE": "1",
+                       "TOKENIZERS_PARALLELISM": "false"}  # fmt: skip
+        self.process = subprocess.Popen([python, str(HERE / "finetune_contestant.py"), self.name, *given], env=environment,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -88,7 +98,8 @@ def measure(kind: str, model: str, given: Any) -> list[dict[str, Any]]:
         order = random.Random(0)
         try:
             for name in NAMES:
-                started.append(Contestant(name, sys.executable if name.startswith("yanmo") else given.peers, settings))
+                started.append(Contestant(name, sys.executable if name.startswith("yanmo") else given.peers, settings,
+                                           Path(folder)))  # fmt: skip
             for _ in range(given.rounds):
                 for contestant in order.sample(started, len(started)):
                     contestant.burst(given.steps)

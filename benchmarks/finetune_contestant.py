@@ -1,20 +1,22 @@
 """One contestant of benchmarks/finetune.py, alive in a process of its own; it trains when told to and is silent otherwise.
 
-    python finetune_contestant.py NAME MODEL KIND DATA ROWS LENGTH THREADS
+    python finetune_contestant.py NAME MODEL KIND DATA ROWS LENGTH THREADS IMPORTS
     NAME: yanmo-full yanmo-lora hf-full hf-lora · KIND: classify (an encoder) or text (a decoder) · stdin: steps a line
 
 Everyone fine-tunes the same folder on the same texts, `ROWS` a step, cut at LENGTH tokens, AdamW in float32, clipping at
 norm 1, LoRA of rank 8 on queries and values. Ours puts rows of similar length together; so does Hugging Face's Trainer
 (`train_sampling_strategy="group_by_length"`), its better mode. Memory is the process's peak while it trains, less what it
-held before the model was opened.
+held before the model was opened, when the modules named in the file IMPORTS were there already.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +137,7 @@ def status(name: str) -> int:
 
 
 def main() -> None:
-    name, model, kind, data, rows, length, threads = sys.argv[1:8]
+    name, model, kind, data, rows, length, threads, imports = sys.argv[1:9]
     import torch
 
     torch.set_num_threads(int(threads))
@@ -148,12 +150,16 @@ def main() -> None:
     else:
         import yanmo.models.store
         import yanmo.stages.finetune  # noqa: F401
+    for module in Path(imports).read_text().split():
+        with suppress(Exception):  # some can only be imported by others
+            importlib.import_module(module)
+    known = set(sys.modules)
     before = status("VmRSS:")
     make = huggingface if name.startswith("hf") else ours
     steps = make(name.endswith("lora"), model, kind, data, int(rows), int(length))
     steps(1)
     Path("/proc/self/clear_refs").write_text("5")  # the peak of the opening is not that of the training
-    print(json.dumps({"ready": name}), flush=True)
+    print(json.dumps({"ready": name, "imported": sorted(set(sys.modules) - known)}), flush=True)
     for line in sys.stdin:
         started = time.perf_counter()
         done = steps(int(line))

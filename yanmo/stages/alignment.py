@@ -104,9 +104,11 @@ class Course:
         train: Train = self.stage.train
         if train.timed is None:
             train = train.model_copy(update={"epochs": EPOCHS})
+        # not chosen by measuring: the reference is asked in the same precision, before there is a plan
+        train = train.model_copy(update={"precision": train.precision or rule(decisions.device_of(train))})
         average = fmean(len(row.tokens) for row in self.rows)
 
-        def speed(size: int) -> Any:
+        def speed(size: int, form: str) -> Any:
             return self.measured(optimizer, LabelledBatches(self.rows, self.objective, size, size, self.run.seed_for("probe")))
 
         return decisions.finetune(train, len(self.rows), average, self.minutes, started, speed)

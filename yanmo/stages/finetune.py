@@ -230,19 +230,17 @@ def _plan(run: Run, stage: FinetuneStage, model: Any, objective: Objective, rows
     from yanmo.stages.tuning import rate
     from yanmo.stages.tuning.adapter import counted
     from yanmo.train.batches import LabelledBatches
-    from yanmo.train.machine.precision import rule
     from yanmo.train.optimizers.groups import width_of
     from yanmo.train.plan import decisions
     from yanmo.train.plan.speed import measure
 
     optimizer = rate.optimizer_of(run, stage, model)
 
-    def speed(size: int) -> Speed:
+    def speed(size: int, form: str) -> Speed:
         """Of the real step; the model's weights are put back."""
         device = decisions.device_of(stage.train)
         before = {name: value.clone() for name, value in model.state_dict().items()}
         batches = LabelledBatches(rows, objective, size, size, run.seed_for("probe"))
-        form = stage.train.precision or rule(device)
         found = measure(model.to(device), objective, optimizer.make(model), batches, device, form, False)
         model.load_state_dict(before)
         return found

@@ -110,7 +110,7 @@ def move(job: Job, loss: torch.Tensor, weight: float) -> Outcome:
     """Clips the parameters' gradients and moves the parameters, or says why not."""
     if job.scaler is not None:
         job.scaler.unscale_(job.optimizer)
-    parameters = list(job.model.parameters())
+    parameters: list[torch.Tensor] = list(job.model.parameters())
     gradients = rows.held(parameters)
     norm = job.world.norm(parameters)
     job.world.at("optimizer")

@@ -11,16 +11,19 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.train.parallel.several import TEXTS, Case, free_port, run, together
+from tests.train.parallel.several import SMALL, TEXTS, Case, free_port, run, together
 from yanmo.core import files
 from yanmo.core.errors import RequestError
+from yanmo.core.registry import create
 from yanmo.train.parallel.heartbeat import Note, Watched, complaints
 from yanmo.train.parallel.ranks import Ranks
+from yanmo.train.parallel.worlds import without_tables
 from yanmo.train.world import World
 
 WINDOWED = {"attention": {"window": 7, "full_every": 2, "sinks": 2}}
@@ -29,6 +32,7 @@ FAST = [
     Case("ddp", {"type": "ddp"}, {"dropout": 0.1}, validates=True, checkpoint_every=2),
     Case("fsdp", {"type": "fsdp"}, {"dropout": 0.1}, validates=True, checkpoint_every=2),
     Case("tensor", {"type": "ddp", "tensor": 2}, {"dropout": 0.1, "bias": "all"}, validates=True, checkpoint_every=2),
+    Case("grams", {"type": "ddp"}, {"embedding": {"grams": {"rows": 64, "orders": [2, 3]}}}, rows=6, checkpoint_every=2),
     Case("slow", {"type": "ddp", "heartbeat": 0.4}, slow=(1, 3, 1.6), steps=3),
 ]
 CASES = [
@@ -153,6 +157,14 @@ def test_what_needs_several_ranks_is_refused_in_one(tmp_path):
         with pytest.raises(RequestError, match="several ranks, without which"):
             run(Case("x", parallel), tmp_path)
     run(Case("y", {"type": "fsdp"}, steps=1), tmp_path)  # a recipe for many runs on one all the same
+
+
+def test_tables_of_hashed_ngrams_are_not_divided():
+    for grams, refused in ({"rows": 64}, True), (None, False):
+        part = create("model", {**SMALL, "embedding": {"grams": grams}})
+        model = part.build(type("", (), {"size": 50}), torch.Generator().manual_seed(0))
+        with pytest.raises(RequestError, match="ddp") if refused else nullcontext():
+            without_tables(model)
 
 
 # ------------------------------------------------------------------------------------------------ the heartbeat

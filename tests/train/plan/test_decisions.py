@@ -178,10 +178,32 @@ def test_a_context_beyond_the_models():
 
 
 def test_fine_tuning_by_rule_and_by_the_clock():
-    by_rule = decisions.finetune(Train(), 6400, 13.0, None, time.monotonic(), lambda rows: pytest.fail("nothing is measured"))
+    by_rule = decisions.finetune(Train(), 6400, 13.0, None, time.monotonic(), lambda rows, form: pytest.fail("nothing is measured"))
     assert by_rule["steps"] == 200 * decisions.FINETUNE_EPOCHS
     assert by_rule["validate_every"] == 200
-    timed = decisions.finetune(Train(), 6400, 13.0, 1.0, time.monotonic(), lambda rows: Speed(0.09, 0.01))
+    timed = decisions.finetune(Train(), 6400, 13.0, 1.0, time.monotonic(), lambda rows, form: Speed(0.09, 0.01))
     assert 450 < timed["steps"] < 600
-    assert decisions.finetune(Train(epochs=1), 6400, 13.0, 1.0, time.monotonic(), lambda rows: Speed(9, 1))["steps"] == 200
-    assert decisions.finetune(Train(steps=3), 6400, 13.0, None, time.monotonic(), lambda rows: Speed(9, 1))["steps"] == 3
+    assert decisions.finetune(Train(epochs=1), 6400, 13.0, 1.0, time.monotonic(), lambda rows, form: Speed(9, 1))["steps"] == 200
+    assert decisions.finetune(Train(steps=3), 6400, 13.0, None, time.monotonic(), lambda rows, form: Speed(9, 1))["steps"] == 3
+
+
+def test_a_fine_tuning_by_the_clock_takes_the_faster_precision(monkeypatch):
+    """By measuring, where the processor computes in more than one; not for a gain that is not worth the rounding."""
+    monkeypatch.setattr(decisions.precision, "candidates", lambda device: ["fp32", "bf16"])
+
+    def plan(seconds, **train):
+        asked = []
+
+        def measure(rows, form):
+            asked.append(form)
+            return Speed(seconds[form], 0.01)
+
+        found = decisions.finetune(Train(device="cpu", **train), 6400, 13.0, 1.0, time.monotonic(), measure)
+        return found["precision"], asked, found
+
+    assert plan({"fp32": 0.09, "bf16": 0.04})[:2] == ("bf16", ["fp32", "bf16"])
+    assert plan({"fp32": 0.09, "bf16": 0.085})[:2] == ("fp32", ["fp32", "bf16"])
+    assert plan({"fp32": 0.09, "bf16": 0.04}, precision="fp32")[:2] == ("fp32", ["fp32"])
+    slow, fast = plan({"fp32": 0.09, "bf16": 9.0})[2], plan({"fp32": 0.09, "bf16": 0.04})[2]
+    assert fast["steps"] > 1.8 * slow["steps"]
+    assert fast["measured"]["step_seconds"] == {"fp32": 0.1, "bf16": 0.05}

@@ -66,6 +66,24 @@ def test_the_rehearsed_figures_are_those_of_the_real_step(name):
     assert real.parameters >= sum(p.numel() * 4 for p in model.parameters())
 
 
+def test_tables_of_hashed_ngrams_have_gradients_of_the_touched_rows_alone():
+    settings = {"type": "transformer", **TINY, "embedding": {"grams": {"rows": 50_000, "orders": [2, 3]}}}
+    _, objective, batches = prepared("transformer")
+    part, optimizer, host = create("model", settings), create("optimizer", "muon"), torch.device("cpu")
+
+    def build():
+        return part.build(TOKENIZER, torch.Generator().manual_seed(0), context=T)
+
+    found = rehearse(build, optimizer, objective, batches, "fp32", host)
+    real = tried(build, optimizer, objective, [first_rows(batch, 2) for batch in batches], "fp32", host)
+    table, rest = 4 * 32 * 100_001, 4 * sum(p.numel() for p in prepared("transformer")[0]().parameters())
+    for figures in (found, real):
+        assert figures.parameters == pytest.approx(table + rest, rel=0.01)
+        assert figures.optimizer == pytest.approx(2 * table + 2 * rest, rel=0.02)
+        assert figures.gradients == rest
+        assert figures.peak < 3.5 * table, "no gradient of the size of the table"
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_what_an_optimizer_remembers_is_counted(optimizer):
     build, objective, batches = prepared("transformer")

@@ -22,11 +22,12 @@ def shapes_of(model: nn.Module) -> Counter[tuple[int, int]]:
     """(outputs, inputs) of each weight that a token is multiplied with → how many of them there are.
 
     Tables that are only looked up do not count; an embedding that is the head as well (tied) does."""
-    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    looked_up = {id(table.weight) for table in tables}
-    found: Counter[tuple[int, int]] = Counter()
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)]
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv1d)]
+    apart = {id(module.weight) for module in (*tables, *convolutions)}
+    found = Counter((len(layer.weight), layer.weight[0].numel()) for layer in convolutions)  # all that a filter sees at once
     for parameter in model.parameters():
-        if id(parameter) not in looked_up and parameter.ndim in (2, 3) and min(parameter.shape[-2:]) > 1:
+        if id(parameter) not in apart and parameter.ndim in (2, 3) and min(parameter.shape[-2:]) > 1:
             found[(parameter.shape[-2], parameter.shape[-1])] += 1
     first = getattr(model, "embedding", None)
     if isinstance(first, nn.Embedding) and getattr(model, "head", first) is None:

@@ -96,6 +96,15 @@ class Trained(nn.Module):
         return weighed(self.objective.loss(self.model, batch), batch)
 
 
+def without_tables(model: nn.Module) -> None:
+    """RequestError for hashed n-grams: their gradients are rows of a whole table, and an n-gram is cut where a row's positions
+    are divided."""
+    if any(isinstance(module, nn.EmbeddingBag) for module in model.modules()):
+        raise RequestError("train.parallel", text("a model without 'embedding.grams', or 'type: ddp' alone"),
+                           text("one with them"),
+                           text("leave out 'context' and 'tensor', and use 'parallel: {{type: ddp}}'"))  # fmt: skip
+
+
 class Replicated(World):
     """The whole model on every rank (of a `tensor` group, its part)."""
 
@@ -120,6 +129,8 @@ class Replicated(World):
 
     def place(self, model: nn.Module, device: torch.device) -> nn.Module:
         self.device = torch.device("cuda", self.ranks.local) if device.type == "cuda" else device
+        if self.context is not None or self.tensor_group is not None:
+            without_tables(model)
         if self.context is not None:
             self.context.enter(model)
         if self.tensor_group is not None:
@@ -305,6 +316,7 @@ class Sharded(Replicated):
         from torch.distributed.fsdp import FSDPModule, fully_shard
 
         self.device = torch.device("cuda", self.ranks.local) if device.type == "cuda" else device
+        without_tables(model)
         if self.context is not None:
             self.context.enter(model)
         self._plain = twin(model) if self.first else model

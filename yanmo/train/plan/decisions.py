@@ -43,6 +43,7 @@ DEPTH = 6  # the deepest that is chosen without a clock
 DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20)
 VALIDATIONS = 8
 COMPILE_SECONDS = 45  # what compiling may cost; it is tried where a tenth of the time is more than that
+FASTER = 0.87  # of the time in float32: a precision that takes less is worth its rounding
 SPARE = 0.06  # of a budget: saving, logging, and a machine that slows down
 FINETUNE_EPOCHS = 20  # at most, unless the recipe says otherwise; the best epoch on the validation rows is kept
 DEFAULT_OPTIMIZER = {"transformer": "muon"}
@@ -149,7 +150,7 @@ def by_probe(case: Case, plan: dict[str, Any], minutes: float, device: torch.dev
         for other in precision.candidates(device):
             if other != form:
                 tried = probe(part, other, False)
-                if tried.micro < 0.87 * speed.micro:
+                if tried.micro < FASTER * speed.micro:
                     form, speed = other, tried
     compiled = bool(case.train.compile)
     if case.train.compile is not False and compiler():
@@ -315,8 +316,9 @@ def device_of(train: Train) -> torch.device:
 
 
 def finetune(train: Train, examples: int, tokens: float, minutes: float | None, started: float,
-             measure: Callable[[int], Speed]) -> dict[str, Any]:  # fmt: skip
-    """The plan of a fine-tuning on `examples` rows of `tokens` tokens on average: rows a step, steps, epochs."""
+             measure: Callable[[int, str], Speed]) -> dict[str, Any]:  # fmt: skip
+    """The plan of a fine-tuning on `examples` rows of `tokens` tokens on average: rows a step, steps, epochs. `measure` gives
+    the speed of a step of so many rows in a precision; it is asked where a budget of time or energy decides."""
     device = device_of(train)
     minutes = train.minutes or (None if train.timed is False else minutes)
     plan: dict[str, Any] = {
@@ -335,8 +337,14 @@ def finetune(train: Train, examples: int, tokens: float, minutes: float | None, 
         steps = max(1, round((train.epochs or FINETUNE_EPOCHS) * epoch))
     if minutes is not None or train.joules is not None:
         meter = Meter(gpus_of(device))
-        step = measure(rows).seconds(1, 1)
-        plan |= {"measured": {"step_seconds": round(step, 5)}}
+        step = measure(rows, plan["precision"]).seconds(1, 1)
+        found = {plan["precision"]: step}
+        for other in precision.candidates(device) if train.precision is None else ():
+            if other not in found:
+                found[other] = measure(rows, other).seconds(1, 1)
+                if found[other] < FASTER * step:
+                    plan["precision"], step = other, found[other]
+        plan |= {"measured": {"step_seconds": {form: round(seconds, 5) for form, seconds in found.items()}}}
         if train.joules is not None:
             watts = watts_of(meter, "finetune")
             left = (train.joules - meter.read()["joules"]) / watts

@@ -78,6 +78,9 @@ class Ledger(TorchDispatchMode):
         return lambda tensor: tensor if isinstance(tensor, FakeTensor) else self.fake.from_tensor(tensor)
 
     def _count(self, tensor: Tensor) -> None:
+        if tensor.is_sparse:  # it has no storage of its own
+            self.adopt((tensor._indices(), tensor._values()))
+            return
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._known:

@@ -110,8 +110,7 @@ def begin(job: Job, patient: Patient, console: Console, force: bool) -> None:
     admit(attempt(tried), console, patient.where, patient.folder, force)
     if tried.seconds is None:
         return
-    micros = max(1, -(-patient.plan["rows"] // patient.plan["micro_rows"]))
-    seconds = tried.seconds * micros * patient.steps
+    seconds = tried.seconds * tried.passes * patient.steps
     joules = None if tried.joules is None else tried.joules / max(tried.seconds, 1e-9) * seconds
     console.log(text("{stage}: about {memory} of memory, {minutes} minutes or less, {energy} ({method})", stage=patient.where,
                      memory=size(patient.memory.peak) if patient.memory else "?", minutes=f"{seconds / 60:.1f}",

@@ -17,8 +17,10 @@ from yanmo.train.plan.speed import Speed
 from yanmo.train.randomness import own_random_numbers, seeded
 from yanmo.train.soundness import doctor
 from yanmo.train.soundness.finding import Finding, Patient
-from yanmo.train.soundness.trial import Trial
+from yanmo.train.soundness.trial import Trial, passes
 from yanmo.train.step import forward_of, update
+
+LONG = 2.0  # seconds of a step
 
 
 def outlook(patient: Patient, work: float) -> tuple[dict[str, Any], list[Finding]]:
@@ -33,8 +35,7 @@ def outlook(patient: Patient, work: float) -> tuple[dict[str, Any], list[Finding
               create("schedule", plan["schedule"]), patient.steps, Path(), 0, device, plan["precision"])  # fmt: skip
     tried = doctor.attempt(Trial(patient.where, job, rows=rows_for(model, patient, work)))
     speed, joules, method = _measured(job, patient, work)
-    micros = max(1, -(-plan["rows"] // plan["micro_rows"]))
-    seconds = speed.seconds(patient.steps, micros)
+    seconds = speed.seconds(patient.steps, 1)
     part: Any = getattr(getattr(model, "backbone", model), "part", None)
     told = part.describe() if hasattr(part, "describe") else {}
     seen = {"seconds": round(seconds, 1), "joules": None if joules is None else round(joules * seconds, 1), "energy": method,
@@ -51,12 +52,11 @@ def rows_for(model: torch.nn.Module, patient: Patient, work: float) -> int:
 
 
 def _measured(job: Job, patient: Patient, work: float) -> tuple[Speed, float | None, str]:
-    """(seconds of a micro-batch and of a step, joules a second, how that is known)."""
+    """(seconds of a step's passes and of its end, joules a second, how that is known)."""
     forward, rows = forward_of(job), rows_for(job.model, patient, work)
     with own_random_numbers():
         micro, _ = job.batches.take((0, 0), seeded(0, 0))
         few = [first_rows(micro[0], rows)]
-        share = len(micro[0].inputs.tokens) / len(few[0].inputs.tokens)
         plain, inside = job.optimizer.step, [0.0]
 
         def step(*args: Any, **kwargs: Any) -> Any:
@@ -73,7 +73,9 @@ def _measured(job: Job, patient: Patient, work: float) -> tuple[Speed, float | N
             begun = time.monotonic()
             update(job, forward, few, seeded(0, 1 + index))
             found.append((time.monotonic() - begun - inside[0], inside[0]))
+            if time.monotonic() - begun > LONG:
+                break  # long enough to be measured well
         told = meter.read()
         job.optimizer.step = plain  # type: ignore[method-assign]
     joules = None if told["joules"] is None else told["joules"] / max(told["seconds"], 1e-3)
-    return Speed(min(a for a, _ in found) * share, min(b for _, b in found)), joules, told["method"]
+    return Speed(min(a for a, _ in found) * passes(job, few[0]), min(b for _, b in found)), joules, told["method"]

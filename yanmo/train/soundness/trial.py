@@ -15,6 +15,7 @@ from yanmo.core.energy import Meter
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.models.probe import isolation
+from yanmo.objectives.base import Batch
 from yanmo.train.job import Job
 from yanmo.train.optimizers import rows
 from yanmo.train.plan import memory
@@ -25,6 +26,7 @@ from yanmo.train.soundness.finding import DOOMED, NOTE, SOUND, WARN, Finding
 from yanmo.train.step import forward_backward, forward_of
 
 MORE, LEAST = 1.25, 1 << 26  # times the plan's memory, and bytes that are worth a word
+STEPS = 16  # whose lengths are looked at
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Trial:
     planned: memory.Memory | None = None
     rows: int | None = None  # of the micro-batch that is tried; None: all
     seconds: float | None = None  # of one micro-batch, once tried
+    passes: float = 1.0  # how many such micro-batches a step comes to
     joules: float | None = None
     measured: str = "unknown"  # how the energy was found
 
@@ -77,6 +80,7 @@ def first_pass(trial: Trial) -> Iterator[Finding]:
         loss, weight = forward_backward(job, forward, [first], rng)
         value = float(loss) / weight
     trial.seconds = time.monotonic() - begun
+    trial.passes = passes(job, first)
     told = meter.read()
     trial.joules, trial.measured = told["joules"], told["method"]
     most = memory.peak()
@@ -115,3 +119,20 @@ def _chance(job: Job) -> float | None:
     head = getattr(model, "score", None)
     choices = head.out_features if isinstance(head, nn.Linear) else getattr(model, "vocabulary", None)
     return math.log(choices) if choices else None
+
+
+def passes(job: Job, tried: Batch) -> float:
+    """How many micro-batches like the one that was tried a step comes to, by their tokens: the longest rows come first, so that
+    what does not fit shows at once, and are no measure of the others."""
+    total, cursor = 0, (0, 0)
+    with own_random_numbers():
+        for index in range(STEPS):
+            micro, cursor = job.batches.take(cursor, seeded(0, index))
+            total += sum(tokens(batch) for batch in micro)
+    return total / STEPS / tokens(tried)
+
+
+def tokens(batch: Batch) -> int:
+    """Padding included, on both sides of an encoder-decoder."""
+    source = batch.inputs.source
+    return batch.inputs.tokens.numel() + (0 if source is None else source.tokens.numel())
