@@ -108,8 +108,8 @@ class Course:
         train = train.model_copy(update={"precision": train.precision or rule(decisions.device_of(train))})
         average = fmean(len(row.tokens) for row in self.rows)
 
-        def speed(size: int, form: str) -> Any:
-            return self.measured(optimizer, LabelledBatches(self.rows, self.objective, size, size, self.run.seed_for("probe")))
+        def speed(sizes: dict[str, Any], form: str) -> Any:
+            return self.measured(optimizer, self.batches(sizes))
 
         return decisions.finetune(train, len(self.rows), average, self.minutes, started, speed)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from yanmo.models.base import LanguageModel
     from yanmo.objectives.base import Objective
     from yanmo.text.tokenizer import Tokenizer
+    from yanmo.train.batches import LabelledBatches
     from yanmo.train.plan.speed import Speed
     from yanmo.train.soundness.finding import Patient, Sample
 
@@ -125,7 +126,6 @@ def _patient(run: Run, folder: Path, stage: FinetuneStage, started: float, backb
 
     from yanmo.models.adapter import copied
     from yanmo.stages.tuning.tuning import tuning_of
-    from yanmo.train.batches import LabelledBatches
     from yanmo.train.soundness.finding import Labelled, Patient
 
     task, tuning = stage.task, tuning_of(stage.task)
@@ -141,7 +141,7 @@ def _patient(run: Run, folder: Path, stage: FinetuneStage, started: float, backb
     objective = tuning.bind(stage.objective, task, tokenizer, backbone)
     objective.check(model)
     plan = run.plan(folder, lambda: _plan(run, stage, model, objective, rows, started) | {"cut_texts": cut})
-    batches = LabelledBatches(rows, objective, plan["rows"], plan["micro_rows"], run.seed_for("rows"))
+    batches = batches_of(run, rows, objective, plan)
     labelled = Labelled(task, labels, examples, rows, task.load("validation"), task.load("test"), length, lengths)
     return Patient(run.stage, stage.train, plan, objective, tokenizer, lambda: copied(model), batches, folder,
                    labelled=labelled, model=model, width=model.width)  # fmt: skip
@@ -153,7 +153,6 @@ def tune(run: Run, folder: Path, stage: FinetuneStage, patient: Patient) -> dict
     from yanmo.models.store import save
     from yanmo.stages.tuning import adapter, rate
     from yanmo.stages.tuning.tuning import tuning_of
-    from yanmo.train.batches import LabelledBatches
 
     objective, tokenizer, labelled = patient.objective, patient.tokenizer, patient.labelled
     model: Any = patient.model
@@ -179,7 +178,7 @@ def tune(run: Run, folder: Path, stage: FinetuneStage, patient: Patient) -> dict
     validate = None
     if held_out:
         validate = tuning.validate(model, objective, task, held_out, tokenizer, labelled.length)
-    batches = LabelledBatches(rows, objective, plan["rows"], plan["micro_rows"], run.seed_for("rows"))
+    batches = batches_of(run, rows, objective, plan)
     job = job_of(run, folder, stage.train, plan, model, objective, batches, validate, world)
     done = trained(run, job, patient)
     if done is None:
@@ -225,22 +224,28 @@ def _start(run: Run, stage: FinetuneStage) -> tuple[LanguageModel, Tokenizer]:
     return model, loaded.tokenizer
 
 
+def batches_of(run: Run, rows: list[Row], objective: Objective, plan: dict[str, Any], purpose: str = "rows") -> LabelledBatches:
+    """The steps of a plan. Its micro-batches hold so many rows of the usual length, and fewer of long ones."""
+    from yanmo.train.batches import LabelledBatches
+
+    return LabelledBatches(rows, objective, plan["rows"], plan["micro_rows"], run.seed_for(purpose), plan["micro_padded"])
+
+
 def _plan(run: Run, stage: FinetuneStage, model: Any, objective: Objective, rows: list[Row],
           started: float) -> dict[str, Any]:  # fmt: skip
     from yanmo.stages.tuning import rate
     from yanmo.stages.tuning.adapter import counted
-    from yanmo.train.batches import LabelledBatches
     from yanmo.train.optimizers.groups import width_of
     from yanmo.train.plan import decisions
     from yanmo.train.plan.speed import measure
 
     optimizer = rate.optimizer_of(run, stage, model)
 
-    def speed(size: int, form: str) -> Speed:
+    def speed(sizes: dict[str, Any], form: str) -> Speed:
         """Of the real step; the model's weights are put back."""
         device = decisions.device_of(stage.train)
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        batches = LabelledBatches(rows, objective, size, size, run.seed_for("probe"))
+        batches = batches_of(run, rows, objective, sizes, "probe")
         found = measure(model.to(device), objective, optimizer.make(model), batches, device, form, False)
         model.load_state_dict(before)
         return found

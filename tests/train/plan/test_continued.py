@@ -33,7 +33,7 @@ def test_what_a_recipe_leaves_open_is_filled_and_nothing_else():
     assert 0 < open_.schedule.warmup < 1
     assert continued.filled(Train(steps=5), 256, False, 512).epochs is None
     assert continued.filled(Train(), 256, True, 512).epochs is None
-    given = Train(epochs=1.0, schedule=create("schedule", "constant"), optim=create("optimizer", {"type": "adamw", "lr": 0.1}))
+    given = Train(epochs=1.0, schedule=create("schedule", "constant"), optim=create("optimizer", {"type": "adamw", "lr": 0.1, "table_lr": 0.1}))
     assert continued.filled(given, 256, False, 512).model_dump() == given.model_dump() | {"micro_tokens": 512}
 
 

@@ -178,13 +178,13 @@ def test_a_context_beyond_the_models():
 
 
 def test_fine_tuning_by_rule_and_by_the_clock():
-    by_rule = decisions.finetune(Train(), 6400, 13.0, None, time.monotonic(), lambda rows, form: pytest.fail("nothing is measured"))
+    by_rule = decisions.finetune(Train(), 6400, 13.0, None, time.monotonic(), lambda sizes, form: pytest.fail("nothing is measured"))
     assert by_rule["steps"] == 200 * decisions.FINETUNE_EPOCHS
     assert by_rule["validate_every"] == 200
-    timed = decisions.finetune(Train(), 6400, 13.0, 1.0, time.monotonic(), lambda rows, form: Speed(0.09, 0.01))
+    timed = decisions.finetune(Train(), 6400, 13.0, 1.0, time.monotonic(), lambda sizes, form: Speed(0.09, 0.01))
     assert 450 < timed["steps"] < 600
-    assert decisions.finetune(Train(epochs=1), 6400, 13.0, 1.0, time.monotonic(), lambda rows, form: Speed(9, 1))["steps"] == 200
-    assert decisions.finetune(Train(steps=3), 6400, 13.0, None, time.monotonic(), lambda rows, form: Speed(9, 1))["steps"] == 3
+    assert decisions.finetune(Train(epochs=1), 6400, 13.0, 1.0, time.monotonic(), lambda sizes, form: Speed(9, 1))["steps"] == 200
+    assert decisions.finetune(Train(steps=3), 6400, 13.0, None, time.monotonic(), lambda sizes, form: Speed(9, 1))["steps"] == 3
 
 
 def test_a_fine_tuning_by_the_clock_takes_the_faster_precision(monkeypatch):
@@ -194,7 +194,7 @@ def test_a_fine_tuning_by_the_clock_takes_the_faster_precision(monkeypatch):
     def plan(seconds, **train):
         asked = []
 
-        def measure(rows, form):
+        def measure(sizes, form):
             asked.append(form)
             return Speed(seconds[form], 0.01)
 

@@ -27,7 +27,8 @@ class Adafactor(OneRate):
     base: ClassVar[float] = 0.05
 
     def filled(self, width: int, size: float | None = None) -> Adafactor:
-        return self.model_copy(update={"lr": self.lr or self.base})  # whatever the width: a step is relative
+        lr = self.lr or self.base  # whatever the width: a step is relative
+        return super().filled(width, size).model_copy(update={"lr": lr})
 
     def live(self, groups: list[dict[str, Any]], model: nn.Module) -> Live:
         if any(hasattr(p, "placements") for p in model.parameters()):

@@ -63,13 +63,14 @@ class Optimizer(Part):
     def make(self, model: nn.Module) -> Live:
         """The optimizer of the model's parameters; frozen ones are marked as such in the model."""
         freeze(model, self.freeze)
-        width = width_of(model)
-        full = self.filled(width)
+        full = self.filled(width_of(model))
         made = []
         for group in groups_of(model, self.layer_decay):
             penalised = group.name != UNDECAYED
             tables = group.name == rows.NAME
-            peak = (self.table_lr or narrowed(TABLE_RATE, width) if tables else full.peak(group.name)) * group.share
+            rate = full.table_lr if tables else full.peak(group.name)
+            assert rate is not None
+            peak = rate * group.share
             made.append({
                 "name": group.name, "params": group.params, "lr": peak, "peak": peak,
                 "weight_decay": self.weight_decay if penalised else 0.0, "l1": self.l1 if penalised else 0.0,
@@ -80,10 +81,10 @@ class Optimizer(Part):
         live.noise = (self.noise, self.noise_decay)
         return live
 
-    def filled(self, width: int, size: float | None = None) -> Optimizer:
+    def filled(self, width: int, size: float | None = None) -> Self:
         """The same settings with what the recipe leaves open, for a model of this width trained on `size` tokens (or labelled
         texts) of data, each counted once."""
-        return self
+        return self.model_copy(update={"table_lr": self.table_lr or narrowed(TABLE_RATE, width)})
 
     def peak(self, group: str) -> float:
         """The highest learning rate of a group; the settings are filled."""
@@ -106,7 +107,7 @@ class OneRate(Optimizer):
     base: ClassVar[float]
 
     def filled(self, width: int, size: float | None = None) -> Self:
-        return self.model_copy(update={"lr": self.lr or narrowed(self.base, width)})
+        return super().filled(width, size).model_copy(update={"lr": self.lr or narrowed(self.base, width)})
 
     def peak(self, group: str) -> float:
         assert self.lr is not None

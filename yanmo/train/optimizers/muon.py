@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pydantic import Field
@@ -29,8 +29,8 @@ class Muon(Optimizer):
     betas: tuple[Share, Share] = (0.8, 0.95)
     eps: float = Field(default=1e-10, gt=0)
 
-    def filled(self, width: int, size: float | None = None) -> Muon:
-        return self.model_copy(update={
+    def filled(self, width: int, size: float | None = None) -> Self:
+        return super().filled(width, size).model_copy(update={
             "lr": self.lr or 0.02,
             "embedding_lr": self.embedding_lr or narrowed(0.03, width),
             "head_lr": self.head_lr or narrowed(0.006, width),

@@ -316,9 +316,9 @@ def device_of(train: Train) -> torch.device:
 
 
 def finetune(train: Train, examples: int, tokens: float, minutes: float | None, started: float,
-             measure: Callable[[int, str], Speed]) -> dict[str, Any]:  # fmt: skip
+             measure: Callable[[dict[str, Any], str], Speed]) -> dict[str, Any]:  # fmt: skip
     """The plan of a fine-tuning on `examples` rows of `tokens` tokens on average: rows a step, steps, epochs. `measure` gives
-    the speed of a step of so many rows in a precision; it is asked where a budget of time or energy decides."""
+    the speed of a step of such `rows`, `micro_rows` and `micro_padded` in a precision; it is asked where a budget decides."""
     device = device_of(train)
     minutes = train.minutes or (None if train.timed is False else minutes)
     plan: dict[str, Any] = {
@@ -327,7 +327,8 @@ def finetune(train: Train, examples: int, tokens: float, minutes: float | None, 
     }  # fmt: skip
     torch.set_num_threads(plan["threads"])
     rows = min(examples, max(1, round(train.batch_tokens / tokens)) if train.batch_tokens else 32)
-    a_row = (train.micro_tokens or micro_tokens(train, device)) / tokens
+    micro = train.micro_tokens or micro_tokens(train, device)
+    cut = {"rows": rows, "micro_rows": max(1, min(rows, int(micro / tokens))), "micro_padded": micro}
     epoch = -(-examples // rows)
     if train.steps is not None:
         steps = train.steps
@@ -337,11 +338,11 @@ def finetune(train: Train, examples: int, tokens: float, minutes: float | None, 
         steps = max(1, round((train.epochs or FINETUNE_EPOCHS) * epoch))
     if minutes is not None or train.joules is not None:
         meter = Meter(gpus_of(device))
-        step = measure(rows, plan["precision"]).seconds(1, 1)
+        step = measure(cut, plan["precision"]).seconds(1, 1)
         found = {plan["precision"]: step}
         for other in precision.candidates(device) if train.precision is None else ():
             if other not in found:
-                found[other] = measure(rows, other).seconds(1, 1)
+                found[other] = measure(cut, other).seconds(1, 1)
                 if found[other] < FASTER * step:
                     plan["precision"], step = other, found[other]
         plan |= {"measured": {"step_seconds": {form: round(seconds, 5) for form, seconds in found.items()}}}
@@ -355,6 +356,5 @@ def finetune(train: Train, examples: int, tokens: float, minutes: float | None, 
             plan |= {"minutes": round(minutes, 3), "horizon": in_seconds(left, step, 0.0)}
         steps = max(1, min(steps, int(left * (1 - SPARE) * 0.9 / step)))
     every = train.validate_every or min(epoch, max(1, steps))
-    return {**plan, "rows": rows, "micro_rows": max(1, min(rows, int(a_row))),
-            "micro_padded": train.micro_tokens or micro_tokens(train, device), "steps": steps, "epochs": round(steps / epoch, 3),
-            "validate_every": every, "checkpoint_every": train.checkpoint_every or every}  # fmt: skip
+    return {**plan, **cut, "steps": steps, "epochs": round(steps / epoch, 3), "validate_every": every,
+            "checkpoint_every": train.checkpoint_every or every}  # fmt: skip
