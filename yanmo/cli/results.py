@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from yanmo.cli.app import Beside, Json, ModelPath, Samples, app, show
+from yanmo.core.console import Console
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 
@@ -86,7 +87,7 @@ def compare(
         else:
             print(page(record_of(first)).rstrip() if form == "markdown" else side_by_side(first))
         return
-    rows = compare_runs(first, second)
+    rows = compare_runs(first, second, Console())
     if as_json:
         show({"results": rows})
     elif form == "markdown":

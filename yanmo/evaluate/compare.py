@@ -6,11 +6,15 @@ item by item and has an interval of its own; else only the two figures stand bes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unicodedata import east_asian_width
 
+import numpy as np
+
+from yanmo.core.console import Console
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.evaluate import measure, seeds
@@ -26,22 +30,24 @@ from yanmo.evaluate.sections import change, likelihood, overview, scores
 VALUES = ("value", "low", "high", "n")
 
 
-def compare(first: str | Path, second: str | Path) -> list[dict[str, Any]]:
+def compare(first: str | Path, second: str | Path, console: Console | None = None) -> list[dict[str, Any]]:
     """[{model, task, metric, group?, first, second, difference: {value, low, high, p} | None}]: `first` and `second` are lines of
     results.json without their names, or None where a run lacks them; the difference is second - first, p that of a paired
     permutation test on the items. Models NAME-seed1, NAME-seed2 … of both runs are also one method, NAME (`seeds.py`)."""
     left, right = evaluated(first), evaluated(second)
     keys = list(dict.fromkeys([*left.figures, *right.figures]))
     rows = []
-    for model, task, metric, group in keys:
-        one, other = (record.figure(model, task, metric, group) for record in (left, right))
-        change = None
-        if one and other and one["value"] is not None and other["value"] is not None:
-            change = {"value": round(other["value"] - one["value"], 6), "low": None, "high": None, "p": None}
-            if model not in FLOORS and not group:
-                change |= _paired(left, right, model, task, metric)
-        rows.append({"model": model, "task": task, "metric": metric, **({"group": group} if group else {}),
-                     "first": _values(one), "second": _values(other), "difference": change})  # fmt: skip
+    with (console or Console(quiet=True)).bar("compare", len(keys), "figures") as bar:
+        for model, task, metric, group in keys:
+            one, other = (record.figure(model, task, metric, group) for record in (left, right))
+            change = None
+            if one and other and one["value"] is not None and other["value"] is not None:
+                change = {"value": round(other["value"] - one["value"], 6), "low": None, "high": None, "p": None}
+                if model not in FLOORS and not group:
+                    change |= _paired(left, right, model, task, metric)
+            rows.append({"model": model, "task": task, "metric": metric, **({"group": group} if group else {}),
+                         "first": _values(one), "second": _values(other), "difference": change})  # fmt: skip
+            bar.advance()
     for row in seeds.differences(seeds.families(left), seeds.families(right)):
         sides = {side: {key: row[side][key] for key in (*VALUES, "sd", "seeds")} for side in ("first", "second")}
         rows.append(row | sides | {"difference": row["difference"] | {"p": None}})
@@ -167,6 +173,9 @@ def gap(kind: str, metric: str, first: list[Answer], second: list[Answer]) -> di
     if both is None:  # a figure that does not follow from the answers
         return {}
     n = len(first)
+    same = all(np.array_equal(column[:n], column[n:], equal_nan=column.dtype.kind == "f") for column in both.columns)
+    if same and n > 1 and math.isfinite(both.of(range(n)).value):
+        return {"low": 0.0, "high": 0.0, "p": 1.0}  # what every draw and every swap would give
     ends = measure.minus(both.of(range(n, 2 * n)), both.of(range(n))).bounds()
     p = p_value(both)
     found = {"low": measure.rounded(ends[0]), "high": measure.rounded(ends[1])} if ends else {}

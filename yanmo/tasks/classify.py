@@ -135,8 +135,12 @@ class Classify(Task):
 
     def names(self) -> list[str]:
         """The label set: as given, else that of the training data (of the test data without any), sorted."""
+        return list(self._names_found)
+
+    @cached_property
+    def _names_found(self) -> list[str]:
         if self.labels is not None:
-            return list(self.labels)
+            return self.labels
         source = next(iter(self._read.values()))
         names = sorted({label for example in source for label in labels_of(example)}, key=label_order)
         if len(names) < 2 and "train" in self._read:

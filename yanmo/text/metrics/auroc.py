@@ -35,11 +35,10 @@ def area(true: Any, rank: Any) -> Values:
 
 def _area(true: NDArray[np.bool_], rank: NDArray[np.int64], levels: int) -> Values:
     rows = len(rank)
-    place = rank + np.arange(rows)[:, None] * levels
-    with_label = np.bincount(place[true], minlength=rows * levels).reshape(rows, levels)
-    without = np.bincount(place[~true], minlength=rows * levels).reshape(rows, levels)
-    below = np.cumsum(without, -1) - without
-    above = (with_label * (below + without / 2)).sum(-1)
+    place = 2 * (rank + np.arange(rows)[:, None] * levels) + true  # both kinds are counted at one go
+    counts = np.bincount(place.reshape(-1), minlength=2 * rows * levels).reshape(rows, levels, 2)
+    without, with_label = counts[..., 0], counts[..., 1]
+    above = (with_label * np.cumsum(without, -1)).sum(-1) - (with_label * without).sum(-1) / 2
     pairs = with_label.sum(-1) * without.sum(-1)
     return np.divide(above, pairs, out=np.full(rows, np.nan), where=pairs > 0)
 
