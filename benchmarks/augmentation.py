@@ -26,16 +26,14 @@ from yanmo.evaluate.compare import gap
 from yanmo.evaluate.record import Record
 from yanmo.samples import path
 
-KINDS: dict[str, dict[str, Any]] = {
-    kind: {"type": kind, "share": share}
-    for kind, share in (("swap", 0.1), ("delete", 0.15), ("insert", 0.1), ("synonym", 0.2), ("keyboard", 0.05), ("homophone", 0.1))
-}
+SHARES = {"swap": 0.1, "delete": 0.15, "insert": 0.1, "synonym": 0.2, "keyboard": 0.05, "homophone": 0.1}
+KINDS: dict[str, dict[str, Any]] = {kind: {"type": kind, "share": share} for kind, share in SHARES.items()}
 FOLDS = 5
 METRIC = "macro_f1"
 
 
-def recipe(folder: Path, kinds: dict[str, dict[str, Any]], count: int, steps: int) -> dict[str, Any]:
-    """Everything that is compared, as the stages of one run in `folder`, which has the texts."""
+def recipe(kinds: dict[str, dict[str, Any]], count: int, steps: int) -> dict[str, Any]:
+    """Everything that is compared, as the stages of one run in the folder with the texts."""
     task = {"type": "classify", "path": {split: f"{split}.jsonl" for split in ("train", "validation", "test")}}
 
     def tuned(name: str, **changed: Any) -> dict[str, Any]:
@@ -81,9 +79,9 @@ def gains(record: Record, count: int) -> list[dict[str, Any]]:
                          (f"{FOLDS} folds together", [f"fold{fold}" for fold in range(FOLDS)])):  # fmt: skip
         model = "+".join(members)
         value = record.figure(model, task, METRIC)["value"]
-        ends = gap("classify", METRIC, alone, list(record.answers(model, task)))
-        one = record.figure("plain-seed0", task, METRIC)["value"]
-        rows.append({"way": way, "value": value, "sd": None, "gain": {"value": value - one, "low": ends["low"], "high": ends["high"]}})
+        gain = gap("classify", METRIC, alone, list(record.answers(model, task)))
+        gain["value"] = value - record.figure("plain-seed0", task, METRIC)["value"]
+        rows.append({"way": way, "value": value, "sd": None, "gain": gain})
     return rows
 
 
@@ -106,13 +104,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             write(folder, rows)
-            (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe(folder, kinds, given.seeds, given.steps), sort_keys=False))
-            subprocess.run([sys.executable, "-m", "yanmo", "run", "recipe.yaml", "--run-dir", "run", "--quiet"], cwd=folder, check=True)
+            (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe(kinds, given.seeds, given.steps), sort_keys=False))
+            run = [sys.executable, "-m", "yanmo", "run", "recipe.yaml", "--run-dir", "run", "--quiet"]
+            subprocess.run(run, cwd=folder, check=True, stdout=subprocess.DEVNULL)
             for row in gains(Record(folder / "run", folder / "run/evaluate"), given.seeds):
                 gain = row["gain"]
                 if given.json:
-                    print(json.dumps({"benchmark": "augmentation", "case": f"{rows} rows: {row['way']}", "kind": "info",
-                                      "ours": row["value"], "unit": METRIC, "sd": row["sd"], "gain": gain}), flush=True)  # fmt: skip
+                    entry = {"benchmark": "augmentation", "case": f"{rows} rows: {row['way']}", "kind": "info"}
+                    print(json.dumps(entry | {"ours": row["value"], "unit": METRIC, "sd": row["sd"], "gain": gain}), flush=True)
                     continue
                 said = f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]" if gain else ""
                 spread = f"± {row['sd']:.3f}" if row["sd"] is not None else ""

@@ -10,7 +10,8 @@ import pytest
 
 from yanmo.core.errors import DataError, RecipeError
 from yanmo.core.registry import create
-from yanmo.tasks.classify import Classify, carve, decide, label_text
+from yanmo.tasks.classify import Classify, decide, label_text
+from yanmo.tasks.splits import carve
 
 ROWS = [
     {"text": "turn on the light 💡", "label": "on"}, {"text": "把灯打开", "label": "on"},

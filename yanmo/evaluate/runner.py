@@ -31,7 +31,7 @@ from yanmo.evaluate.head import head_of
 from yanmo.evaluate.permutation import p_value
 from yanmo.evaluate.subjects import Subject, facts, subjects, together
 from yanmo.tasks.base import Task
-from yanmo.tasks.classify import SPLITS
+from yanmo.tasks.splits import SPLITS
 
 if TYPE_CHECKING:
     from yanmo.inference.model import Model

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -27,7 +27,6 @@ from yanmo.core.errors import DataError
 from yanmo.core.messages import Text, text
 from yanmo.tasks.readers.conversations import ENDINGS, Messages, conversations, messages_of
 from yanmo.tasks.records import Record
-from yanmo.tasks.splits import split_files
 from yanmo.tasks.writing import WritingTask
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ class Chat(WritingTask):
 
     metric: ClassVar[str] = "chrf"
 
+    endings: ClassVar[tuple[str, ...]] = ENDINGS
+
     type: str = "chat"
     fields: Fields = Fields()
     template: Literal["{text}"] = "{text}"  # a conversation has the model's own
@@ -54,10 +55,6 @@ class Chat(WritingTask):
     max_tokens: int = Field(64, ge=1)
 
     # ------------------------------------------------------------------------------------------------ reading
-
-    @cached_property
-    def _files(self) -> dict[str, list[Path]]:
-        return split_files(self.path, ENDINGS)
 
     def rows(self, file: Path) -> Iterator[Callable[[], Example]]:
         return (partial(self.example, record) for record in conversations(file))

@@ -3,10 +3,6 @@
     train.jsonl   {"text": "turn on the light", "label": "HassTurnOn"}
                   {"text": "is it raining", "second": "The street is dry.", "label": "no"}       a pair of texts
 
-`path` is a file, a folder, a glob, or `{train, validation, test}` of those; a folder with `train.*` and `test.*` (or
-`validation.*`) in it is such a mapping already. A split without a path of its own is carved from the training files by
-the hash of the text, so that equal texts never stand on both sides and appended data moves nothing that was there.
-
 Labelled data is not forgiving: a broken line, a missing field, an empty text or an unknown label stops the work with
 the file and the line. What is sound but suspicious (texts of the test part that were seen in training, labels without
 training rows) is said by `check`.
@@ -24,48 +20,33 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from yanmo.core.config import PartOf, describe
-from yanmo.core.data import Example, Prediction, Row, content_id
+from yanmo.core.data import Example, Prediction, Row
 from yanmo.core.errors import DataError, nearest
 from yanmo.core.messages import Text, text
-from yanmo.core.paths import expand
-from yanmo.tasks.base import Task
-from yanmo.tasks.labelled import Fields, bad, examples_of, inputs_id, joined, label_text, labels_of
+from yanmo.tasks.labelled import Fields, bad, examples_of, inputs_id, label_text, labels_of
 from yanmo.tasks.offenders import Offenders, leak
 from yanmo.tasks.prompting import Prompt
-from yanmo.tasks.records import ENDINGS, Record, records
+from yanmo.tasks.records import Record, records
+from yanmo.tasks.splits import SplitTask, folded
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
 
-SPLITS = ("train", "validation", "test")
-STEMS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "dev": "validation",
-         "test": "test"}  # fmt: skip
 
-
-class Classify(Task):
+class Classify(SplitTask):
     """One label for each text or pair of texts, from JSON lines, CSV, or a published layout (GLUE, CLUE, folders)."""
 
     head: ClassVar[str] = "classify"
     metric: ClassVar[str] = "macro_f1"
 
     type: str = "classify"
-    path: str | dict[str, str]
     fields: Fields = Fields()
     layout: Annotated[Any, PartOf("layout")] = None  # how files that are no such tables name their columns and splits
     labels: list[str] | None = None  # the label set, in the order of tables; None: the training labels, sorted
-    validation: float = Field(0.1, ge=0, lt=1)  # share of the training texts, where `path` names no validation files
-    test: float = Field(0.1, ge=0, lt=1)  # the same for test
     folds: int | None = Field(None, ge=2, description="so many parts of the training and validation texts: one validates")
     fold: int | None = Field(None, ge=0, description="which of them, from 0")
     prompt: Prompt | None = None  # how models without these labels are asked for them; None: they are not
     augment: Annotated[list[Any], PartOf("augment")] = Field(default_factory=list)  # copies of training rows, changed
-
-    @field_validator("path")
-    @classmethod
-    def _splits(cls, path: str | dict[str, str]) -> str | dict[str, str]:
-        if isinstance(path, dict) and (not path or set(path) - set(SPLITS)):
-            raise ValueError("a path, or paths under 'train', 'validation' and 'test'")
-        return path
 
     @model_validator(mode="after")
     def _some_fold(self) -> Classify:
@@ -85,35 +66,13 @@ class Classify(Task):
 
     # ------------------------------------------------------------------------------------------------ files
 
-    def files(self) -> list[Path]:
-        return sorted({file for found in self._files.values() for file in found})
-
-    def whole(self) -> Classify:
-        if len(self._files) > 1 or "test" in self._files:
-            return self
-        return self._with(path={"test": self.path})
-
     def labelled(self, names: Sequence[str]) -> Classify:
         """The same task with its label set given: a label of the data that is not among them is a DataError."""
-        return self._with(labels=list(names))
-
-    def _with(self, **changes: Any) -> Classify:
-        # not model_copy, which would carry what was read along
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
+        return self.changed(labels=list(names))
 
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
-        """Split → its files. One path is 'train', unless the files are named after splits."""
-        if self.layout is not None:
-            return self.layout.files(self.path)
-        if isinstance(self.path, dict):
-            return {split: expand(self.path[split], ENDINGS) for split in SPLITS if split in self.path}
-        found: dict[str, list[Path]] = {}
-        for file in expand(self.path, ENDINGS):
-            found.setdefault(STEMS.get(file.name.split(".")[0].lower(), ""), []).append(file)
-        if "train" in found and len(found) > 1 and "" not in found:
-            return {split: found[split] for split in SPLITS if split in found}
-        return {"train": sorted(file for group in found.values() for file in group)}
+        return super()._files if self.layout is None else self.layout.files(self.path)
 
     @cached_property
     def _read(self) -> dict[str, list[Example]]:
@@ -149,24 +108,18 @@ class Classify(Task):
             raise DataError(place, text("at least two labels in the training data"), given)
         return names
 
-    def load(self, split: str) -> list[Example]:
-        assert split in SPLITS, split
-        return self._split[split]
-
-    @cached_property
-    def _split(self) -> dict[str, list[Example]]:
+    def examples(self) -> dict[str, list[Example]]:
         names = self.names()
         for examples in self._read.values():
             self.require(examples, names)
-        found = dict(self._read)
-        rest = found.get("train", [])
-        for split, share in (("test", self.test), ("validation", self.validation)):
-            if split not in found:
-                found[split], rest = carve(rest, share, split)
+        return self._read
+
+    def divided(self) -> dict[str, list[Example]]:
+        found = super().divided()
         if self.folds is not None and self.fold is not None:
-            rest, found["validation"] = folded([*rest, *found["validation"]], self.folds, self.fold)
-        found["train"] = augmented(rest, self.augment)
-        return found
+            rest, found["validation"] = folded([*found["train"], *found["validation"]], self.folds, self.fold)
+            found["train"] = rest
+        return {**found, "train": augmented(found["train"], self.augment)}
 
     def require(self, examples: Iterable[Example], names: Sequence[str]) -> None:
         """DataError for the first example whose label is not among `names`."""
@@ -285,29 +238,9 @@ def pair_tokens(content: str, second: str | None, tokenizer: Tokenizer, length: 
     return [*border, *framed.ids], [*([0] * len(border)), *framed.types], cut
 
 
-def folded(examples: list[Example], count: int, which: int) -> tuple[list[Example], list[Example]]:
-    """(the rest, the part) of `count` parts of equal inputs' hash: equal texts are in one part."""
-    taken = [int(inputs_id(example), 16) % count == which for example in examples]
-    return [e for e, t in zip(examples, taken) if not t], [e for e, t in zip(examples, taken) if t]
-
-
 def augmented(examples: list[Example], parts: Sequence[Any]) -> list[Example]:
     """The examples, and behind them what each part makes of them."""
     return [*examples, *(made for part in parts for made in part.copies_of(examples))]
-
-
-def carve(examples: list[Example], share: float, purpose: str) -> tuple[list[Example], list[Example]]:
-    """(the part, the rest): by the hash of the stripped text; neither is empty where there are two texts or more."""
-
-    def place(example: Example) -> str:
-        return content_id(f"{purpose}\t{joined(example)}")
-
-    places = {place(example) for example in examples}
-    if not share or len(places) < 2:
-        return [], examples
-    bound = min(max(f"{int(share * (1 << 128)):032x}", min(places) + "0"), max(places))
-    taken = [e for e in examples if place(e) < bound]
-    return taken, [e for e in examples if place(e) >= bound]
 
 
 def label_order(label: str) -> tuple[float, str]:

@@ -4,30 +4,22 @@
 
 A model turns each text into a vector; of all second texts of a split, the nearest to the first by the cosine should be its
 own. `mrr` is the mean of 1/rank (Voorhees 1999), `accuracy` the share at rank 1. Second texts that are equal have one rank.
-
-`path` is a file, a folder, a glob, or `{train, validation, test}` of those; a split without a path of its own is carved from
-the training files by the hash of the text.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import Field, field_validator
 
 from yanmo.core.config import Settings, describe
 from yanmo.core.data import Example, Prediction, Row, content_id
 from yanmo.core.errors import DataError, nearest
 from yanmo.core.messages import Text, text
-from yanmo.core.paths import written
-from yanmo.tasks.base import Task
-from yanmo.tasks.classify import SPLITS, carve, row_tokens
+from yanmo.tasks.classify import row_tokens
 from yanmo.tasks.offenders import Offenders, leak
-from yanmo.tasks.records import ENDINGS, Record, records
-from yanmo.tasks.splits import split_files
+from yanmo.tasks.records import Record, records
+from yanmo.tasks.splits import SplitTask
 
 if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
@@ -41,43 +33,16 @@ class Fields(Settings):
     group: str = "language"  # results are also given for each of its values, where the rows have it
 
 
-class Embedding(Task):
+class Embedding(SplitTask):
     """Which texts belong together, by the nearness of their vectors."""
 
     head: ClassVar[str] = "embed"
     metric: ClassVar[str] = "mrr"
 
     type: str = "embedding"
-    path: str | dict[str, str]
     fields: Fields = Fields()
-    validation: float = Field(0.1, ge=0, lt=1)  # share of the training pairs, where `path` names no validation files
-    test: float = Field(0.1, ge=0, lt=1)  # the same for test
 
-    @field_validator("path")
-    @classmethod
-    def _splits(cls, path: str | dict[str, str]) -> str | dict[str, str]:
-        if isinstance(path, dict) and (not path or set(path) - set(SPLITS)):
-            raise ValueError(str(text("a path, or paths under 'train', 'validation' and 'test'")))
-        return path
-
-    def files(self) -> list[Path]:
-        return sorted({file for found in self._files.values() for file in found})
-
-    def whole(self) -> Embedding:
-        if len(self._files) > 1 or "test" in self._files:
-            return self
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | {"path": {"test": self.path}})
-
-    @cached_property
-    def _files(self) -> dict[str, list[Path]]:
-        return split_files(self.path, ENDINGS)
-
-    def load(self, split: str) -> list[Example]:
-        assert split in SPLITS, split
-        return list(self._split[split])
-
-    @cached_property
-    def _split(self) -> dict[str, list[Example]]:
+    def examples(self) -> dict[str, list[Example]]:
         offenders = Offenders()
         found = {split: [example for file in files for record in records(file)
                          if (example := self._example(record, offenders)) is not None]
@@ -85,12 +50,8 @@ class Embedding(Task):
         offenders.raise_any()
         for split, examples in found.items():
             if not examples:
-                raise DataError(", ".join(map(written, self._files[split][:3])), text("pairs of texts"), text("no rows"))
-        rest = found.get("train", [])
-        for split, share in (("test", self.test), ("validation", self.validation)):
-            if split not in found:
-                found[split], rest = carve(rest, share, split)
-        return {**found, "train": rest}
+                raise DataError(self.origin(split), text("pairs of texts"), text("no rows"))
+        return found
 
     def _example(self, record: Record, offenders: Offenders) -> Example | None:
         kept: dict[str, Any] = {}

@@ -29,13 +29,12 @@ from yanmo.core.errors import DataError, RequestError, nearest
 from yanmo.core.messages import Text, text
 from yanmo.core.paths import written
 from yanmo.tasks.base import Task
-from yanmo.tasks.classify import SPLITS, carve
 from yanmo.tasks.labelled import bad, label_text
 from yanmo.tasks.likelihoods import winner
 from yanmo.tasks.offenders import Offenders, leak
 from yanmo.tasks.prompting import PLACE, SAMPLE, Posed, answered, blank, chosen, ending, filled, tongue
 from yanmo.tasks.records import ENDINGS, Record, records
-from yanmo.tasks.splits import split_files
+from yanmo.tasks.splits import SPLITS, carve, split_files
 from yanmo.text.chat import render
 
 if TYPE_CHECKING:

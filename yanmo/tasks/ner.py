@@ -22,19 +22,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from yanmo.core.data import Example, Prediction, Row, Span, content_id
 from yanmo.core.errors import DataError, nearest
 from yanmo.core.messages import Text, text
 from yanmo.core.paths import written
-from yanmo.tasks.base import Task
-from yanmo.tasks.classify import SPLITS, carve
 from yanmo.tasks.offenders import SHOWN, Offenders
 from yanmo.tasks.readers import brat, columns, spans, word_tags
 from yanmo.tasks.readers.kinds import ENDINGS, PLAIN, Format, format_of
 from yanmo.tasks.readers.tagged import Overlaps, Reading, Tagged
-from yanmo.tasks.splits import split_files
+from yanmo.tasks.splits import SplitTask
 from yanmo.text import tags
 from yanmo.text.metrics import entities
 from yanmo.text.potentials import Potentials
@@ -45,14 +43,15 @@ if TYPE_CHECKING:
     from yanmo.text.tokenizer import Tokenizer
 
 
-class Ner(Task):
+class Ner(SplitTask):
     """Named entities in texts, from JSON lines with spans, CoNLL columns, brat or word/tag lines."""
 
     head: ClassVar[str] = "tag"
     metric: ClassVar[str] = "entity_f1"
 
+    endings: ClassVar[tuple[str, ...]] = (*ENDINGS, PLAIN)
+
     type: str = "ner"
-    path: str | dict[str, str]
     format: Format | None = None  # of the files; None: by their endings, of a .txt by what stands in it
     fields: spans.Fields | None = None  # what is called how in JSON lines
     entities: dict[str, str] | None = None  # the types that are wanted → what they are called; None: all, as they are
@@ -60,15 +59,6 @@ class Ner(Task):
     scheme: Scheme = "bio"  # of the tags that a model learns
     repair: bool = False  # columns: read tags that their scheme cannot mean as conlleval does, instead of refusing them
     overlaps: Overlaps = "error"  # or 'longest': of entities that overlap the longest is kept
-    validation: float = Field(0.1, ge=0, lt=1)  # share of the training texts, where `path` names no validation files
-    test: float = Field(0.1, ge=0, lt=1)  # the same for test
-
-    @field_validator("path")
-    @classmethod
-    def _splits(cls, path: str | dict[str, str]) -> str | dict[str, str]:
-        if isinstance(path, dict) and (not path or set(path) - set(SPLITS)):
-            raise ValueError("a path, or paths under 'train', 'validation' and 'test'")
-        return path
 
     @field_validator("labels")
     @classmethod
@@ -80,26 +70,13 @@ class Ner(Task):
     # ------------------------------------------------------------------------------------------------ files
 
     def files(self) -> list[Path]:
-        found = {file for group in self._files.values() for file in group}
+        found = set(super().files())
         beside = {file.with_suffix(PLAIN) for file in found if file.suffix.lower() == ".ann"}
         return sorted(found | {file for file in beside if file.is_file()})
 
-    def whole(self) -> Ner:
-        if len(self._files) > 1 or "test" in self._files:
-            return self
-        return self._with(path={"test": self.path})
-
     def labelled(self, names: Sequence[str]) -> Ner:
         """The same task with the types of a model's tags: an entity of another type in the data is a DataError."""
-        return self._with(labels=tags.types(names))
-
-    def _with(self, **changes: Any) -> Ner:
-        # not model_copy, which would carry what was read along
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
-
-    @cached_property
-    def _files(self) -> dict[str, list[Path]]:
-        return split_files(self.path, (*ENDINGS, PLAIN))
+        return self.changed(labels=tags.types(names))
 
     @cached_property
     def _read(self) -> dict[str, list[Tagged]]:
@@ -109,7 +86,7 @@ class Ner(Task):
         reading.offenders.raise_any()
         for split, items in found.items():
             if not items:
-                raise DataError(self._source(split), text("labelled texts"), text("no rows"))
+                raise DataError(self.origin(split), text("labelled texts"), text("no rows"))
         for name in self.entities or ():
             if name not in reading.seen:
                 raise DataError("ner.entities", text("types of entities that the data has"), name, nearest(name, reading.seen))
@@ -133,10 +110,6 @@ class Ner(Task):
             reading.offenders.add("ann", written(file), beside, text("none"))
         return []
 
-    def _source(self, split: str) -> str:
-        files = self._files[split]
-        return ", ".join(map(written, files[:3])) + (", …" if len(files) > 3 else "")
-
     # ------------------------------------------------------------------------------------------------ splits and types
 
     def types(self) -> list[str]:
@@ -146,19 +119,14 @@ class Ner(Task):
         split, items = next(iter(self._read.items()))
         names = sorted({span.label for item in items for span in item.spans})
         if not names:
-            raise DataError(self._source(split), text("at least one entity"), text("none"))
+            raise DataError(self.origin(split), text("at least one entity"), text("none"))
         return names
 
     def names(self) -> list[str]:
         """The tags, in the order of a model's scores."""
         return tags.names(self.types(), self.scheme)
 
-    def load(self, split: str) -> list[Example]:
-        assert split in SPLITS, split
-        return self._split[split]
-
-    @cached_property
-    def _split(self) -> dict[str, list[Example]]:
+    def examples(self) -> dict[str, list[Example]]:
         names = self.types()
         offenders = Offenders()
         for items in self._read.values():
@@ -169,13 +137,7 @@ class Ner(Task):
                         given = f"'{span.label}' [{span.start}, {span.end})"
                         offenders.add("unseen", item.where, expected, given, _close(span.label, names))
         offenders.raise_any()
-        found = {split: [_example(item) for item in items] for split, items in self._read.items()}
-        rest = found.get("train", [])
-        for split, share in (("test", self.test), ("validation", self.validation)):
-            if split not in found:
-                found[split], rest = carve(rest, share, split)
-        found["train"] = rest
-        return found
+        return {split: [_example(item) for item in items] for split, items in self._read.items()}
 
     def check(self) -> list[Text]:
         train = self.load("train")

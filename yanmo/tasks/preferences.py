@@ -4,30 +4,25 @@
     {"prompt": [{"role": "user", "content": "…"}], "chosen": "…", "rejected": "…"}
     {"chosen": [{"role": "user", …}, {"role": "assistant", …}], "rejected": […]}        whole conversations, without a prompt
 
-`path` is a file, a folder, a glob, or `{train, validation, test}` of those; a split without a path of its own is carved from
-the training files by the hash of the prompt, so that the pairs of one prompt never stand on both sides.
+Parts are divided by the hash of the prompt, so that the pairs of one prompt never stand on both sides.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cached_property, partial
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from yanmo.core.config import Settings
 from yanmo.core.data import Example, Prediction, Row, content_id
 from yanmo.core.errors import DataError
 from yanmo.core.messages import Text, text
-from yanmo.core.paths import written
-from yanmo.tasks.base import Task
-from yanmo.tasks.classify import SPLITS, carve
 from yanmo.tasks.conversation import answer_ids, answer_of, plain, prompt_ids, prompt_of, shown, split_conversations
 from yanmo.tasks.offenders import leak
-from yanmo.tasks.records import ENDINGS, Record, records
-from yanmo.tasks.splits import split_files
+from yanmo.tasks.records import Record, records
+from yanmo.tasks.splits import SplitTask
 from yanmo.tasks.writing import sound
 
 if TYPE_CHECKING:
@@ -44,53 +39,23 @@ class Fields(Settings):
     rejected: str = REJECTED
 
 
-class Preferences(Task):
+class Preferences(SplitTask):
     """Pairs of answers to a prompt, one of which is preferred."""
 
     head: ClassVar[str] = "preferences"
     metric: ClassVar[str] = "accuracy"
 
     type: str = "preferences"
-    path: str | dict[str, str]
     fields: Fields = Fields()
-    validation: float = Field(0.1, ge=0, lt=1)  # share of the training prompts, where `path` names no validation files
-    test: float = Field(0.0, ge=0, lt=1)  # the same for test
+    test: float = Field(0.0, ge=0, lt=1, description="share of the training prompts, where `path` names no test files")
 
-    @field_validator("path")
-    @classmethod
-    def _splits(cls, path: str | dict[str, str]) -> str | dict[str, str]:
-        if isinstance(path, dict) and (not path or set(path) - set(SPLITS)):
-            raise ValueError(str(text("a path, or paths under 'train', 'validation' and 'test'")))
-        return path
-
-    def files(self) -> list[Path]:
-        return sorted({file for found in self._files.values() for file in found})
-
-    def whole(self) -> Preferences:
-        if len(self._files) > 1 or "test" in self._files:
-            return self
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | {"path": {"test": self.path}})
-
-    @cached_property
-    def _files(self) -> dict[str, list[Path]]:
-        return split_files(self.path, ENDINGS)
-
-    def load(self, split: str) -> list[Example]:
-        assert split in SPLITS, split
-        return list(self._split[split])
-
-    @cached_property
-    def _split(self) -> dict[str, list[Example]]:
+    def examples(self) -> dict[str, list[Example]]:
         found = {}
         for split, files in self._files.items():
             found[split] = sound((partial(self._example, record) for record in records(file)) for file in files)
             if not found[split]:
-                raise DataError(", ".join(map(written, files[:3])), text("pairs of answers"), text("no rows"))
-        rest = found.get("train", [])
-        for split, share in (("test", self.test), ("validation", self.validation)):
-            if split not in found:
-                found[split], rest = carve(rest, share, split)
-        return {**found, "train": rest}
+                raise DataError(self.origin(split), text("pairs of answers"), text("no rows"))
+        return found
 
     def _example(self, record: Record) -> Example:
         names, values = self.fields, record.values

@@ -13,25 +13,21 @@ training. Without one it is `exact` where the rows have answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, partial
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from yanmo.core.config import PartOf, Settings
 from yanmo.core.data import Example, Prediction, Row, content_id
 from yanmo.core.errors import DataError, nearest
 from yanmo.core.messages import Text, text
-from yanmo.core.paths import written
 from yanmo.core.registry import create
-from yanmo.tasks.base import Task
-from yanmo.tasks.classify import SPLITS, carve
 from yanmo.tasks.conversation import answer_ids, answer_of, plain, prompt_ids, prompt_of
 from yanmo.tasks.offenders import leak
-from yanmo.tasks.records import ENDINGS, Record, records
+from yanmo.tasks.records import Record, records
 from yanmo.tasks.rewards import Reward, worth
-from yanmo.tasks.splits import split_files
+from yanmo.tasks.splits import SPLITS, SplitTask
 from yanmo.tasks.writing import sound
 
 if TYPE_CHECKING:
@@ -46,57 +42,27 @@ class Fields(Settings):
     solution: str = "solution"  # the steps to the answer and the answer itself, where the rows have them
 
 
-class Prompts(Task):
+class Prompts(SplitTask):
     """Prompts to be answered, and a check of the answers."""
 
     head: ClassVar[str] = "prompts"
     metric: ClassVar[str] = "verified"
 
     type: str = "prompts"
-    path: str | dict[str, str]
     fields: Fields = Fields()
     verify: Annotated[list[Any] | Any, PartOf("reward")] = None  # one or more; None: `exact` where there are answers
     max_tokens: int = Field(default=128, ge=1)  # of an answer, when a model is evaluated
     temperature: float = Field(default=0.0, ge=0, le=100)  # at which it is drawn then; 0: the likeliest tokens
     stop: list[str] = Field(default_factory=list)  # texts that end an answer
-    validation: float = Field(0.1, ge=0, lt=1)  # share of the training prompts, where `path` names no validation files
-    test: float = Field(0.0, ge=0, lt=1)  # the same for test
+    test: float = Field(0.0, ge=0, lt=1, description="share of the training prompts, where `path` names no test files")
 
-    @field_validator("path")
-    @classmethod
-    def _splits(cls, path: str | dict[str, str]) -> str | dict[str, str]:
-        if isinstance(path, dict) and (not path or set(path) - set(SPLITS)):
-            raise ValueError(str(text("a path, or paths under 'train', 'validation' and 'test'")))
-        return path
-
-    def files(self) -> list[Path]:
-        return sorted({file for found in self._files.values() for file in found})
-
-    def whole(self) -> Prompts:
-        if len(self._files) > 1 or "test" in self._files:
-            return self
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | {"path": {"test": self.path}})
-
-    @cached_property
-    def _files(self) -> dict[str, list[Path]]:
-        return split_files(self.path, ENDINGS)
-
-    def load(self, split: str) -> list[Example]:
-        assert split in SPLITS, split
-        return list(self._split[split])
-
-    @cached_property
-    def _split(self) -> dict[str, list[Example]]:
+    def examples(self) -> dict[str, list[Example]]:
         found = {}
         for split, files in self._files.items():
             found[split] = sound((partial(self._example, record) for record in records(file)) for file in files)
             if not found[split]:
-                raise DataError(", ".join(map(written, files[:3])), text("prompts"), text("no rows"))
-        rest = found.get("train", [])
-        for split, share in (("test", self.test), ("validation", self.validation)):
-            if split not in found:
-                found[split], rest = carve(rest, share, split)
-        return {**found, "train": rest}
+                raise DataError(self.origin(split), text("prompts"), text("no rows"))
+        return found
 
     def _example(self, record: Record) -> Example:
         prompt = prompt_of(record, self.fields.prompt)

@@ -23,19 +23,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from yanmo.core.data import Example, Prediction, Row, Span, content_id
 from yanmo.core.errors import DataError
 from yanmo.core.messages import Text, text
 from yanmo.core.paths import written
-from yanmo.tasks.base import Task
-from yanmo.tasks.classify import SPLITS, carve
 from yanmo.tasks.offenders import SHOWN, Offenders
 from yanmo.tasks.readers.answers import placed, problem_of
 from yanmo.tasks.readers.squad import ENDINGS, Columns, Question, questions
 from yanmo.tasks.spans import NOWHERE, Spot
-from yanmo.tasks.splits import split_files
+from yanmo.tasks.splits import SplitTask
 from yanmo.text import windows as reading
 from yanmo.text.metrics import squad
 from yanmo.text.spelling import HAN_RUN
@@ -53,17 +51,16 @@ PROMPTS = {
 NONE = {"en": "unanswerable", "zh": "无法回答"}
 
 
-class QuestionAnswering(Task):
+class QuestionAnswering(SplitTask):
     """Answers to questions, found in a passage: SQuAD 1 and 2, CMRC, JSON lines."""
 
     head: ClassVar[str] = "span"
     metric: ClassVar[str] = "f1"
 
+    endings: ClassVar[tuple[str, ...]] = ENDINGS
+
     type: str = "qa"
-    path: str | dict[str, str]
     fields: Columns = Columns()
-    validation: float = Field(0.1, ge=0, lt=1, description="share of the passages, where `path` names no validation files")
-    test: float = Field(0.1, ge=0, lt=1, description="the same for test")
     metrics: Literal["squad1", "squad2", "cmrc"] | None = Field(
         None, description="whose script scores; null: cmrc for Chinese, squad2 where answers are missing, else squad1"
     )
@@ -77,26 +74,7 @@ class QuestionAnswering(Task):
     # by how much 'nowhere' must be ahead of the best span; None: what was best on the model's validation data, else 0
     threshold: float | None = Field(None, allow_inf_nan=False, description="lead of 'nowhere' over the best span; null: as found")
 
-    @field_validator("path")
-    @classmethod
-    def _splits(cls, path: str | dict[str, str]) -> str | dict[str, str]:
-        if isinstance(path, dict) and (not path or set(path) - set(SPLITS)):
-            raise ValueError(str(text("a path, or paths under 'train', 'validation' and 'test'")))
-        return path
-
     # ------------------------------------------------------------------------------------------------ data
-
-    def files(self) -> list[Path]:
-        return sorted({file for found in self._files.values() for file in found})
-
-    def whole(self) -> QuestionAnswering:
-        if len(self._files) > 1 or "test" in self._files:
-            return self
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | {"path": {"test": self.path}})
-
-    @cached_property
-    def _files(self) -> dict[str, list[Path]]:
-        return split_files(self.path, ENDINGS)
 
     @cached_property
     def _read(self) -> dict[str, list[Example]]:
@@ -111,18 +89,8 @@ class QuestionAnswering(Task):
                 raise DataError(empty[0].where, text("a question with an answer"), text("none"), remedy)
         return found
 
-    def load(self, split: str) -> list[Example]:
-        assert split in SPLITS, split
-        return list(self._split[split])
-
-    @cached_property
-    def _split(self) -> dict[str, list[Example]]:
-        found = dict(self._read)
-        rest = found.get("train", [])
-        for split, share in (("test", self.test), ("validation", self.validation)):
-            if split not in found:
-                found[split], rest = carve(rest, share, split)
-        return {**found, "train": rest}
+    def examples(self) -> dict[str, list[Example]]:
+        return self._read
 
     def _sound(self, asked: list[Question], files: Sequence[Path]) -> list[Example]:
         """The examples of the questions; DataError with the first five of a kind that are not sound."""

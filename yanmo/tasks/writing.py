@@ -10,15 +10,13 @@ A decoder reads the prompt and goes on with the answer; of an encoder-decoder th
 
 With `chat` the prompt is one message to the model, in its own chat template, and the answer ends with the turn.
 
-`path` is a file, a folder, a glob, or `{train, validation, test}` of those; a split without a path of its own is carved
-from the training files by the hash of the text. A row that is not sound stops the work: the error names the first one
-and the lines of the next.
+A row that is not sound stops the work: the error names the first one and the lines of the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -28,12 +26,9 @@ from yanmo.core.config import describe
 from yanmo.core.data import Example, Prediction, Row, content_id
 from yanmo.core.errors import DataError, nearest
 from yanmo.core.messages import Text, text
-from yanmo.core.paths import written
-from yanmo.tasks.base import Task
-from yanmo.tasks.classify import SPLITS, carve
 from yanmo.tasks.offenders import leak
-from yanmo.tasks.records import ENDINGS, Record, records
-from yanmo.tasks.splits import split_files
+from yanmo.tasks.records import Record, records
+from yanmo.tasks.splits import SplitTask
 
 if TYPE_CHECKING:
     from yanmo.text.metrics.figures import Measure
@@ -45,7 +40,7 @@ PENALTY = 0.6  # of length, for beams (Vaswani et al. 2017, section 6.1)
 Made = TypeVar("Made")
 
 
-class WritingTask(Task):
+class WritingTask(SplitTask):
     """A text for each text: what is shared by summaries, translations and generation.
 
     `template`: the prompt, `{text}` in it the text. `cut`: where a text too long for the model loses its tokens. `max_tokens`:
@@ -54,22 +49,12 @@ class WritingTask(Task):
 
     head: ClassVar[str] = "text"
 
-    path: str | dict[str, str]
-    validation: float = Field(0.1, ge=0, lt=1)  # share of the training texts, where `path` names no validation files
-    test: float = Field(0.1, ge=0, lt=1)  # the same for test
     template: str = PLACE
     chat: bool = False
     cut: Literal["end", "beginning"] = "end"
     max_tokens: int = Field(128, ge=1)
     beams: int = Field(1, ge=1, le=64)
     length_penalty: float | None = Field(None, allow_inf_nan=False)
-
-    @field_validator("path")
-    @classmethod
-    def _splits(cls, path: str | dict[str, str]) -> str | dict[str, str]:
-        if isinstance(path, dict) and (not path or set(path) - set(SPLITS)):
-            raise ValueError(str(text("a path, or paths under 'train', 'validation' and 'test'")))
-        return path
 
     @field_validator("template")
     @classmethod
@@ -86,36 +71,11 @@ class WritingTask(Task):
 
     # ------------------------------------------------------------------------------------------------ reading
 
-    def files(self) -> list[Path]:
-        return sorted({file for found in self._files.values() for file in found})
-
-    def whole(self) -> WritingTask:
-        if len(self._files) > 1 or "test" in self._files:
-            return self
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | {"path": {"test": self.path}})
-
-    @cached_property
-    def _files(self) -> dict[str, list[Path]]:
-        """Split → its files."""
-        return split_files(self.path, ENDINGS)
-
-    def load(self, split: str) -> list[Example]:
-        assert split in SPLITS, split
-        return list(self._split[split])
-
-    @cached_property
-    def _split(self) -> dict[str, list[Example]]:
-        found = {split: self._examples(files) for split, files in self._files.items()}
-        rest = found.get("train", [])
-        for split, share in (("test", self.test), ("validation", self.validation)):
-            if split not in found:
-                found[split], rest = carve(rest, share, split)
-        return {**found, "train": rest}
-
-    def _examples(self, files: list[Path]) -> list[Example]:
-        found = sound(self.rows(file) for file in files)
-        if not found:
-            raise DataError(", ".join(map(written, files[:3])), text("texts with answers"), text("no rows"))
+    def examples(self) -> dict[str, list[Example]]:
+        found = {split: sound(self.rows(file) for file in files) for split, files in self._files.items()}
+        for split, examples in found.items():
+            if not examples:
+                raise DataError(self.origin(split), text("texts with answers"), text("no rows"))
         return found
 
     def rows(self, file: Path) -> Iterator[Callable[[], Example]]:
