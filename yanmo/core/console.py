@@ -16,11 +16,12 @@ from yanmo.core.messages import Text
 
 
 class Bar:
-    """Progress of one piece of work. `advance(n, **shown)`: n units done, and figures to show (loss, tokens/s)."""
+    """Progress of one piece of work. `advance(n, **shown)`: n units done, and figures to show (loss, tokens/s). `done`: units
+    of before, which say nothing about the rate."""
 
-    def __init__(self, console: Console, what: str, total: float | None, unit: str):
+    def __init__(self, console: Console, what: str, total: float | None, unit: str, done: float = 0.0):
         self.console, self.what, self.total, self.unit = console, what, total, unit
-        self.done, self.start, self.said = 0.0, time.monotonic(), time.monotonic()
+        self.before, self.done, self.start, self.said = done, done, time.monotonic(), time.monotonic()
         self.shown: dict[str, Any] = {}
         self._live: Any = None
         self._task: Any = None
@@ -35,16 +36,16 @@ class Bar:
             self.console.log(f"{self.what}: {self._plain()}")
 
     def rate(self) -> float:
-        return self.done / max(time.monotonic() - self.start, 1e-9)
+        return (self.done - self.before) / max(time.monotonic() - self.start, 1e-9)
 
     def _figures(self) -> str:
-        figures = [f"{compact(self.rate())} {self.unit}/s"] if self.done else []
+        figures = [f"{compact(self.rate())} {self.unit}/s"] if self.done > self.before else []
         figures += [f"{key} {compact(value)}" for key, value in self.shown.items()]
         return " · ".join(figures)
 
     def _plain(self) -> str:
         share = f"{self.done / self.total:4.0%} " if self.total else f"{compact(self.done)} {self.unit} "
-        parts = [f"ETA {(self.total - self.done) / self.rate():.0f} s"] if self.total and self.done else []  # unknown at first
+        parts = [f"ETA {(self.total - self.done) / self.rate():.0f} s"] if self.total and self.done > self.before else []
         return share + " · ".join([*parts, *filter(None, [self._figures()])])
 
 
@@ -60,8 +61,8 @@ class Console:
         print(str(message), file=sys.stderr, flush=True)
 
     @contextmanager
-    def bar(self, what: str, total: float | None = None, unit: str = "documents") -> Iterator[Bar]:
-        bar = Bar(self, what, total, unit)
+    def bar(self, what: str, total: float | None = None, unit: str = "documents", done: float = 0.0) -> Iterator[Bar]:
+        bar = Bar(self, what, total, unit, done)
         if self.quiet or not sys.stderr.isatty():
             yield bar
             return
@@ -71,7 +72,7 @@ class Console:
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(),
                    TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[figures]}"))  # fmt: skip
         with Progress(*columns, console=RichConsole(stderr=True), transient=False) as live:
-            bar._live, bar._task = live, live.add_task(what, total=total, figures="")
+            bar._live, bar._task = live, live.add_task(what, total=total, completed=done, figures="")
             yield bar
 
 

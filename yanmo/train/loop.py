@@ -56,8 +56,7 @@ def train(job: Job) -> State:
         log = held.enter_context(Records(job, state))
         writer = held.enter_context(job.world.writer(checkpoints, job.keep, state.best_step, job.console, job.what))
         rows = held.enter_context(ahead.rows(job.batches, state.seed, state.step, state.cursor, job.steps, job.prefetch))
-        bar = held.enter_context(job.console.bar(job.what, total=job.steps, unit="steps"))
-        bar.advance(state.step)
+        bar = held.enter_context(job.console.bar(job.what, total=job.steps, unit="steps", done=state.step))
         horizon = job.horizon or Horizon(job.steps)
         horizon.follow(state.step)
         began, first = time.monotonic() - state.seconds, state.step + 1
