@@ -279,6 +279,20 @@ def test_killed_at_any_moment_ends_with_the_same_bytes(tiny, folder):
     assert not [name for name in killed if files.TEMPORARY in name]
 
 
+def test_a_stage_that_goes_on_counts_what_was_spent_before(tiny, folder):
+    tiny(until="count")
+    begun, spent = folder / "runs/tiny/count", {"seconds": 1000.0, "cpu_seconds": 900.0, "joules": 9000.0, "method": "estimated"}
+    (begun / "manifest.json").unlink()
+    files.write_json(begun / "spent.json", spent)
+    tiny(until="count")
+    made = files.read_json(begun / "manifest.json")
+    assert 1000 < made["seconds"] < 1100
+    assert made["cost"]["cpu_seconds"] >= 900
+    assert not (begun / "spent.json").exists()
+    tiny(until="count", redo=["count"])  # begun anew: nothing of before
+    assert files.read_json(begun / "manifest.json")["seconds"] < 100
+
+
 def test_seeds_differ_by_purpose_and_by_seed():
     run = Run(Path("x"), seed=1)
     assert run.seed_for("shuffle") == Run(Path("y"), seed=1).seed_for("shuffle")

@@ -15,7 +15,6 @@ from yanmo.core import files
 from yanmo.core.config import Place, Settings
 from yanmo.core.console import Console
 from yanmo.core.crew import ALONE, Crew, Silence
-from yanmo.core.energy import Meter
 from yanmo.core.environment import write_environment, write_once
 from yanmo.core.errors import RequestError, nearest
 from yanmo.core.fingerprint import check_differences, fingerprint_of
@@ -26,6 +25,7 @@ from yanmo.core.package import VERSION
 from yanmo.core.published import how_to_get
 from yanmo.core.recipe import Entry, Recipe, parse, read
 from yanmo.core.run import Run, locked
+from yanmo.core.spent import SPENT, counted
 from yanmo.core.stage import Input
 from yanmo.core.stopped import terminable
 
@@ -136,12 +136,12 @@ def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fin
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / BEGUN, {"fingerprint": fingerprint, **parts})
     run = Run(directory, recipe.seed, console, recipe.budget, minutes, entry.name, _folders(links, directory), crew, force)
-    started, meter = time.monotonic(), Meter()
     console.log(text("{stage} …", stage=entry.name))
     if entry.stage.together:
         crew.call({"stage": entry.name, "minutes": minutes})
     try:
-        outputs = entry.stage.run(run, folder)
+        with counted(folder) as spent:
+            outputs = entry.stage.run(run, folder)
     except OSError as error:
         if error.errno in files.FULL:
             files.remove_temporaries(folder)
@@ -152,10 +152,11 @@ def _work(entry: Entry, recipe: Recipe, directory: Path, links: list[Input], fin
         if not any((directory / other.name).exists() for other in recipe.stages):
             files.remove(directory)
         raise
-    seconds = round(time.monotonic() - started, 3)
-    spent = {key: value for key, value in meter.read().items() if key != "seconds"}  # a GPU's is counted by its training
+    cost = spent()  # a GPU's is counted by its training
+    seconds = cost.pop("seconds")
+    files.remove(folder / SPENT)  # before its files are counted
     made = {"stage": entry.name, "kind": entry.stage.type, "fingerprint": fingerprint, **parts, "outputs": outputs,
-            **record(folder, outputs), "seconds": seconds, "cost": spent, "yanmo": VERSION}  # fmt: skip
+            **record(folder, outputs), "seconds": seconds, "cost": cost, "yanmo": VERSION}  # fmt: skip
     files.write_json(folder / MANIFEST, made)
     console.log(text("{stage}: done in {seconds} s", stage=entry.name, seconds=f"{seconds:.1f}"))
 
