@@ -9,6 +9,7 @@ import torch
 from tests.inference.tiny import TEXTS, engine_agrees, model, tokenizer
 from yanmo.core.errors import DataError, RequestError
 from yanmo.inference.likelihood import score_documents
+from yanmo.models.adaptive import LONGEST
 from yanmo.models.base import Inputs
 from yanmo.models.mixture import FEATURES, Evidence, Gate, Mixture, mix
 from yanmo.models.recall import recalled
@@ -38,13 +39,16 @@ def test_its_distributions_are_the_gates_share_of_either(mixture):
     found = mixture(inputs).logits
     network = mixture.network(inputs).logits.float().log_softmax(-1)
     counted = mixture.counted(inputs).logits
+    places = np.arange(40)
+    adapted = torch.from_numpy(mixture.gate.adaptive.spread(counted[0].numpy(), ids()[0].numpy(), places < 0, places)[0])
+    assert not torch.allclose(adapted, counted[0], atol=0.1)  # the text repeats itself
     runs, following = recalled(ids().numpy(), np.zeros((1, 40), bool), 0)
     seen = mixture.evidence(inputs, torch.from_numpy(following))
     shares = mixture.gate(seen.features, seen.recalls).exp()
     assert seen.recalls[0].tolist() == (runs[0] > 0).tolist()
     assert bool(seen.recalled[seen.recalls].all())
     pointed = torch.nn.functional.one_hot(torch.from_numpy(following), found.shape[-1]) * shares[..., 2:]
-    torch.testing.assert_close(found.exp(), shares[..., :1] * network.exp() + shares[..., 1:2] * counted.exp() + pointed, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(found.exp(), shares[..., :1] * network.exp() + shares[..., 1:2] * adapted.exp() + pointed, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(found.exp().sum(-1), torch.ones(1, 40), rtol=1e-4, atol=1e-5)
     assert 0 < int(seen.recalls.sum()) < 40
     assert float(shares[..., 2][~seen.recalls].sum()) == 0
@@ -109,7 +113,7 @@ def test_the_mixture_of_probabilities():
     gate.initialise(torch.Generator().manual_seed(0))
     network, counted = torch.tensor([0.2] * 3).log(), torch.tensor([0.6] * 3).log()
     recalled, recalls = torch.tensor([False, False, True]), torch.tensor([False, True, True])
-    seen = Evidence(torch.randn(3, FEATURES), network, counted, recalled, recalls)
+    seen = Evidence(torch.randn(3, FEATURES), network, counted, torch.zeros(3, LONGEST, 3), recalled, recalls)
     torch.testing.assert_close(mix(gate, seen).exp(), torch.tensor([0.4, 0.8 / 3, 1.8 / 3]))
 
 
@@ -132,7 +136,7 @@ def test_it_looks_back_beyond_the_networks_context(mixture):
         piece = tokens[:, start : min(start + 50, place)]
         mixture(Inputs(piece), slots, select=torch.zeros(piece.shape, dtype=torch.bool))
         slots.advance(piece.shape[1])
-    runs, following = mixture._recalled(Inputs(tokens[:, place:-1]), slots, None)
+    runs, following = mixture._past(Inputs(tokens[:, place:-1]), slots).recalled()
     assert bool((runs > 0).all())
     assert following.tolist() == tokens[0, place + 1 :].tolist()
 

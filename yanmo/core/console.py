@@ -72,7 +72,7 @@ class Console:
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(),
                    TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[figures]}"))  # fmt: skip
         with Progress(*columns, console=RichConsole(stderr=True), transient=False) as live:
-            bar._live, bar._task = live, live.add_task(what, total=total, completed=done, figures="")
+            bar._live, bar._task = live, live.add_task(what, total=total, completed=int(done), figures="")
             yield bar
 
 

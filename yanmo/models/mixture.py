@@ -2,14 +2,16 @@
 
     p(w | h) = g₁(h) · p_network(w | h) + g₂(h) · p_counted(w | h) + g₃(h) · [w = recalled(h)],   g = softmax(gate(features of h))
 
-What other texts said word for word, counts know at once; what this one said, it says again (`recall.py`); what it is about, a
-network learns. A network of a few minutes gains most: the mixture is far better than any of them (Neubig and Dyer 2016,
-"Generalizing and hybridizing count-based and neural language models", arXiv:1606.00499, section 3.1; Merity et al. 2016, "Pointer
-sentinel mixture models", arXiv:1609.07843; `stages/mixing.py` fits the gate). The gate is told nothing of the next token:
+What other texts said word for word, counts know at once, and they learn on from what this one says (`adaptive.py`); what it said,
+it says again (`recall.py`); what it is about, a network learns. A network of a few minutes gains most: the mixture is far better
+than any of them (Neubig and Dyer 2016, "Generalizing and hybridizing count-based and neural language models", arXiv:1606.00499,
+section 3.1; Merity et al. 2016, "Pointer sentinel mixture models", arXiv:1609.07843; `stages/mixing.py` fits the gate). The gate
+is told nothing of the next token:
 
     how long a context the counts know, and how much they leave to shorter ones there and one token shorter: its share and ln γ;
     the network's entropy, and the log-probability of what it finds likeliest;
-    how long a run is recalled, and what the network and the counts think of the token that followed it
+    how long a run is recalled, and what the network and the counts think of the token that followed it;
+    how often this text has said the last 1, 2, … tokens before, and how many kinds of tokens followed for each time
 
     model/config.json  model.safetensors (the gate)  network/ (opens by itself)  counted/  tokenizer.json
 """
@@ -29,6 +31,7 @@ from yanmo.core import files
 from yanmo.core.errors import DataError, RequestError
 from yanmo.core.messages import text
 from yanmo.core.registry import lookup
+from yanmo.models.adaptive import LONGEST, Adaptive, counts
 from yanmo.models.base import Inputs, LanguageModel, Output, Slots, StateSpec
 from yanmo.models.ensemble import Share
 from yanmo.models.ngram import NgramLanguageModel, begins
@@ -36,7 +39,7 @@ from yanmo.models.recall import NONE, REACH, RUNS, recalled
 from yanmo.models.weights.folder import read_tensors
 from yanmo.nn.heads import Reduce
 
-FEATURES, HIDDEN = 5 + len(RUNS) + 3, 32
+FEATURES, HIDDEN = 5 + len(RUNS) + 3 + 2 * LONGEST, 48
 PARTS = ("network", "counted")
 UNLIKELY = -20.0  # the least log-probability that the gate is told of
 
@@ -44,11 +47,13 @@ UNLIKELY = -20.0  # the least log-probability that the gate is told of
 @dataclass(frozen=True)
 class Evidence:
     """What the gate sees of positions, (…, FEATURES), and what each part finds of the token there: ln p of the network and of the
-    counts (…), and whether it is the recalled one (…) bool; `recalls` (…) bool: whether there is one."""
+    counts (…), what the text itself has said of it (…, LONGEST, 3; see `adaptive.counts`), and whether it is the recalled one
+    (…) bool; `recalls` (…) bool: whether there is one."""
 
     features: Tensor
     network: Tensor
     counted: Tensor
+    said: Tensor
     recalled: Tensor
     recalls: Tensor
 
@@ -58,15 +63,17 @@ class Evidence:
 
 class Gate(nn.Module):
     """(…, FEATURES), (…) bool → (…, 3): the logarithms of the shares of the network, of the counts, and of the recalled token,
-    which has none where nothing is recalled."""
+    which has none where nothing is recalled. `adaptive` is what makes the counts learn on."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.adaptive = Adaptive()
         self.inner = nn.Linear(FEATURES, HIDDEN)
         self.outer = nn.Linear(HIDDEN, 3)
 
     def initialise(self, rng: torch.Generator) -> None:
         """All alike, whatever the features."""
+        self.adaptive.initialise()
         with torch.no_grad():
             self.inner.weight.normal_(0, FEATURES**-0.5, generator=rng)
             for parameter in (self.inner.bias, self.outer.weight, self.outer.bias):
@@ -109,15 +116,19 @@ class Mixture(LanguageModel):
         self, inputs: Inputs, slots: Slots | None = None, *, select: Tensor | None = None, reduce: Reduce | None = None
     ) -> Output:
         """Log-probabilities, made chunk by chunk of positions: the logits of a mixture."""
-        nodes, (runs, following) = self._nodes(inputs, slots, select), self._recalled(inputs, slots, select)
+        nodes, past = self._nodes(inputs, slots, select), self._past(inputs, slots)
+        runs, following = (part if select is None else part[select.reshape(-1).to(part.device)] for part in past.recalled())
+        places = np.arange(inputs.tokens.numel()) if select is None else np.flatnonzero(select.reshape(-1).cpu().numpy())
 
         def mixed(logits: Tensor, positions: Tensor) -> Tensor:
-            network, known = logits.float().log_softmax(-1), nodes[positions.cpu().numpy()]
-            counted = torch.from_numpy(self.counted.distributions(known)).to(logits.device)
+            network, chosen = logits.float().log_softmax(-1), positions.cpu().numpy()
+            known = nodes[chosen]
+            counted = self.counted.distributions(known)
             run, token = runs[positions], following[positions].unsqueeze(-1)
-            about = [part.gather(-1, token).squeeze(-1) for part in (network, counted)]
-            shares = self.gate(self._features(network, known, run, *about), run > 0)
-            both = torch.logaddexp(shares[:, :1] + network, shares[:, 1:2] + counted)
+            adapted, said = past.spread(self.gate.adaptive, counted, places[chosen])
+            about = [part.gather(-1, token).squeeze(-1) for part in (network, torch.from_numpy(counted).to(logits.device))]
+            shares = self.gate(self._features(network, known, run, said.to(logits.device), *about), run > 0)
+            both = torch.logaddexp(shares[:, :1] + network, shares[:, 1:2] + adapted.to(logits.device))
             both.scatter_(-1, token, torch.logaddexp(both.gather(-1, token), shares[:, 2:]))
             return both if reduce is None else reduce(both, positions)
 
@@ -132,7 +143,7 @@ class Mixture(LanguageModel):
         """The network's hidden states; with slots, what the counts and the text remember goes on as well."""
         if slots is not None:
             self.counted.contexts(inputs, Share(slots, "counted."))
-            self._recalled(inputs, slots, None)
+            self._past(inputs, slots)
         return self.network.encode(inputs, None if slots is None else Share(slots, "network."))
 
     def pool(self, inputs: Inputs) -> Tensor:
@@ -144,21 +155,22 @@ class Mixture(LanguageModel):
     @torch.no_grad()
     def evidence(self, inputs: Inputs, targets: Tensor) -> Evidence:
         """Of every position (B, T) and its target: the counts' probabilities are looked up, without a distribution."""
-        nodes, (runs, following) = self._nodes(inputs, None, None), self._recalled(inputs, None, None)
-        flat = targets.reshape(-1, 1)
+        nodes, past = self._nodes(inputs, None, None), self._past(inputs, None)
+        runs, following = past.recalled()
+        flat, said = targets.reshape(-1, 1), past.counts(targets)
         about = self.counted.logprobs(inputs, following.view(targets.shape)).reshape(-1)
 
         def pick(logits: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
             network = logits.float().log_softmax(-1)
             thought = network.gather(-1, following[positions].unsqueeze(-1)).squeeze(-1)
             known = nodes[positions.cpu().numpy()]
-            features = self._features(network, known, runs[positions], thought, about[positions])
+            features = self._features(network, known, runs[positions], said[positions], thought, about[positions])
             return features, network.gather(-1, flat[positions]).squeeze(-1)
 
         features, network = self.network(replace(inputs, before=None), reduce=pick).reduced
         shape, there = targets.shape, (runs > 0).view(targets.shape)
         return Evidence(features.view(*shape, FEATURES), network.view(shape), self.counted.logprobs(inputs, targets),
-                        there & (following.view(shape) == targets), there)  # fmt: skip
+                        said.view(*shape, LONGEST, 3), there & (following.view(shape) == targets), there)  # fmt: skip
 
     def _nodes(self, inputs: Inputs, slots: Slots | None, select: Tensor | None) -> np.ndarray:
         """What the counts know of each (selected) position's context, (N, order - 1)."""
@@ -166,8 +178,8 @@ class Mixture(LanguageModel):
         flat = nodes.reshape(inputs.tokens.numel(), -1)
         return flat if select is None else flat[select.reshape(-1).cpu().numpy()]
 
-    def _recalled(self, inputs: Inputs, slots: Slots | None, select: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Of each (selected) position (N,): the number of the longest run that stood before, and the token behind it."""
+    def _past(self, inputs: Inputs, slots: Slots | None) -> Past:
+        """What was said before; the slots remember it."""
         tokens, starts = inputs.tokens.cpu().numpy(), begins(inputs)
         rows, width = tokens.shape
         if slots is not None:
@@ -175,30 +187,71 @@ class Mixture(LanguageModel):
         else:
             said = np.zeros((rows, 0), np.int64) if inputs.before is None else inputs.before.cpu().numpy()[:, -REACH:]
         whole = np.concatenate([said, tokens], 1)
-        starts = np.concatenate([np.zeros(said.shape, bool), starts], 1)
         if slots is not None:
             lengths = np.full(rows, width) if inputs.mask is None else inputs.mask.sum(1).cpu().numpy()
             kept = lengths[:, None] + np.arange(REACH)  # the last ones behind the row's own tokens
             slots.write("said", torch.from_numpy(np.take_along_axis(whole, kept, 1)).to(inputs.tokens.device))
-        found = (torch.from_numpy(part).to(inputs.tokens.device) for part in recalled(whole, starts, said.shape[1]))
-        runs, following = (part.reshape(-1) if select is None else part[select.to(part.device)] for part in found)
-        return runs, following
+        return Past(whole, np.concatenate([np.zeros(said.shape, bool), starts], 1), said.shape[1], inputs.tokens.device)
 
-    def _features(self, network: Tensor, nodes: np.ndarray, runs: Tensor, *about: Tensor) -> Tensor:
+    def _features(self, network: Tensor, nodes: np.ndarray, runs: Tensor, said: Tensor, *about: Tensor) -> Tensor:
         """(n, FEATURES), about 1 in size, from the network's log-probabilities (n, V), the counts' nodes (n, order - 1), the
-        numbers of recalled runs (n,), and ln p of the token behind each by the network and by the counts (n,)."""
+        numbers of recalled runs (n,), how often and what the text has said (n, LONGEST, 2 or more), and ln p of the token behind
+        each run by the network and by the counts (n,)."""
         likeliest = network.amax(-1, keepdim=True)
         entropy = -(network.exp() * network).sum(-1, keepdim=True)
         known = torch.from_numpy(self.counted.trust(nodes)).to(network.device)
         run = F.one_hot(runs, len(RUNS) + 1).float()
         thought = torch.stack(about, -1).clamp(min=UNLIKELY) / 4 + 1
-        return torch.cat([known, entropy / 4 - 1, likeliest / 2 + 1, run, torch.where(runs[:, None] > 0, thought, 0)], -1)
+        thought = torch.where(runs[:, None] > 0, thought, 0)
+        total, kinds = said[..., 0], said[..., 1]
+        own = [total.log1p() / 2, kinds / total.clamp(min=1)]
+        return torch.cat([known, entropy / 4 - 1, likeliest / 2 + 1, run, thought, *own], -1)
+
+
+@dataclass(frozen=True)
+class Past:
+    """Rows of tokens (B, S), those from `first` on the ones that are read now, and where another document begins (B, S) bool.
+    NONE, at a row's beginning, is no token."""
+
+    tokens: np.ndarray
+    begins: np.ndarray
+    first: int
+    device: torch.device
+
+    def recalled(self) -> tuple[Tensor, Tensor]:
+        """Of each position (B · T,): the number of the longest run that stood before, and the token behind it."""
+        runs, following = recalled(self.tokens, self.begins, self.first)
+        return torch.from_numpy(runs.reshape(-1)).to(self.device), torch.from_numpy(following.reshape(-1)).to(self.device)
+
+    def counts(self, targets: Tensor) -> Tensor:
+        """(B · T, LONGEST, 3) float32: `adaptive.counts` of the token `targets` (B, T) after each position."""
+        found, asked = [], targets.cpu().numpy()
+        for row in range(len(asked)):
+            tokens, starts, first = self._row(row)
+            found.append(counts(tokens, starts, first, asked[row]))
+        return torch.from_numpy(np.concatenate(found)).to(self.device)
+
+    def spread(self, adaptive: Adaptive, base: np.ndarray, places: np.ndarray) -> tuple[Tensor, Tensor]:
+        """`Adaptive.spread` of ln q₀ `base` (n, V) after positions `places` (n,), of all (B · T) of them."""
+        rows, columns = np.divmod(places, self.tokens.shape[1] - self.first)
+        adapted, said = np.empty_like(base), np.empty((len(places), LONGEST, 2), np.float32)
+        for row in np.unique(rows):
+            tokens, starts, first = self._row(int(row))
+            here = rows == row
+            adapted[here], said[here] = adaptive.spread(base[here], tokens, starts, first + columns[here])
+        return torch.from_numpy(adapted), torch.from_numpy(said)
+
+    def _row(self, row: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """One row without what is no token, and where in it the positions begin that are read now."""
+        start = min(int((self.tokens[row] != NONE).argmax()), self.first)
+        return self.tokens[row, start:], self.begins[row, start:], self.first - start
 
 
 def mix(gate: Gate, found: Evidence) -> Tensor:
     """ln of the mixture's probability (…) of the tokens that the evidence is about."""
     shares = gate(found.features, found.recalls)
-    parts = torch.stack([shares[..., 0] + found.network, shares[..., 1] + found.counted], -1)
+    counted = gate.adaptive(found.counted, found.said)
+    parts = torch.stack([shares[..., 0] + found.network, shares[..., 1] + counted], -1)
     both = parts.logsumexp(-1)
     return torch.where(found.recalled, torch.logaddexp(both, torch.where(found.recalled, shares[..., 2], 0)), both)
 

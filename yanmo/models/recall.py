@@ -9,6 +9,7 @@ small network can know them; looking back can (the match model of Mahoney's PAQ 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -41,21 +42,30 @@ def recalled(tokens: Array, begins: Array, first: int) -> tuple[Array, Array]:
 
 def _row(tokens: Array, begins: Array, first: int, known: Array, following: Array) -> None:
     """Fills `known` and `following` (S - first,) of one row."""
-    places = np.arange(len(tokens))
-    inside = places - np.maximum.accumulate(np.where(begins, places, 0))  # tokens of its document before each
+    keys, inside = list(ends(tokens, begins, RUNS[-1])), within(begins)
+    for number in range(len(RUNS), 0, -1):
+        length = RUNS[number - 1]
+        earlier = _earlier(keys[length - 1], first)
+        found = (known == 0) & (earlier >= 0) & (inside[first:] >= length - 1) & (inside[earlier] >= length - 1)
+        known[found], following[found] = number, tokens[earlier[found] + 1]
+
+
+def within(begins: Array) -> Array:
+    """(S,): how many tokens of its document stand before each."""
+    places = np.arange(len(begins))
+    return places - np.maximum.accumulate(np.where(begins, places, 0))
+
+
+def ends(tokens: Array, begins: Array, longest: int) -> Iterator[Array]:
+    """For 1, 2, … `longest`: a key (S,) uint64 of the last so many tokens at each position, other in each document; where a
+    document has not so many, it means nothing."""
     values = (tokens.astype(np.int64) + 2).astype(np.uint64) * _SPREAD
-    keys = (np.cumsum(begins).astype(np.uint64) + np.uint64(1)) * _SPREAD  # of the run of none: its document
-    runs = {}
-    for length in range(1, RUNS[-1] + 1):
+    keys = (np.cumsum(begins).astype(np.uint64) + np.uint64(1)) * _SPREAD  # of none: its document
+    for length in range(1, longest + 1):
         shorter = keys if length == 1 else np.concatenate([keys[:1], keys[:-1]])
         keys = shorter * _MULTIPLIER + values
         keys ^= keys >> np.uint64(29)
-        runs[length] = keys
-    for number in range(len(RUNS), 0, -1):
-        length = RUNS[number - 1]
-        earlier = _earlier(runs[length], first)
-        found = (known == 0) & (earlier >= 0) & (inside[first:] >= length - 1) & (inside[earlier] >= length - 1)
-        known[found], following[found] = number, tokens[earlier[found] + 1]
+        yield keys
 
 
 def _earlier(keys: Array, first: int) -> Array:

@@ -131,6 +131,12 @@ class TransformerModel(ModelPart):
         part = self if self.depth or depth is None else self.model_copy(update={"depth": depth})
         return part.model_copy(update={**part._filled(), "context": self.context or context or CONTEXT})
 
+    def timed(self) -> TransformerModel:
+        """These settings for a training that is limited by its time alone: a head of its own takes no more of it than one tied to
+        the embedding, and learns faster (nanochat has one at every size; LOG.md, 23 November 2026)."""
+        open_ = self.architecture == "decoder" and "tie" not in self.model_fields_set
+        return self.model_copy(update={"tie": False}) if open_ else self
+
     def describe(self) -> dict[str, Any]:
         """How far such a model sees and how it tells positions, as it is in effect: what a person should see before they trust
         a longer text to it. Sizes in tokens; `layers`: of how many each kind of attention is."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.1  # of the training text at most is held back, where there is no validation text
 LEAST = 64  # tokens that are held back of a single document at least
-STEPS, ROWS, RATE = 400, 8192, 1e-2  # of the gate's fitting: it has some six hundred weights
+STEPS, ROWS, RATE = 400, 8192, 2e-2  # of the gate's fitting: it has some fifteen hundred weights
 PASS = 8192  # positions in one pass of the network
 
 

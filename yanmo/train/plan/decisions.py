@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -133,6 +133,7 @@ def by_probe(case: Case, plan: dict[str, Any], minutes: float, device: torch.dev
         return speed
 
     form = plan["precision"]
+    case = replace(case, part=timed(case.part))
     dial = 3 if open_depth(case.part) else None
     part = complete(case.part, dial, context)
     speed = probe(part, form, False)
@@ -284,6 +285,11 @@ def open_depth(part: Any) -> bool:
 
 def complete(part: Any, depth: int | None = None, context: int | None = None) -> Any:
     return part.complete(depth, context) if callable(getattr(part, "complete", None)) else part
+
+
+def timed(part: Any) -> Any:
+    """What the part leaves open, for a training that is limited by time and not by weights."""
+    return part.timed() if open_depth(part) and callable(getattr(part, "timed", None)) else part
 
 
 def parameters(part: Any, vocabulary: int) -> int | None:
