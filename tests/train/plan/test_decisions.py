@@ -130,12 +130,12 @@ def test_compiling_is_tried_where_it_can_pay(monkeypatch):
 
 
 def test_a_budget_of_time_gives_a_decoder_a_head_of_its_own():
-    encoder = {"type": "transformer", "architecture": "encoder"}
-    assert decide(case(minutes=3))["model"]["tie"] is False
+    encoder, much = {"type": "transformer", "architecture": "encoder"}, 100_000_000
+    assert decide(case(minutes=3, text_tokens=much))["model"]["tie"] is False
+    assert decide(case(minutes=3, text_tokens=much // 1000))["model"]["tie"] is True  # the text is read too often
     assert decide(case())["model"]["tie"] is True  # by rule, weights count
-    assert decide(case(minutes=3, model={"type": "transformer", "tie": True}))["model"]["tie"] is True
-    assert decide(case(minutes=3, model={"type": "transformer", "depth": 2}))["model"]["tie"] is True  # its sizes are the recipe's
-    assert decide(case(minutes=3, model=encoder))["model"]["tie"] is True
+    for model in ({"type": "transformer", "tie": True}, {"type": "transformer", "depth": 2}, encoder):  # as the recipe has it
+        assert decide(case(minutes=3, text_tokens=much, model=model))["model"]["tie"] is True
 
 
 def test_train_minutes_count_for_the_stage_whatever_the_recipes_budget():

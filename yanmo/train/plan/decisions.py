@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,6 +36,7 @@ DEEPER = 1.5  # tokens for each weight from which a deeper model is chosen, wher
 #               by their steps, and gain from width long before they reach the figure above
 EPOCHS = 8  # at most, by rule: repeating is nearly as good as new text up to 4 times and worth little after 16
 #             (Muennighoff et al. 2023, figure 3)
+REPEATS = 4  # of the text, up to which what a model learns more easily does it no harm on other text
 STEPS = 500  # a batch is small enough for so many steps, if the tokens allow it
 BATCH = (1024, 65_536)  # tokens, the smallest and the largest batch that a rule chooses
 MICRO = {"cpu": 4096, "cuda": 32_768}  # tokens of one forward and backward pass
@@ -133,7 +134,6 @@ def by_probe(case: Case, plan: dict[str, Any], minutes: float, device: torch.dev
         return speed
 
     form = plan["precision"]
-    case = replace(case, part=timed(case.part))
     dial = 3 if open_depth(case.part) else None
     part = complete(case.part, dial, context)
     speed = probe(part, form, False)
@@ -172,6 +172,8 @@ def by_probe(case: Case, plan: dict[str, Any], minutes: float, device: torch.dev
         validation = validations * found["validation_tokens"] * (2 / 3) * a_token  # forward alone, every token read twice
         steps = (left - validation) / (found["batch_tokens"] * a_token + speed.step)
         tokens = max(1.0, steps) * found["batch_tokens"]
+    if open_depth(case.part) and tokens <= REPEATS * case.text_tokens:
+        part = timed(part)
     found = sizes(case, part, context, tokens, device)
     horizon = in_seconds(deadline - time.monotonic(), found["batch_tokens"] * a_token + speed.step,
                          found["validation_tokens"] * (2 / 3) * a_token)  # fmt: skip
@@ -288,8 +290,8 @@ def complete(part: Any, depth: int | None = None, context: int | None = None) ->
 
 
 def timed(part: Any) -> Any:
-    """What the part leaves open, for a training that is limited by time and not by weights."""
-    return part.timed() if open_depth(part) and callable(getattr(part, "timed", None)) else part
+    """What the part leaves open, for a training that is limited by time and not by its weights or its text."""
+    return part.timed() if callable(getattr(part, "timed", None)) else part
 
 
 def parameters(part: Any, vocabulary: int) -> int | None:
