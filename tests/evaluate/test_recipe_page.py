@@ -87,6 +87,15 @@ def test_the_difference_to_the_best_baseline_is_the_one_of_the_paired_comparison
     assert (floor.model, floor.difference["p"]) == ("chance", None)  # no baseline and no origin: a floor, which answers nothing
 
 
+def test_a_group_has_as_many_items_as_the_metric_asked(copy):
+    path = copy / "evaluate/results.json"
+    rows = json.loads(path.read_text())
+    known = next(row for row in rows if (row["model"], row["metric"]) == ("tuned", "macro_f1") and not row.get("group"))
+    rows += [{**known, "group": "language=en", "n": 20}, {**known, "group": "language=en", "n": 7, "metric": "accuracy"}]
+    files.write_json(path, rows)
+    assert "| macro-F1 | English (n = 20) |" in page(record_of(copy))
+
+
 def test_a_run_that_is_not_complete_says_so(copy):
     (copy / "tuned" / "manifest.json").unlink()
     (copy / "evaluate" / "manifest.json").unlink()

@@ -179,7 +179,8 @@ def _groups(record: Record, task: str, metric: str, models: list[str]) -> str:
     rows = [[f"*{model}*" if model in FLOORS else model,
              *[f"{figure(row.get('value'), metric)} {bounds(row) if row else ''}".strip() for group in groups
                for row in [record.figure(model, task, metric, group) or {}]]] for model in shown]  # fmt: skip
-    sizes = {row["group"]: row["n"] for row in record.results if row["task"] == task and row.get("group")}
+    asked = [row for row in record.results if (row["task"], row["metric"]) == (task, metric)]
+    sizes = {row["group"]: row["n"] for row in asked if row.get("group")}
     head = [metric_name(metric), *[f"{group_name(group)} (n = {count(sizes[group])})" for group in groups]]
     return table(head, rows, right=range(1, len(head)))
 
