@@ -17,7 +17,7 @@ from yanmo.core.messages import Text
 
 class Bar:
     """Progress of one piece of work. `advance(n, **shown)`: n units done, and figures to show (loss, tokens/s). `done`: units
-    of before, which say nothing about the rate."""
+    of before, which say nothing about the rate. `total` may change on the way."""
 
     def __init__(self, console: Console, what: str, total: float | None, unit: str, done: float = 0.0):
         self.console, self.what, self.total, self.unit = console, what, total, unit
@@ -30,7 +30,7 @@ class Bar:
         self.done += n
         self.shown.update(shown)
         if self._live is not None:
-            self._live.update(self._task, completed=self.done, figures=self._figures())
+            self._live.update(self._task, completed=self.done, total=self.total, figures=self._figures())
         elif not self.console.quiet and time.monotonic() - self.said > 10:
             self.said = time.monotonic()
             self.console.log(f"{self.what}: {self._plain()}")

@@ -87,6 +87,7 @@ def train(job: Job) -> State:
                             grad_norm=outcome.norm if outcome.finite else None, **aside.metrics(),
                             **_unusual(job, outcome, room, state.step))  # fmt: skip
             horizon.look(state.step, log.spent())
+            bar.total = horizon.steps
             job.average.follow(job.optimizer, state.step, state.step >= horizon.steps)
             bar.advance(1, loss=outcome.loss, **{"tokens/s": round(cost["tokens_per_second"])},
                         **({"skipped": job.guard.skipped} if job.guard.skipped else {}))  # fmt: skip
