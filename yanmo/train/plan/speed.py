@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from yanmo.objectives.base import Objective
+from yanmo.objectives.base import Batch, Objective
 from yanmo.train.job import Batches, Job
 from yanmo.train.machine.precision import autocast
 from yanmo.train.optimizers.base import Live
 from yanmo.train.randomness import own_random_numbers, seeded
 from yanmo.train.schedule import Constant
 from yanmo.train.step import forward_backward, forward_of
+
+LOOKED = 16  # steps whose sizes are looked at
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Speed:
 
 def measure(model: nn.Module, objective: Objective, optimizer: Live, batches: Batches, device: torch.device,
             precision: str, compiled: bool) -> Speed:  # fmt: skip
-    """The speed of real steps on this machine now: of a few, the fastest, as whatever else disturbs only slows down."""
+    """The speed of real steps on this machine now: of a few, the fastest for its size, as whatever else disturbs only slows down;
+    and of a step of the usual size."""
     with own_random_numbers():
         job = Job(model, objective, batches, optimizer, Constant(), 1, Path(), 0, device, precision, compiled)
         forward = forward_of(job)
@@ -48,11 +51,28 @@ def measure(model: nn.Module, objective: Objective, optimizer: Live, batches: Ba
             optimizer.zero_grad(set_to_none=True)
             ended = _now(device)
             if index > (1 if compiled else 0):  # the first one compiles, warms caches, allocates
-                micro.append(middle - begun)
+                micro.append((middle - begun) / sum(map(positions, batch)))
                 steps.append(ended - middle)
             if index > 1 and ended - begun > 2.0:
                 break  # slow enough to be measured well
-    return Speed(min(micro), min(steps))
+    return Speed(min(micro) * usual(batches), min(steps))
+
+
+def usual(batches: Batches) -> float:
+    """The mean positions of a step, by the first few: the very first has the longest rows, so that what does not fit shows at
+    once, and is no measure of the others."""
+    total, cursor = 0, (0, 0)
+    with own_random_numbers():
+        for index in range(LOOKED):
+            step, cursor = batches.take(cursor, seeded(0, index))
+            total += sum(map(positions, step))
+    return total / LOOKED
+
+
+def positions(batch: Batch) -> int:
+    """Padding included; of an encoder-decoder, both sides'."""
+    source = batch.inputs.source
+    return batch.inputs.tokens.numel() + (0 if source is None else source.tokens.numel())
 
 
 def _now(device: torch.device) -> float:

@@ -20,13 +20,13 @@ from yanmo.train.job import Job
 from yanmo.train.optimizers import rows
 from yanmo.train.plan import memory
 from yanmo.train.plan.rehearsal import first_rows
+from yanmo.train.plan.speed import positions, usual
 from yanmo.train.randomness import own_random_numbers, seeded
 from yanmo.train.soundness.amounts import size
 from yanmo.train.soundness.finding import DOOMED, NOTE, SOUND, WARN, Finding
 from yanmo.train.step import forward_backward, forward_of
 
 MORE, LEAST = 1.25, 1 << 26  # times the plan's memory, and bytes that are worth a word
-STEPS = 16  # whose lengths are looked at
 
 
 @dataclass
@@ -122,17 +122,5 @@ def _chance(job: Job) -> float | None:
 
 
 def passes(job: Job, tried: Batch) -> float:
-    """How many micro-batches like the one that was tried a step comes to, by their tokens: the longest rows come first, so that
-    what does not fit shows at once, and are no measure of the others."""
-    total, cursor = 0, (0, 0)
-    with own_random_numbers():
-        for index in range(STEPS):
-            micro, cursor = job.batches.take(cursor, seeded(0, index))
-            total += sum(tokens(batch) for batch in micro)
-    return total / STEPS / tokens(tried)
-
-
-def tokens(batch: Batch) -> int:
-    """Padding included, on both sides of an encoder-decoder."""
-    source = batch.inputs.source
-    return batch.inputs.tokens.numel() + (0 if source is None else source.tokens.numel())
+    """How many micro-batches like the one that was tried a step comes to, by their tokens."""
+    return usual(job.batches) / positions(tried)
