@@ -71,6 +71,23 @@ def test_copy_swaps_rows():
     assert torch.equal(slots.read("keys")[2, :1], value[2, :1])
 
 
+def test_a_branch_copies_what_is_not_the_same_already():
+    spec = {"keys": StateSpec((2,), torch.float32, per_token=True), "last": StateSpec((1,), torch.float32, per_token=False)}
+    slots = DenseSlots(spec, 3, 8)
+    slots.write("keys", torch.arange(3 * 5 * 2.0).view(3, 5, 2))
+    slots.write("last", torch.tensor([[1.0], [2.0], [3.0]]))
+    slots.advance([5, 4, 5])
+    before = slots.read("keys").clone()
+    slots.branch([0], [1], [2])
+    assert slots.length(1) == 5
+    torch.testing.assert_close(slots.read("keys")[1, :2], before[1, :2])  # taken for the same: not touched
+    torch.testing.assert_close(slots.read("keys")[1, 2:], before[0, 2:])
+    torch.testing.assert_close(slots.read("keys")[2], before[2])
+    assert slots.read("last").tolist() == [[1.0], [1.0], [3.0]]
+    with pytest.raises(AssertionError):
+        slots.branch([0, 1], [1, 2], [0, 0])
+
+
 def test_what_would_be_wrong_is_refused():
     slots = DenseSlots(SPEC, rows=2, capacity=4)
     with pytest.raises(AssertionError, match="room for 4"):

@@ -10,8 +10,10 @@ greedy search, and beams that hold every answer there is, an exhaustive one. A r
 follows can become worth more than the `best` that it has: ln p only falls, and the divisor is bounded, so that nothing
 better is missed. Answers at the limit of their tokens count as they are ('length').
 
-A slot goes to the first answer that continues what is in it; only the others are copies. Requests do not see each other:
-what one gets does not depend on the others (to the rounding of float32 products, as everywhere).
+A slot goes to the first answer that continues what is in it; only the others are copies, and of a slot that has held the prompt
+before, only what came behind it. A request's slots lie side by side, and so do those of all that are still searched: a pass
+reads them where they are. Requests do not see each other: what one gets does not depend on the others (to the rounding of
+float32 products, as everywhere).
 """
 
 from __future__ import annotations
@@ -61,12 +63,13 @@ class _Line:
 
 @dataclass(slots=True)
 class _Search:
-    """One request on its way. `rows` are its own."""
+    """One request on its way. `rows` are its own, `read` those of them that have held the prompt."""
 
     request: Request
     limit: int
     rows: list[int]
     lines: list[_Line]
+    read: set[int]
     ended: list[Answer] = field(default_factory=list)
 
 
@@ -141,19 +144,21 @@ class BeamSearch:
         searches = []
         for number, (request, limit) in enumerate(zip(requests, limits)):
             rows = list(range(number * self.beams, (number + 1) * self.beams))
-            search = _Search(request, limit, rows, [_Line(rows[0])])
+            search = _Search(request, limit, rows, [_Line(rows[0])], {rows[0]})
             searches.append(search)
             if limit == 0:
                 search.lines, search.ended = [], [Answer((), (), 0.0, "length")]
             else:
                 self._continue([search], self._read(request, slots.at(rows[:1])), slots)
         while live := [search for search in searches if search.lines]:
+            _close_up(live, slots)
             lines = [line for search in live for line in search.lines]
-            view = slots.at([line.row for line in lines])
-            last = torch.tensor([[line.ids[-1]] for line in lines], device=self.device)
+            order = sorted(range(len(lines)), key=lambda place: lines[place].row)
+            view = slots.at([lines[place].row for place in order])
+            last = torch.tensor([[lines[place].ids[-1]] for place in order], device=self.device)
             logits = self.model(Inputs(last), view).logits[:, -1]
             view.advance(1)
-            self._continue(live, logits, slots)
+            self._continue(live, logits[sorted(range(len(order)), key=order.__getitem__)], slots)
         return [search.ended[: self.best] for search in searches]
 
     def _read(self, request: Request, view: DenseSlots) -> Tensor:
@@ -174,16 +179,16 @@ class BeamSearch:
             raise WorkError("model", text("finite logits"), text("none that is finite"))
         logprobs = known.double().log_softmax(-1)
         at = 0
-        copies: list[tuple[int, int]] = []
+        copies: list[tuple[int, int, int]] = []
         for search in searches:
             size = len(search.lines)
             self._step(search, logprobs[at : at + size], copies)
             at += size
         if copies:
-            slots.copy([source for source, _ in copies], [row for _, row in copies])
+            slots.branch(*zip(*copies))
 
-    def _step(self, search: _Search, logprobs: Tensor, copies: list[tuple[int, int]]) -> None:
-        """One token more for a request's answers; `copies` gets (from, to) of the slots that branch."""
+    def _step(self, search: _Search, logprobs: Tensor, copies: list[tuple[int, int, int]]) -> None:
+        """One token more for a request's answers; `copies` gets (from, to, since which token) of the slots that branch."""
         totals = torch.tensor([line.total for line in search.lines], dtype=torch.float64, device=self.device)
         every = (totals[:, None] + logprobs).flatten()
         values, places = every.topk(min(self.beams, len(every)))
@@ -212,7 +217,8 @@ class BeamSearch:
         free = [row for row in search.rows if row not in taken]
         for line in branches:
             row = free.pop(0)
-            copies.append((line.row, row))
+            copies.append((line.row, row, len(search.request.ids) if row in search.read else 0))
+            search.read.add(row)
             line.row = row
 
     def _settled(self, search: _Search) -> bool:
@@ -225,3 +231,17 @@ class BeamSearch:
 
     def divisor(self, length: int) -> float:
         return ((5 + length) / 6) ** self.penalty
+
+
+def _close_up(live: Sequence[_Search], slots: DenseSlots) -> None:
+    """Where a request is over, the last one's slots move into its place."""
+    free = iter(sorted(set(range(0, len(live) * len(live[0].rows), len(live[0].rows))) - {search.rows[0] for search in live}))
+    for search in sorted(live, key=lambda search: -search.rows[0]):
+        first = search.rows[0]
+        if first < len(live) * len(search.rows):
+            return
+        moved = dict(zip(search.rows, range(place := next(free), place + len(search.rows))))
+        slots.copy(list(moved), list(moved.values()))
+        search.rows, search.read = list(moved.values()), {moved[row] for row in search.read}
+        for line in search.lines:
+            line.row = moved[line.row]

@@ -152,6 +152,22 @@ class DenseSlots:
             self._storage.lengths[row] = 0
         self._storage.version += 1
 
+    def branch(self, src: Sequence[int], dst: Sequence[int], since: Sequence[int]) -> None:
+        """Row src[i] onto row dst[i], which remembers the same first `since[i]` tokens already; no row is both."""
+        assert len(set(dst)) == len(dst), "a row cannot be a destination twice"
+        assert not set(src) & set(dst), "a row cannot be a source and a destination"
+        pairs = [(int(a), int(b), first, self._storage.lengths[int(a)]) for a, b, first in zip(src, dst, since, strict=True)]
+        for name, tensor in self._storage.tensors.items():
+            whole = not self._storage.spec[name].per_token
+            for source, target, first, end in pairs:
+                if whole:
+                    tensor[target] = tensor[source]
+                else:
+                    tensor[target, first:end] = tensor[source, first:end]
+        for _, target, _, end in pairs:
+            self._storage.lengths[target] = end
+        self._storage.version += 1
+
     def copy(self, src: Sequence[int], dst: Sequence[int]) -> None:
         """Row src[i] onto row dst[i], all at once: sources are read before any destination is written (beams swap)."""
         assert len(src) == len(dst), f"{len(src)} sources for {len(dst)} destinations"
