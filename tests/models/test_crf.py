@@ -100,7 +100,7 @@ def test_what_it_finds_in_a_text_depends_on_that_text_alone(task):
 
 @pytest.mark.parametrize("scheme", ["bio", "bioes"])
 def test_saved_and_opened_it_is_the_same_without_pickle(task, tmp_path, scheme):
-    chosen = task._with(scheme=scheme)
+    chosen = task.changed(scheme=scheme)
     model = CrfModel(c1=0.01, iterations=50).fit_task(chosen)
     store.save(tmp_path / "a", model, None)
     store.save(tmp_path / "b", CrfModel(c1=0.01, iterations=50).fit_task(chosen), None)

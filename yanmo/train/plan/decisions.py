@@ -362,7 +362,7 @@ def finetune(train: Train, examples: int, tokens: float, minutes: float | None, 
             assert minutes is not None
             left = started + 60 * minutes - time.monotonic()
             plan |= {"minutes": round(minutes, 3), "horizon": in_seconds(left, step, 0.0)}
-        steps = max(1, min(steps, int(left * (1 - SPARE) * 0.9 / step)))
+        steps = max(1, min(steps, int(left * (1 - SPARE) / step)))
     every = train.validate_every or min(epoch, max(1, steps))
     return {**plan, **cut, "steps": steps, "epochs": round(steps / epoch, 3), "validate_every": every,
             "checkpoint_every": train.checkpoint_every or every}  # fmt: skip
