@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 
 from yanmo.core import files
-from yanmo.train.records.bands import FILE, MEAN, features
+from yanmo.train.records.bands import FILE, MEAN, features, kind_of
 from yanmo.train.records.metrics import read
 
 POINTS = 24
@@ -75,7 +75,7 @@ def curve(folder: Path) -> Curve | None:
     x = np.array([features(t, decided["parameters"], batch) for t in seen])
     sizes = {"tokens": (float(seen.min()), float(seen.max())), "parameters": (decided["parameters"],) * 2, "batch": (batch,) * 2,
              "vocabulary": (vocabulary,) * 2}  # fmt: skip
-    return Curve(f"{run.name}/{folder.name}", decided["model"]["type"], x, np.log(means), sizes)
+    return Curve(f"{run.name}/{folder.name}", kind_of(decided["model"]), x, np.log(means), sizes)
 
 
 def fit(curves: list[Curve]) -> np.ndarray:

@@ -61,6 +61,13 @@ def test_other_objectives_have_no_band():
     assert band_of({"type": "transformer"}, "causal", 4096, 10**6, 4096) is not None
 
 
+def test_what_learns_faster_is_a_kind_of_its_own():
+    known = {"type": "transformer", "tie": True, "embedding": {"grams": None}}
+    assert band_of(known, "causal", 4096, 10**6, 4096) is not None
+    for other in ({"tie": False}, {"embedding": {"grams": {"orders": [2], "rows": 64}}}):
+        assert band_of(known | other, "causal", 4096, 10**6, 4096) is None
+
+
 def always(value):
     ranges = {name: [0, 10**12] for name in ("tokens", "parameters", "batch", "vocabulary")}
     return {"coefficients": [math.log(value), 0, 0, 0, 0], "halfwidth": 0.05, "ranges": ranges}

@@ -71,5 +71,15 @@ class Band:
 
 def band_of(model: dict[str, Any], objective: str, vocabulary: int, parameters: int | None, batch: int) -> Band | None:
     """The band of a model with these settings that learns to predict the next token; None where there is none."""
-    fit = bands().get("kinds", {}).get(model["type"]) if objective == "causal" else None
+    fit = bands().get("kinds", {}).get(kind_of(model)) if objective == "causal" else None
     return Band(fit, vocabulary, parameters, batch) if fit and parameters else None
+
+
+def kind_of(model: dict[str, Any]) -> str:
+    """Whose band a model with these settings has: what learns faster than the others of its type is a kind of its own."""
+    found = [model["type"]]
+    if model.get("tie") is False:
+        found.append("own head")
+    if (model.get("embedding") or {}).get("grams"):
+        found.append("hashed n-grams")
+    return ", ".join(found)
