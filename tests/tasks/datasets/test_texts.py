@@ -1,8 +1,13 @@
 """XSum and LibreOffice's help, from small archives in their forms."""
 
 import json
+import struct
 
+import pytest
+
+from yanmo.core.errors import CorruptError
 from yanmo.core.registry import lookup
+from yanmo.tasks.datasets.catalogue import messages
 from yanmo.tasks.datasets.dataset import Members
 from yanmo.tasks.datasets.libreoffice import parts
 
@@ -16,8 +21,46 @@ def test_parts_of_a_page():
     assert parts(PAGE.format("Help", "Press", "Caf&eacute;\n 🙂")) == {"hd_1": "Help", "par_2": "Press <F1>.", "par_3": "", "par_4": "123", "par_5": "Café 🙂"}
 
 
+def catalogue_of(pairs, order="<"):
+    """The bytes of a .mo file."""
+    texts = [t.encode() for pair in pairs for t in pair]
+    offset, rows = 20 + 8 * len(texts), []
+    for content in texts:
+        rows.append(struct.pack(f"{order}2I", len(content), offset))
+        offset += len(content) + 1
+    head = struct.pack(f"{order}5I", 0x950412DE, 0, len(pairs), 20, 20 + 4 * len(texts))
+    return head + b"".join(rows[::2] + rows[1::2]) + b"".join(content + b"\0" for content in texts)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_messages_of_a_catalogue(order):
+    pairs = [("", "charset=UTF-8"), ("menu\x04_Open 🙂", "打开(_O) 🙂"), ("%n row\0%n rows", "%n 行\0%n 行"), ("é", "e\u0301")]
+    assert list(messages(catalogue_of(pairs, order), "x.mo")) == [
+        ("_Open 🙂", "打开(_O) 🙂"), ("%n row", "%n 行"), ("é", "e\u0301")]  # fmt: skip
+
+
+def test_a_catalogue_that_is_none():
+    sound = catalogue_of([("Open", "打开")])
+    for content in (b"", b"PK\3\4" * 9, sound[:20], sound[:-4], sound.replace("打".encode(), b"\xff\xfe\xfd")):
+        with pytest.raises(CorruptError, match=r"x\.mo"):
+            list(messages(content, "x.mo"))
+
+
+def test_messages_are_to_train_on_and_none_stands_in_a_page():
+    page = PAGE.format("Help", "Press", "Moves the cursor to the end of the line").encode()
+    files = {TEXT.format("en-US", "a"): page, TEXT.format("zh-CN", "a"): PAGE.format("帮助", "按", "将光标移到行尾").encode()}
+    said = [("~Help…", "帮助(~H)…"), ("Split _Window", "拆分窗口(_W)"), ("About %PRODUCTNAME", "关于 %PRODUCTNAME"), ("OK", "OK"),
+            ("First: <b>moves the cursor to the end</b>", "先：移到末尾"), ("Moves the cursor to the end", "移到末尾"),
+            ("Moves the cursor to the start", "移到开头")]  # fmt: skip
+    files["usr/lib/libreoffice/program/resource/zh_CN/LC_MESSAGES/sw.mo"] = catalogue_of(said)
+    found = [item for item in lookup("dataset", "libreoffice-help")().items(Members(files)) if item.split]
+    assert [(item.row, item.split) for item in found] == [
+        ({"en": en, "zh": zh, "page": "sw.mo"}, "train") for en, zh in
+        [("Split Window", "拆分窗口"), ("About LibreOffice", "关于 LibreOffice"), ("Moves the cursor to the start", "移到开头")]]  # fmt: skip
+
+
 def test_pages_of_both_languages_are_joined_by_id_and_divided_by_page():
-    files = {}
+    files = {"usr/lib/libreoffice/program/resource/zh_CN/LC_MESSAGES/sw.mo": catalogue_of([])}
     for name in ("shared/a", "swriter/b"):
         files[TEXT.format("en-US", name)] = PAGE.format("Help", "Press", f"Only {name}").encode()
         files[TEXT.format("zh-CN", name)] = PAGE.format("帮助", "按", "只有" if name == "shared/a" else "Only").encode()

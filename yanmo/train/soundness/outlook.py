@@ -38,7 +38,7 @@ def outlook(patient: Patient, work: float) -> tuple[dict[str, Any], list[Finding
     seconds = speed.seconds(patient.steps, 1)
     part: Any = getattr(getattr(model, "backbone", model), "part", None)
     told = part.describe() if hasattr(part, "describe") else {}
-    seen = {"seconds": round(seconds, 1), "joules": None if joules is None else round(joules * seconds, 1), "energy": method,
+    seen = {"seconds": round(seconds, 4), "joules": None if joules is None else round(joules * seconds, 4), "energy": method,
             "settings": told, "state_bytes": state_of(model, patient.context),
             "parameters": sum(p.numel() for p in model.parameters())}  # fmt: skip
     return seen, tried
