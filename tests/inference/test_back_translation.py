@@ -17,6 +17,7 @@ from yanmo.core.recipe import parse
 from yanmo.core.registry import create
 from yanmo.inference import back_translation
 from yanmo.inference.model import Model
+from yanmo.inference.writing import answered
 from yanmo.models.base import Loaded
 
 # English, what it means in Chinese, and what that means in English again.
@@ -92,6 +93,20 @@ def test_of_a_pair_both_texts_are_said_anew(part):
     pair = Example("1", {"text": SAID[0][0], "second": SAID[4][0], "label": "x"}, "d:1")
     (made,) = part().copies_of([pair])
     assert (made.fields["text"], made.fields["second"]) == (SAID[0][2], SAID[4][2])
+
+
+def test_a_text_is_translated_by_its_sentences(trained):
+    loaded, plain = back_translation.translator(str(trained / "there"), "there")
+    task = plain.model_copy(update={"by_sentence": True})
+    several = Example("1", {"text": "\n".join(a for a, _, _ in SAID[:3])}, "d:1")
+    one = Example("2", {"text": SAID[3][0]}, "d:2")
+    found = answered(loaded, task, [several, one])
+    assert [f.text for f in found] == [" ".join(b for _, b, _ in SAID[:3]), SAID[3][1]]
+    assert all(f.ended and not f.cut for f in found)
+    assert answered(loaded, plain, [several])[0].text != found[0].text, "the network knows single sentences alone"
+    cut = answered(loaded, task, [Example("3", {"text": f"{SAID[0][0]}\n{LONG}"}, "d:3")])[0]
+    assert cut.cut > 0, "what one sentence loses, the text does"
+    assert cut.text.startswith(SAID[0][1])
 
 
 def test_dictionaries_translate_too(part):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from yanmo.core.data import Example
 from yanmo.core.errors import DataError, RecipeError
 from yanmo.core.registry import create
 
@@ -132,3 +133,28 @@ def test_the_prompt_names_the_languages_and_the_floor_is_a_copy(folder):
     for wrong in ({"target": "en"}, {"source": "../x"}):
         with pytest.raises(RecipeError):
             made("x", **wrong)
+
+
+@pytest.mark.parametrize(("text", "answer", "rows"), [
+    ("Open it. Close it!", "打开。关闭！", [("Open it.", "打开。"), ("Close it!", "关闭！")]),
+    ("Café 🙂\ne\u0301 e.g. this", "咖啡馆 🙂\n例如这个", [("Café 🙂", "咖啡馆 🙂"), ("e\u0301 e.g. this", "例如这个")]),
+    ("Open it. Close it.", "打开并关闭。", [("Open it. Close it.", "打开并关闭。")]),  # not as many: whole
+    ("Open it", "打开。再打开。", [("Open it", "打开。再打开。")]),
+])  # fmt: skip
+def test_sentences_are_learned_where_both_sides_have_as_many(text, answer, rows):
+    words = create("tokenizer", {"type": "characters", "min_count": 1}).train([text, answer])
+    example = Example("1", {"text": text, "answer": answer}, "a:1")
+    found = made("x", by_sentence=True, template="{text}").encode(example, words, 999)
+    said = [(words.decode([t for t, own in zip(row.tokens, row.trained) if not own][1:]),
+             words.decode([t for t, own in zip(row.tokens, row.trained) if own][:-1])) for row in found]  # fmt: skip
+    assert said == rows
+    assert len(made("x").encode(example, words, 999)) == 1
+
+
+def test_sentences_are_asked_one_by_one_and_joined():
+    task = made("x", by_sentence=True)
+    example = Example("1", {"text": "Open it. Mr. Li sees 3.5 cm. 好！走", "group": "g"}, "a:1")
+    assert [piece.fields["text"] for piece in task.pieces(example)] == ["Open it.", "Mr. Li sees 3.5 cm.", "好！", "走"]
+    assert {piece.fields["group"] for piece in task.pieces(example)} == {"g"}
+    assert task.joined(["打开。", "", "Li 看到 3.5 cm", "好"]) == "打开。Li 看到 3.5 cm 好"
+    assert made("x").pieces(example) == [example]

@@ -21,7 +21,7 @@ from yanmo.core.data import Example, content_id
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.inference.model import Model, generates
-from yanmo.inference.writing import asked, written
+from yanmo.inference.writing import answered
 from yanmo.models.base import Loaded
 from yanmo.models.writer import TextWriter
 from yanmo.tasks.augment.augment import Augment
@@ -94,7 +94,7 @@ def translator(path: str, field: str) -> tuple[Loaded, Translate]:
         given = text("no stage") if place is None else text("one made for {task}", task=str((settings or {}).get("type", "–")))
         raise RequestError(f"augment.{field}", text("a stage of a run that learned to translate"), given)
     own = {name: settings[name] for name in ("source", "target", "path", "template", "chat", "cut", "max_tokens", "beams",
-                                             "length_penalty") if name in settings}  # fmt: skip
+                                             "length_penalty", "by_sentence") if name in settings}  # fmt: skip
     return model.loaded, Translate(**own)
 
 
@@ -111,10 +111,7 @@ def _through(loaded: Loaded, task: Translate, texts: Sequence[str | None], tempe
             made[at] = said.strip() or None
         return made
     examples = [Example("", {"text": texts[at]}, "") for at in places]
-    requests, cuts = asked(loaded, task, examples, temperature, seed)
-    assert loaded.tokenizer is not None
-    beams, penalty = (1, None) if temperature else (task.beams, task.length_penalty)
-    for at, cut, completion in zip(places, cuts, written(loaded.model, loaded.tokenizer, requests, beams, penalty), strict=True):
-        if not cut and completion.finish == "stop":
-            made[at] = completion.text.strip() or None
+    for at, found in zip(places, answered(loaded, task, examples, temperature, seed), strict=True):
+        if not found.cut and found.ended:
+            made[at] = found.text or None
     return made

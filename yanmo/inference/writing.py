@@ -3,7 +3,9 @@ in the order of the requests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,11 +18,43 @@ from yanmo.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from yanmo.core.data import Example
+    from yanmo.inference.guidance import Wish
     from yanmo.tasks.writing import WritingTask
 
 WHOLE = 1 << 40  # tokens: no text is as long
 SLOTS = 32  # requests that are answered at one time
 STORAGE = 2**30  # bytes that their state takes at most, unless one takes more
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a model wrote for an example, in `tokens`; `cut` tokens of the example's text did not fit into the prompt."""
+
+    text: str
+    tokens: int
+    cut: int
+    ended: bool
+
+
+def answered(loaded: Loaded, task: WritingTask, examples: Sequence[Example], temperature: float = 0.0, seed: int | None = None,
+             wish: Callable[[Example], Wish] | None = None) -> list[Written]:  # fmt: skip
+    """An answer to each example by the task's settings, made of those to its pieces. `wish`: a guide's, where one is followed."""
+    assert loaded.tokenizer is not None
+    pieces = [task.pieces(example) for example in examples]
+    every = [piece for some in pieces for piece in some]
+    requests, cuts = asked(loaded, task, every, temperature, seed)
+    if wish is not None:
+        requests = [replace(request, wish=wish(piece)) for request, piece in zip(requests, every)]
+    beams, penalty = (1, None) if temperature else (task.beams, task.length_penalty)
+    said = iter(zip(written(loaded.model, loaded.tokenizer, requests, beams, penalty), cuts, strict=True))
+    found = []
+    for some in pieces:
+        own = list(islice(said, len(some)))
+        found.append(Written(
+            task.joined([completion.text.strip() for completion, _ in own]), sum(len(completion.tokens) for completion, _ in own),
+            sum(cut for _, cut in own), all(completion.finish == "stop" for completion, _ in own),
+        ))  # fmt: skip
+    return found
 
 
 def asked(loaded: Loaded, task: WritingTask, examples: Sequence[Example], temperature: float = 0.0,

@@ -14,20 +14,25 @@ text, copied.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from yanmo.core.config import Settings
-from yanmo.core.data import Example, content_id
+from yanmo.core.data import Example, Row, content_id
 from yanmo.core.messages import Text, text
 from yanmo.core.paths import locate
 from yanmo.tasks import parallel, tmx
 from yanmo.tasks.records import ENDINGS, Record
 from yanmo.tasks.splits import split_files
 from yanmo.tasks.writing import WritingTask, field_of, some_text
+from yanmo.text.sentences import joined, sentences
+
+if TYPE_CHECKING:
+    from yanmo.text.tokenizer import Tokenizer
 
 NAMES = {"en": "English", "zh": "Chinese", "fr": "French", "de": "German", "es": "Spanish", "ja": "Japanese", "ko": "Korean",
          "ru": "Russian", "pt": "Portuguese", "it": "Italian", "ar": "Arabic"}  # fmt: skip
@@ -44,7 +49,9 @@ class Fields(Settings):
 class Translate(WritingTask):
     """A text in another language, scored by chrF and BLEU.
 
-    `source`, `target`: codes of the languages; of files `x.en` and `x.zh` also their endings."""
+    `source`, `target`: codes of the languages; of files `x.en` and `x.zh` also their endings. `by_sentence`: a text is
+    translated sentence by sentence, and learned so where its translation has as many; a long one is then no harder than its
+    sentences."""
 
     metric: ClassVar[str] = "chrf"
 
@@ -53,6 +60,7 @@ class Translate(WritingTask):
     target: str = Field("zh", min_length=2, pattern="^[A-Za-z][A-Za-z0-9-]*$")
     fields: Fields = Fields()
     template: str = ""  # empty: made of the languages' names
+    by_sentence: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -125,6 +133,26 @@ class Translate(WritingTask):
                                       count=len(lacking), total=len(every), source=self.source, target=self.target,
                                       where=lacking[0]))  # fmt: skip
         return found
+
+    # ------------------------------------------------------------------------------------------------ model side
+
+    def pieces(self, example: Example) -> list[Example]:
+        if not self.by_sentence:
+            return [example]
+        return [replace(example, fields={**example.fields, "text": piece}) for piece in sentences(example.fields["text"])]
+
+    def joined(self, answers: list[str]) -> str:
+        return joined([answer for answer in answers if answer])
+
+    def encode(self, example: Example, tokenizer: Tokenizer, length: int) -> list[Row]:
+        """A row; by sentence, one for each where both sides have as many."""
+        pieces, answers = self.pieces(example), sentences(self.answer(example))
+        if len(pieces) == 1 or len(pieces) != len(answers):
+            return super().encode(example, tokenizer, length)
+        rows = []
+        for piece, answer in zip(pieces, answers):
+            rows += super().encode(replace(piece, fields={**piece.fields, "answer": answer}), tokenizer, length)
+        return rows
 
     # ------------------------------------------------------------------------------------------------ figures
 

@@ -113,6 +113,14 @@ class WritingTask(SplitTask):
         """What is to be written."""
         return example.fields["answer"]
 
+    def pieces(self, example: Example) -> list[Example]:
+        """What a model is asked one after the other; their answers, `joined`, are the example's."""
+        return [example]
+
+    def joined(self, answers: list[str]) -> str:
+        """The answers to all pieces of an example as one."""
+        return " ".join(answers)
+
     def encode(self, example: Example, tokenizer: Tokenizer, length: int) -> list[Row]:
         """One row of at most `length` tokens: the prompt, the answer and its end; `trained` are those of the answer."""
         prompt, _ = self.prompt_ids(example, tokenizer, self.room(length))

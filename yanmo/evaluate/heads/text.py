@@ -8,7 +8,6 @@ context says by how many tokens (`cut`), an answer that did not end says so (`un
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -158,24 +157,26 @@ def _written(loaded: Loaded, task: WritingTask, examples: list[Example], strengt
     """What a language model writes for each example, as the line has it; by a guide's advice of `strength`, the task's own
     unless given."""
     from yanmo.inference import guidance
-    from yanmo.inference.writing import asked, written
+    from yanmo.inference.writing import answered
 
-    assert loaded.tokenizer is not None
-    model, tokenizer = loaded.model, loaded.tokenizer
-    drawn = (task.temperature, task.seed) if isinstance(task, Generation) else (0.0, None)
-    requests, cuts = asked(loaded, task, examples, *drawn)
+    tokenizer = loaded.tokenizer
+    assert tokenizer is not None
+    temperature, seed = (task.temperature, task.seed) if isinstance(task, Generation) else (0.0, None)
+    wish = None
     if isinstance(task, Generation) and task.guide is not None:
         from yanmo.inference.model import Model
 
         guide = guidance.guide_of(Model.open(task.guide), task.guide, task.candidates or guidance.CANDIDATES)
         strength = task.strengths[-1] if strength is None else strength
-        requests = [replace(request, wish=guide.wish(example.fields["label"], strength, tokenizer.encode(example.fields["text"])))
-                    for request, example in zip(requests, examples)]  # fmt: skip
+
+        def wish(example: Example) -> guidance.Wish:
+            return guide.wish(example.fields["label"], strength, tokenizer.encode(example.fields["text"]))
+
     lines = []
-    for found, cut in zip(written(model, tokenizer, requests, task.beams, task.length_penalty), cuts, strict=True):
-        line: Answer = {"answer": found.text.strip(), "tokens": len(found.tokens)}
-        line |= {"cut": cut} if cut else {}
-        lines.append(line | ({"unfinished": True} if found.finish != "stop" else {}))
+    for found in answered(loaded, task, examples, temperature, seed, wish):
+        line: Answer = {"answer": found.text, "tokens": found.tokens}
+        line |= {"cut": found.cut} if found.cut else {}
+        lines.append(line | ({} if found.ended else {"unfinished": True}))
     return lines
 
 
