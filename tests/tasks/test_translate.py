@@ -158,3 +158,47 @@ def test_sentences_are_asked_one_by_one_and_joined():
     assert {piece.fields["group"] for piece in task.pieces(example)} == {"g"}
     assert task.joined(["打开。", "", "Li 看到 3.5 cm", "好"]) == "打开。Li 看到 3.5 cm 好"
     assert made("x").pieces(example) == [example]
+
+
+PO = """msgid ""
+msgstr "Language: {language}\\nContent-Type: text/plain; charset=UTF-8\\n"
+
+msgctxt "menu"
+msgid "Open 🙂"
+msgstr "打开 🙂"
+
+#, fuzzy
+msgid "Close"
+msgstr "关"
+
+msgid "Café e\u0301"
+msgstr ""
+
+msgid "%n row"
+msgid_plural "%n rows"
+msgstr[0] "%n 行"
+
+#~ msgid "Gone"
+#~ msgstr "没了"
+"""
+
+
+def test_catalogs_of_messages(folder):
+    Path("zh.po").write_text(PO.format(language="zh_CN"), encoding="utf-8")
+    assert read("zh.po") == [("Open 🙂", "打开 🙂", "zh.po:1"), ("%n rows", "%n 行", "zh.po:4")]
+    assert [row[:2] for row in read("zh.po", source="zh", target="en")] == [("打开 🙂", "Open 🙂"), ("%n 行", "%n rows")]
+    assert [row[:2] for row in read("zh.po", target="zh-TW")] == [("Open 🙂", "打开 🙂"), ("%n rows", "%n 行")]
+    (told,) = [str(line) for line in made({"train": "zh.po", "test": "zh.po"}).check() if "units" in str(line)][:1]
+    assert "3 of 5 units have no text in en and zh (first: zh.po:2)" in told
+    with pytest.raises(DataError, match=r"zh\.po: Language: expected en or fr, got zh_CN"):
+        read("zh.po", target="fr")
+    Path("none.po").write_text(PO.format(language=""), encoding="utf-8")
+    assert len(read("none.po", target="fr")) == 2, "nothing says that they are not"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"\xde\x12\x04\x95\0\0", b'msgid "a', b"\xff\xfe\0\0"])
+def test_catalogs_that_are_none(folder, content):
+    for name in ("a.po", "a.mo"):
+        Path(name).write_bytes(content)
+        with pytest.raises(DataError, match=rf"{name}|no rows|texts with answers"):
+            read(name)

@@ -6,6 +6,8 @@
                    in both is none.
     memory.tmx     translation units of a translation memory; the first variant of each language counts, and a unit
                    without one of the two is left out and counted by `yanmo check`
+    zh.po          messages of a program and their translations (.mo too), in the direction that its header's language says;
+                   those without one, marked fuzzy or no longer used are left out and counted by `yanmo check`
 
 Scored by chrF and BLEU of the set as a whole, by sacrebleu, whose signature stands beside them. The floor is the source
 text, copied.
@@ -25,7 +27,7 @@ from yanmo.core.config import Settings
 from yanmo.core.data import Example, Row, content_id
 from yanmo.core.messages import Text, text
 from yanmo.core.paths import locate
-from yanmo.tasks import parallel, tmx
+from yanmo.tasks import catalogs, parallel, tmx
 from yanmo.tasks.records import ENDINGS, Record
 from yanmo.tasks.splits import split_files
 from yanmo.tasks.writing import WritingTask, field_of, some_text
@@ -82,7 +84,7 @@ class Translate(WritingTask):
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
         paths = {split: self._found(path) for split, path in self.path.items()} if isinstance(self.path, dict) else None
-        endings = (*ENDINGS, ".tmx", f".{self.source}", f".{self.target}")
+        endings = (*ENDINGS, ".tmx", *catalogs.ENDINGS, f".{self.source}", f".{self.target}")
         found = split_files(paths or self._found(str(self.path)), endings)
         return {split: sorted({*files, *(other for file in files if (other := self._other(file)) is not None)})
                 for split, files in found.items()}  # fmt: skip
@@ -101,9 +103,8 @@ class Translate(WritingTask):
             return iter(())  # read beside its partner
         if file.suffix == f".{self.source}":
             return (partial(self._pair, *row) for row in parallel.pairs(file, parallel.partner(file, self.source, self.target)))
-        if file.suffix.lower() == ".tmx":
-            found = tmx.units(file, self.source, self.target)
-            return (partial(self._pair, *row) for row in found if None not in row)
+        if (reader := _units(file)) is not None:
+            return (partial(self._pair, *row) for row in reader(file, self.source, self.target) if None not in row)
         return super().rows(file)
 
     def example(self, record: Record) -> Example:
@@ -125,8 +126,8 @@ class Translate(WritingTask):
     def check(self) -> list[Text]:
         found = super().check()
         for file in self.files():
-            if file.suffix.lower() == ".tmx":
-                every = list(tmx.units(file, self.source, self.target))
+            if (reader := _units(file)) is not None:
+                every = list(reader(file, self.source, self.target))
                 lacking = [where for where, own, other in every if own is None or other is None]
                 if lacking:
                     found.append(text("{count} of {total} units have no text in {source} and {target} (first: {where})",
@@ -162,3 +163,9 @@ class Translate(WritingTask):
 
     def floors(self, example: Example) -> dict[str, str]:
         return {"copy": example.fields["text"]}
+
+
+def _units(file: Path) -> Callable[[Path, str, str], Iterator[tmx.Unit]] | None:
+    """What reads a file whose units may lack a side."""
+    ending = file.suffix.lower()
+    return tmx.units if ending == ".tmx" else catalogs.units if ending in catalogs.ENDINGS else None

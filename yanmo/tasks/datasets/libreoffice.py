@@ -15,8 +15,10 @@ import html
 import re
 from collections.abc import Iterator
 
-from yanmo.tasks.datasets import catalogue
+from yanmo.core.errors import CorruptError
+from yanmo.core.messages import text
 from yanmo.tasks.datasets.dataset import Archive, Item, LabelledSet, Members
+from yanmo.text import catalog
 
 PART = re.compile(r'<(p|h[1-6])\b[^>]*?\bid="([^"]+)"[^>]*>(.*?)</\1>', re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
@@ -68,12 +70,19 @@ class LibreOfficeHelp(LabelledSet):
                     yield Item({"en": content, "zh": translation, "page": page}, group=page)
         known = {run for own in found["en-US"].values() for content in own.values() for run in runs(content)}
         for name, file in sorted(members.matching("*/LC_MESSAGES/*.mo").items()):
-            for original, translated in catalogue.messages(file, name):
-                content, translation = plain(original), plain(translated)
+            for message in messages(file, name):
+                content, translation = plain(message.source), plain(message.target)
                 if not _sound(content, translation) or (said := letters(content)) in seen or not known.isdisjoint(runs(content)):
                     continue
                 seen.add(said)
                 yield Item({"en": content, "zh": translation, "page": name.rpartition("/")[2]}, split="train")
+
+
+def messages(file: bytes, name: str) -> list[catalog.Message]:
+    try:
+        return catalog.compiled(file)[1]
+    except catalog.Unreadable as error:
+        raise CorruptError(name, text("a gettext catalog"), error.value) from None
 
 
 def _sound(content: str, translation: str) -> bool:
