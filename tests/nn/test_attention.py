@@ -6,10 +6,17 @@ import pytest
 import torch
 
 from yanmo.models.base import StateSpec
+from yanmo.nn import attention
 from yanmo.nn.attention import attend
 from yanmo.nn.state import DenseSlots
 
 B, T, H, K, D = 3, 7, 4, 2, 6
+
+
+@pytest.fixture(autouse=True, params=["in one call", "step by step"])
+def way(request, monkeypatch):
+    """Everything holds of both ways."""
+    monkeypatch.setattr(attention, "_step_by_step", lambda q, k: request.param == "step by step")
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -187,3 +194,48 @@ def test_a_softcap_bounds_the_scores(slotted):
         got.append(call(q[:, one], k[:, one], v[:, one], layer=0, slots=slots, softcap=5.0, scale=0.3))
         slots.advance(1)
     torch.testing.assert_close(torch.cat(got, 1), want)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("length", "other"), [(1, 1), (7, 7), (9, 5), (33, 33)])
+def test_both_ways_have_the_same_gradients(monkeypatch, dtype, length, other):
+    said = {}
+    for steps in (False, True):
+        monkeypatch.setattr(attention, "_step_by_step", lambda q, k, steps=steps: steps)
+        q = draw(B, length, H, D).to(dtype).requires_grad_()
+        k, v = (draw(B, other, K, D, seed=seed).to(dtype).requires_grad_() for seed in (1, 2))
+        mask = torch.arange(other) < torch.tensor([[other], [1], [max(1, other // 2)]])
+        bias = draw(1, H, length, other, seed=3)
+        outs = [call(q, k, v, causal=False, mask=mask), call(q, k, v, causal=False, mask=mask, bias=bias, scale=0.3)]
+        outs += [call(q, k, v)] if length == other else []
+        total = sum((out.float() * draw(*out.shape, seed=n)).sum() for n, out in enumerate(outs))
+        said[steps] = [out.float().detach() for out in outs] + [g.float() for g in torch.autograd.grad(total, (q, k, v))]
+        assert {out.dtype for out in outs} == {dtype}
+    for one, other_way in zip(*said.values(), strict=True):
+        assert (one - other_way).norm() <= (1e-5 if dtype == torch.float32 else 0.02) * one.norm() + 1e-5
+
+
+def test_a_position_that_sees_none_has_numbers_and_no_gradient_that_is_not_finite():
+    q, k, v = (x.requires_grad_() for x in qkv())
+    mask = torch.arange(T) < torch.tensor([[7], [0], [5]])
+    out = call(q, k, v, causal=False, mask=mask)
+    assert torch.isfinite(out).all()
+    out[mask].sum().backward()
+    assert all(torch.isfinite(x.grad).all() for x in (q, k, v))
+
+
+def test_short_rows_are_learned_step_by_step_and_nothing_else_is(monkeypatch):
+    monkeypatch.undo()
+
+    def way(length, dtype=torch.float32, grad=True, other=None):
+        q = torch.zeros(1, 1, length, D, dtype=dtype, requires_grad=grad)
+        return attention._step_by_step(q, q if other is None else torch.zeros(1, 1, other, D))
+
+    assert way(attention.SHORT)
+    assert way(attention.SHORT_HALF, torch.bfloat16)
+    assert not way(attention.SHORT + 1)
+    assert not way(attention.SHORT_HALF + 1, torch.bfloat16)
+    assert not way(4, other=attention.SHORT + 1)
+    assert not way(4, grad=False)
+    with torch.no_grad():
+        assert not way(4)

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.models.base import Inputs, LanguageModel, ModelPart, Output, Slots, StateSpec
+from yanmo.nn.dropout import dropout
 from yanmo.nn.heads import Reduce
 from yanmo.nn.init import embedding, fill
 
@@ -106,4 +107,4 @@ class Cnn(LanguageModel):
 
     def pool(self, inputs: Inputs) -> Tensor:
         """(B, width): each filter's strongest response (none is below 0, so what is masked never wins)."""
-        return F.dropout(self.encode(inputs).amax(1), self.part.dropout, self.training)
+        return dropout(self.encode(inputs).amax(1), self.part.dropout, self.training)

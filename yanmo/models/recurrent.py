@@ -27,12 +27,12 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.models.base import Inputs, LanguageModel, ModelPart, Output, Slots, StateSpec
+from yanmo.nn.dropout import dropout
 from yanmo.nn.heads import Reduce
 from yanmo.nn.init import embedding, fill, linear
 from yanmo.nn.norm import RMSNorm
@@ -169,7 +169,7 @@ class Recurrent(LanguageModel):
         """The hidden states (B, T, D), and h (layers · directions, B, size) after each row."""
         assert slots is None or not self.part.bidirectional, "what reads both ways cannot go on from what it has read"
         x = self.embedding(inputs.tokens) if inputs.embeddings is None else inputs.embeddings
-        x = F.dropout(self.embedding_norm(x), self.part.dropout, self.training)
+        x = dropout(self.embedding_norm(x), self.part.dropout, self.training)
         if slots is None:
             count = self.layers.num_layers * (2 if self.part.bidirectional else 1)
             state = (x.new_zeros(count, x.shape[0], self.size),) * len(self.remembered)
@@ -186,7 +186,7 @@ class Recurrent(LanguageModel):
         if slots is not None:
             for name, value in zip(self.remembered, state, strict=True):
                 slots.write(name, value.transpose(0, 1))
-        return F.dropout(self.norm(out), self.part.dropout, self.training), state[0]
+        return dropout(self.norm(out), self.part.dropout, self.training), state[0]
 
     def _run(self, x: Any, state: tuple[Tensor, ...]) -> tuple[Any, tuple[Tensor, ...]]:
         """torch's layers, whose state is a pair or a tensor."""
@@ -213,7 +213,7 @@ class Recurrent(LanguageModel):
                 ways.append(out if not number else out.gather(1, turned.expand_as(out)))
             x = torch.cat(ways, -1)
             if layer + 1 < self.layers.num_layers:
-                x = F.dropout(x, self.part.dropout, self.training)
+                x = dropout(x, self.part.dropout, self.training)
         return x * mask[..., None], (torch.stack(last_of),)
 
     def _pieces(self, x: Tensor, state: tuple[Tensor, ...], inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -22,7 +22,6 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
@@ -40,6 +39,7 @@ from yanmo.models.composition import (
     needless,
 )
 from yanmo.nn.block import Stack
+from yanmo.nn.dropout import dropout
 from yanmo.nn.experts import Experts, ExpertsPart
 from yanmo.nn.hashed import ABSENT, HashedGrams
 from yanmo.nn.heads import Reduce, language_head
@@ -323,7 +323,7 @@ class Transformer(LanguageModel):
         x = x if norm is None else norm(x)
         if self.query is not None and not content:
             return self._two_streams(x, positions, stack, inputs, slots)
-        x = F.dropout(x, self.part.dropout, self.training) if self.part.dropout else x
+        x = dropout(x, self.part.dropout, self.training)
         return stack(x, positions, inputs, slots, memory, memory_mask)
 
     def _grams(self, grams: HashedGrams, inputs: Inputs, slots: Slots | None) -> Tensor:
@@ -343,7 +343,7 @@ class Transformer(LanguageModel):
         assert self.query is not None
         ahead = positions if inputs.order is not None else positions + 1
         both = torch.cat([x, stack.position.embed(self.query.expand_as(x), ahead)])
-        both = F.dropout(both, self.part.dropout, self.training) if self.part.dropout else both
+        both = dropout(both, self.part.dropout, self.training)
         rows = (x.shape[0], x.shape[1])
         return stack(both, torch.cat([positions.expand(rows), ahead.expand(rows)]), inputs, slots, streams=2)[rows[0] :]
 

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
+
+from yanmo.nn.dropout import dropout
 
 Spans = dict[str, tuple[int, int]]  # piece → its rows [start, end) of the matrix
 
@@ -115,7 +116,7 @@ class AdaptedLinear(nn.Module):
             magnitude.copy_(self.squares[start:end].sqrt())  # type: ignore[index]
 
     def forward(self, x: Tensor) -> Tensor:
-        z = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        z = dropout(x, self.dropout, self.training)
         factors = [part[piece] for part in (self.down, self.up) for piece in self.spans]  # a ParameterDict sorts its keys
         if not self.magnitude:
             return LowRank.apply(x, z, self.base, self.base.bias, self.scale, list(self.spans.values()), *factors)

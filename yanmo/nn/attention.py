@@ -2,7 +2,8 @@
 
 Shapes: B rows, T new positions, S positions attended to, H query heads, K key/value heads (K divides H: grouped-query
 attention, Ainslie et al. 2023, arXiv:2305.13245), D head size. The arithmetic is torch's scaled_dot_product_attention,
-but with a softcap, which that does not know. Who sees whom is written in visibility.py.
+but with a softcap, which that does not know, and for short rows in training on a CPU, where it is slow. Who sees whom is
+written in visibility.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from yanmo.nn import packed, visibility
 if TYPE_CHECKING:
     from yanmo.models.base import Slots
     from yanmo.nn.rolling import Rolling
+
+SHORT, SHORT_HALF = 32, 128  # positions, of 32 and of 16 bits
 
 
 def attend(
@@ -85,19 +88,32 @@ def attend(
 def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, causal: bool, bias: Tensor | None,
             softcap: float | None, scale: float | None) -> Tensor:  # fmt: skip
     """`visible` (B or 1, 1, T or 1, S) bool, None for all; `causal` alone where it says everything."""
+    assert softcap is None or bias is None, "a bias beside a softcap: no published model has both, and their order is not defined"
     grouped = q.shape[2] != k.shape[2]
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    if bias is not None:
-        bias = bias.to(q.dtype)
-        visible = bias if visible is None else torch.where(visible, bias, float("-inf"))
-    if softcap is None:
+    bias = None if bias is None else bias.to(q.dtype)
+    if softcap is None and not _step_by_step(q, k):
+        if bias is not None:
+            visible = bias if visible is None else torch.where(visible, bias, float("-inf"))
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal, scale=scale, enable_gqa=grouped)
         return out.transpose(1, 2)
-    assert bias is None, "a bias beside a softcap: no published model has both, and their order is not defined"
     if grouped:
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
-    scores = (q @ k.mT) * (q.shape[-1] ** -0.5 if scale is None else scale)
-    scores = softcap * torch.tanh(scores / softcap)
-    if visible is not None:
-        scores = scores.masked_fill(~visible, float("-inf"))
-    return (scores.float().softmax(-1).to(q.dtype) @ v).transpose(1, 2)
+    scores = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.mT
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    if bias is not None:
+        scores = scores + bias
+    if causal:
+        visible = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+    if visible is not None:  # not by -inf: a position of padding that sees none has numbers, which nobody reads
+        scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
+    return (scores.softmax(-1) @ v).transpose(1, 2)
+
+
+def _step_by_step(q: Tensor, k: Tensor) -> bool:
+    """Whether products, softmax and products one after the other are the faster way to learn: torch's one call for them, on a
+    CPU, takes 3 to 12 times as long in bfloat16 and up to 3 times in float32 where rows are short (LOG.md, 23 November 2026)."""
+    if q.device.type != "cpu" or not q.requires_grad or not torch.is_grad_enabled():
+        return False
+    return max(q.shape[-2], k.shape[-2]) <= (SHORT if q.dtype == torch.float32 else SHORT_HALF)

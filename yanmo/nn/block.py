@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from yanmo.nn import packed
 from yanmo.nn.attention import attend
+from yanmo.nn.dropout import dropout
 from yanmo.nn.init import linear
 from yanmo.nn.position import Tables
 from yanmo.nn.rolling import Rolling, RollingSlots, rolling_bias
@@ -151,7 +152,7 @@ class Block(nn.Module):
         return x if norm is None else norm(x)
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+        return dropout(x, self.dropout, self.training)
 
 
 class Stack(nn.Module):
