@@ -118,3 +118,15 @@ def test_a_plan_makes_a_gauge(tokenizer):
     assert gauge.rate > 0
     assert gauge.peak is None
     assert gauge.country == "CHN"
+
+
+def test_an_adapters_model_multiplies_what_it_stands_at_and_learns_less(tokenizer):
+    """Thin pairs tell no machine's rate; weights that stay as they are have no gradient of their own to be computed."""
+    plain = built(tokenizer, type="transformer", depth=2, width=32, heads=2)
+    whole, shapes = work_of(plain, 24), shapes_of(plain)
+    adapted = create("adapter", {"type": "lora", "rank": 2, "targets": "all"}).apply(plain, torch.Generator().manual_seed(0))
+    assert shapes_of(adapted) == shapes
+    assert 4 / 6 < work_of(adapted, 24).body / whole.body < 0.8
+    for parameter in adapted.parameters():
+        parameter.requires_grad_(False)
+    assert work_of(adapted, 24).body == pytest.approx(whole.body / 3)

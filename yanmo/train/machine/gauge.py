@@ -23,6 +23,7 @@ from torch import nn
 
 from yanmo.core import energy
 from yanmo.core.energy import Meter, weaker
+from yanmo.models.adapter import shelved
 from yanmo.objectives.base import Batch
 from yanmo.train.machine.matrix_rate import matrix_rate, shapes_of
 from yanmo.train.machine.peaks import peak
@@ -53,13 +54,25 @@ class Work:
 
 
 def work_of(model: nn.Module, context: int) -> Work:
-    """By the part's own count, which knows its attention; else 6 for each weight that a token is multiplied with."""
+    """By the part's own count, which knows its attention; else 6 for each weight that a token is multiplied with. Of weights
+    that stay as they are less (`learned`)."""
     backbone = getattr(model, "backbone", model)  # of a classifier
     count = getattr(getattr(backbone, "part", None), "flops", None)
+    share = learned(backbone)
     if callable(count):
         body = float(count(0, context))
-        return Work(body, 0.0 if backbone is not model else float(count(backbone.vocabulary, context)) - body)
-    return Work(6.0 * sum(outputs * inputs * times for (outputs, inputs), times in shapes_of(model).items()))
+        return Work(share * body, 0.0 if backbone is not model else share * (float(count(backbone.vocabulary, context)) - body))
+    return Work(share * 6.0 * sum(outputs * inputs * times for (outputs, inputs), times in shapes_of(model).items()))
+
+
+def learned(model: nn.Module) -> float:
+    """How many of the six operations of a weight and token there are on average: two to use it, two for the gradient of its
+    input, two for its own, which one that stays as it is has not; two alone where nothing of the model learns."""
+    weights = [weight for weight in (*model.parameters(), *shelved(model)) if weight.ndim > 1]
+    whole, own = (sum(w.numel() for w in some) for some in (weights, [w for w in weights if w.requires_grad]))
+    if not own:
+        return 1 / 3 if whole else 1.0
+    return (4 + 2 * own / whole) / 6
 
 
 class Gauge:

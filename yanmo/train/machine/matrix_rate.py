@@ -13,6 +13,10 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 
+from yanmo.models.adapter import shelved
+from yanmo.nn.adapted import AdaptedLinear
+from yanmo.nn.four import FourLinear
+
 SECONDS = 0.25  # of measuring, about; every shape is measured twice whatever that takes
 WORK = {"cpu": 4e9, "cuda": 2e12}  # operations of one round over all shapes, at most: what bounds the rows
 FEWEST = 64  # rows: with fewer, products run at another rate
@@ -21,14 +25,18 @@ FEWEST = 64  # rows: with fewer, products run at another rate
 def shapes_of(model: nn.Module) -> Counter[tuple[int, int]]:
     """(outputs, inputs) of each weight that a token is multiplied with → how many of them there are.
 
-    Tables that are only looked up do not count; an embedding that is the head as well (tied) does."""
+    Tables that are only looked up do not count; an embedding that is the head as well (tied) does. The pairs of an adapter do
+    not: they are too thin to tell a machine's rate by, and next to nothing beside what they stand at."""
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)]
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv1d)]
     apart = {id(module.weight) for module in (*tables, *convolutions)}
+    apart |= {id(thin) for module in model.modules() if isinstance(module, AdaptedLinear)
+              for side in (module.down, module.up) for thin in side.values()}  # fmt: skip
     found = Counter((len(layer.weight), layer.weight[0].numel()) for layer in convolutions)  # all that a filter sees at once
-    for parameter in model.parameters():
-        if id(parameter) not in apart and parameter.ndim in (2, 3) and min(parameter.shape[-2:]) > 1:
-            found[(parameter.shape[-2], parameter.shape[-1])] += 1
+    for weight in (*model.parameters(), *shelved(model)):
+        if id(weight) not in apart and weight.ndim in (2, 3) and min(weight.shape[-2:]) > 1:
+            found[(weight.shape[-2], weight.shape[-1])] += 1
+    found.update((layer.out_features, layer.in_features) for layer in model.modules() if isinstance(layer, FourLinear))
     first = getattr(model, "embedding", None)
     if isinstance(first, nn.Embedding) and getattr(model, "head", first) is None:
         found[(first.weight.shape[0], first.weight.shape[1])] += 1
