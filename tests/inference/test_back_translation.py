@@ -16,8 +16,12 @@ from yanmo.core.execute import execute
 from yanmo.core.recipe import parse
 from yanmo.core.registry import create
 from yanmo.inference import back_translation
-from yanmo.inference.model import Model
+from yanmo.inference.beam import BeamSearch
+from yanmo.inference.engine import Request
+from yanmo.inference.model import Model, start_of
+from yanmo.inference.sampling import sampling
 from yanmo.inference.writing import answered
+from yanmo.models import channel
 from yanmo.models.base import Loaded
 
 # English, what it means in Chinese, and what that means in English again.
@@ -51,6 +55,7 @@ def trained(tmp_path_factory):
         def stage(name, source, target, file, **more):
             path = {"train": file, "validation": file, "test": file}
             task = {"type": "translate", "source": source, "target": target, "path": path, "template": "{text}", "max_tokens": 24}
+            task |= {"beams": 4, "channel": 0.5} if name == "there" else {}
             return {"name": name, "finetune": {"model": model, "task": task, "train": train, **more}}
 
         words = {"model": {"type": "dictionary"}, "train": {}}
@@ -107,6 +112,30 @@ def test_a_text_is_translated_by_its_sentences(trained):
     cut = answered(loaded, task, [Example("3", {"text": f"{SAID[0][0]}\n{LONG}"}, "d:3")])[0]
     assert cut.cut > 0, "what one sentence loses, the text does"
     assert cut.text.startswith(SAID[0][1])
+
+
+def test_of_what_the_beams_end_with_the_answer_is_taken_that_explains_the_text(trained):
+    loaded, task = back_translation.translator(str(trained / "there"), "there")
+    assert task.channel == 0.5
+    assert (trained / "there" / "model" / channel.FILE).is_file()
+    texts = ["turn on the light is it cold", "close some music 🚪", "what is cold", SAID[0][0]]
+    asked = [Example(str(at), {"text": content}, "d:1") for at, content in enumerate(texts)]
+    requests = [Request([start_of(loaded)], sampling(max_tokens=24), loaded.tokenizer.encode(content)) for content in texts]
+    search = BeamSearch(loaded.model, loaded.tokenizer, 4, best=4)
+    every = [[search.completion(answer).text.strip() for answer in answers] for answers in search.answers(requests)]
+    judge = channel.Channel.load(trained / "there" / "model", loaded.tokenizer)
+    best = [max(own, key=lambda answer: judge.logprob(content, answer)[0]) for content, own in zip(texts, every)]
+    assert [found.text for found in answered(loaded, task.model_copy(update={"channel": 1e6}), asked)] == best
+    assert [found.text for found in answered(loaded, task.model_copy(update={"channel": 1e-9}), asked)] == [own[0] for own in every]
+    assert best != [own[0] for own in every], "somewhere the network's own first choice is another"
+
+
+def test_a_model_that_was_tuned_without_the_channel_says_so(trained):
+    loaded, task = back_translation.translator(str(trained / "back"), "back")
+    with pytest.raises(RequestError, match="channel"):
+        answered(loaded, task.model_copy(update={"beams": 2, "channel": 0.4}), [Example("1", {"text": "打开灯"}, "d:1")])
+    with pytest.raises(RecipeError, match=r"channel.*one beam"):
+        create("task", {"type": "translate", "path": "x", "channel": 0.4})
 
 
 def test_dictionaries_translate_too(part):

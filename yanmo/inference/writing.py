@@ -46,7 +46,12 @@ def answered(loaded: Loaded, task: WritingTask, examples: Sequence[Example], tem
     if wish is not None:
         requests = [replace(request, wish=wish(piece)) for request, piece in zip(requests, every)]
     beams, penalty = (1, None) if temperature else (task.beams, task.length_penalty)
-    said = iter(zip(written(loaded.model, loaded.tokenizer, requests, beams, penalty), cuts, strict=True))
+    if task.channel_weight and beams > 1:
+        search = BeamSearch(loaded.model, loaded.tokenizer, beams, best=beams, penalty=PENALTY if penalty is None else penalty)
+        completions = explaining(loaded, search, requests, [piece.fields["text"] for piece in every], task.channel_weight)
+    else:
+        completions = written(loaded.model, loaded.tokenizer, requests, beams, penalty)
+    said = iter(zip(completions, cuts, strict=True))
     found = []
     for some in pieces:
         own = list(islice(said, len(some)))
@@ -54,6 +59,26 @@ def answered(loaded: Loaded, task: WritingTask, examples: Sequence[Example], tem
             task.joined([completion.text.strip() for completion, _ in own]), sum(len(completion.tokens) for completion, _ in own),
             sum(cut for _, cut in own), all(completion.finish == "stop" for completion, _ in own),
         ))  # fmt: skip
+    return found
+
+
+def explaining(loaded: Loaded, search: BeamSearch, requests: Sequence[Request], sources: Sequence[str],
+               weight: float) -> list[Completion]:  # fmt: skip
+    """Of the answers that a search ends with to each request the one with the best
+
+        ln p(answer | source) / lp(n)  +  weight · ln p(source | answer) / lp(m)        for n and m tokens (beam.py: lp)
+
+    (Yee et al. 2019, arXiv:1908.05731, equation 4, each side by the search's own length penalty.)"""
+    from yanmo.models.channel import Channel
+
+    assert loaded.tokenizer is not None
+    channel, found = Channel.load(loaded.folder, loaded.tokenizer), []
+    for source, answers in zip(sources, search.answers(requests), strict=True):
+        worth = []
+        for answer, completion in ((answer, search.completion(answer)) for answer in answers):
+            explained, size = channel.logprob(source, completion.text)
+            worth.append((answer.score + weight * explained / search.divisor(size), completion))
+        found.append(max(worth, key=lambda item: item[0])[1])
     return found
 
 

@@ -188,9 +188,11 @@ def tune(run: Run, folder: Path, stage: FinetuneStage, patient: Patient) -> dict
     if stage.adapter is not None:
         base = adapter.base_of(run, folder, stage.model)
         made = adapter.save(run, folder, stage.adapter, done.model, base, tokenizer, labels, extra)
-        return made | {"training": "training.json"}
-    save(folder / "model", tuning.kept(done.model), tokenizer, labels=labels, extra=extra, deviations=done.deviations)
-    return {"model": "model", "training": "training.json"}
+    else:
+        save(folder / "model", tuning.kept(done.model), tokenizer, labels=labels, extra=extra, deviations=done.deviations)
+        made = {"model": "model"}
+    tuning.beside(task, tokenizer, folder / made["model"])
+    return made | {"training": "training.json"}
 
 
 def _start(run: Run, stage: FinetuneStage) -> tuple[LanguageModel, Tokenizer]:

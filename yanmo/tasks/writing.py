@@ -117,15 +117,28 @@ class WritingTask(SplitTask):
         """What a model is asked one after the other; their answers, `joined`, are the example's."""
         return [example]
 
+    @property
+    def channel_weight(self) -> float:
+        """What it counts beside a model's own judgement how well an answer explains the text (models/channel.py)."""
+        return 0.0
+
+    def learned(self, example: Example) -> list[Example]:
+        """What a model learns of an example: the pieces with the answer to each."""
+        return [example]
+
     def joined(self, answers: list[str]) -> str:
         """The answers to all pieces of an example as one."""
         return " ".join(answers)
 
     def encode(self, example: Example, tokenizer: Tokenizer, length: int) -> list[Row]:
-        """One row of at most `length` tokens: the prompt, the answer and its end; `trained` are those of the answer."""
-        prompt, _ = self.prompt_ids(example, tokenizer, self.room(length))
-        written_ids = [*tokenizer.encode(self.answer(example)), self.end(tokenizer)][: length - len(prompt)]
-        return [Row([*prompt, *written_ids], [False] * len(prompt) + [True] * len(written_ids), example=example.id)]
+        """A row of at most `length` tokens for all that is learned: the prompt, the answer and its end; `trained` are those of
+        the answer."""
+        rows = []
+        for piece in self.learned(example):
+            prompt, _ = self.prompt_ids(piece, tokenizer, self.room(length))
+            said = [*tokenizer.encode(self.answer(piece)), self.end(tokenizer)][: length - len(prompt)]
+            rows.append(Row([*prompt, *said], [False] * len(prompt) + [True] * len(said), example=example.id))
+        return rows
 
     def room(self, length: int) -> int:
         """How many of `length` tokens the prompt may take."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,7 @@ from yanmo.core.messages import Text
 from yanmo.inference.likelihood import device_of
 from yanmo.objectives.base import Context, Objective
 from yanmo.stages.tuning.tuning import Tuning
+from yanmo.tasks.writing import WritingTask
 from yanmo.train.job import Verdict
 
 if TYPE_CHECKING:
@@ -54,6 +56,14 @@ class TextTuning(Tuning):
             return Verdict((mean,), {"loss": mean, "perplexity": math.exp(min(mean, 700.0))})
 
         return validate
+
+    def beside(self, task: Any, tokenizer: Tokenizer, folder: Path) -> None:
+        """Which words of an answer explain which of the text, where the task's answers are chosen by that."""
+        from yanmo.models.channel import Channel
+
+        if isinstance(task, WritingTask) and task.channel_weight:
+            learned = [piece for example in task.load("train") for piece in task.learned(example)]
+            Channel.fit(tokenizer, [(piece.fields["text"], task.answer(piece)) for piece in learned]).save(folder)
 
     def extra(self, task: Any, model: Any, tokenizer: Tokenizer, held_out: list[Example], length: int,
               log: Callable[[Text], None]) -> dict[str, Any] | None:  # fmt: skip

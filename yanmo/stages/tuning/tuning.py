@@ -66,6 +66,9 @@ class Tuning:
         """What is saved of the trained module."""
         return model
 
+    def beside(self, task: Any, tokenizer: Tokenizer, folder: Path) -> None:
+        """Writes what stands in the saved model's folder beside the model."""
+
     def extra(self, task: Any, model: Any, tokenizer: Tokenizer, held_out: list[Example], length: int,
               log: Callable[[Text], None]) -> dict[str, Any] | None:  # fmt: skip
         """What is kept under `yanmo` in the trained model's config.json; what the model itself has to be asked for it is asked on
