@@ -55,7 +55,7 @@ def trained(tmp_path_factory):
         def stage(name, source, target, file, **more):
             path = {"train": file, "validation": file, "test": file}
             task = {"type": "translate", "source": source, "target": target, "path": path, "template": "{text}", "max_tokens": 24}
-            task |= {"beams": 4, "channel": 0.5} if name == "there" else {}
+            task |= {"beams": 4, "channel": 0.5, "memory": 0.3} if name == "there" else {}
             return {"name": name, "finetune": {"model": model, "task": task, "train": train, **more}}
 
         words = {"model": {"type": "dictionary"}, "train": {}}
@@ -116,7 +116,8 @@ def test_a_text_is_translated_by_its_sentences(trained):
 
 def test_of_what_the_beams_end_with_the_answer_is_taken_that_explains_the_text(trained):
     loaded, task = back_translation.translator(str(trained / "there"), "there")
-    assert task.channel == 0.5
+    assert (task.channel, task.memory) == (0.5, 0.3)
+    task = task.model_copy(update={"memory": 0.0})
     assert (trained / "there" / "model" / channel.FILE).is_file()
     texts = ["turn on the light is it cold", "close some music 🚪", "what is cold", SAID[0][0]]
     asked = [Example(str(at), {"text": content}, "d:1") for at, content in enumerate(texts)]
@@ -132,8 +133,9 @@ def test_of_what_the_beams_end_with_the_answer_is_taken_that_explains_the_text(t
 
 def test_a_model_that_was_tuned_without_the_channel_says_so(trained):
     loaded, task = back_translation.translator(str(trained / "back"), "back")
-    with pytest.raises(RequestError, match="channel"):
-        answered(loaded, task.model_copy(update={"beams": 2, "channel": 0.4}), [Example("1", {"text": "打开灯"}, "d:1")])
+    for name in ("channel", "memory"):
+        with pytest.raises(RequestError, match=rf"{name}.*tuned with it.*leave out '{name}'"):
+            answered(loaded, task.model_copy(update={"beams": 2, name: 0.4}), [Example("1", {"text": "打开灯"}, "d:1")])
     with pytest.raises(RecipeError, match=r"channel.*one beam"):
         create("task", {"type": "translate", "path": "x", "channel": 0.4})
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from yanmo.core.errors import CorruptError, RequestError
+from yanmo.core.errors import CorruptError
 from yanmo.core.registry import create
 from yanmo.models.channel import FILE, LEAST, Channel
 
@@ -52,11 +52,6 @@ def test_saved_and_opened_again(channel, tmp_path):
     other.mkdir()
     Channel.fit(TOKENS, PAIRS).save(other)
     assert (other / FILE).read_bytes() == (tmp_path / FILE).read_bytes()
-
-
-def test_a_model_without_one(tmp_path):
-    with pytest.raises(RequestError, match=r"tuned with it.*leave out 'channel'"):
-        Channel.load(tmp_path, TOKENS)
 
 
 @pytest.mark.parametrize("wrong", ["bytes", "part", "lengths", "tokens", "negative", "order"])

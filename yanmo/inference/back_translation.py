@@ -94,7 +94,8 @@ def translator(path: str, field: str) -> tuple[Loaded, Translate]:
         given = text("no stage") if place is None else text("one made for {task}", task=str((settings or {}).get("type", "–")))
         raise RequestError(f"augment.{field}", text("a stage of a run that learned to translate"), given)
     own = {name: settings[name] for name in ("source", "target", "path", "template", "chat", "cut", "max_tokens", "beams",
-                                             "length_penalty", "by_sentence", "channel") if name in settings}  # fmt: skip
+                                             "length_penalty", "by_sentence", "channel",
+                                             "memory") if name in settings}  # fmt: skip
     return model.loaded, Translate(**own)
 
 

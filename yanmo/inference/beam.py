@@ -18,7 +18,7 @@ float32 products, as everywhere).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -27,10 +27,13 @@ from torch import Tensor
 from yanmo.core.errors import RequestError, WorkError
 from yanmo.core.messages import text
 from yanmo.inference.engine import Completion, Engine, Request, Token
+from yanmo.inference.memory import Recollection
 from yanmo.inference.transcript import Transcript
 from yanmo.models.base import Inputs, LanguageModel
 from yanmo.nn.state import DenseSlots
 from yanmo.text.tokenizer import Tokenizer
+
+Recall = Callable[[int], Recollection | None]
 
 ROWS = 64  # slots of one pass, unless one request needs more
 STORAGE = 2**31  # bytes that they take at most, unless one request needs more
@@ -70,6 +73,7 @@ class _Search:
     rows: list[int]
     lines: list[_Line]
     read: set[int]
+    remembered: Recollection | None
     ended: list[Answer] = field(default_factory=list)
 
 
@@ -85,16 +89,18 @@ class BeamSearch:
         self.device, self.ends = self.engine.device, self.engine.ends
 
     @torch.inference_mode()
-    def answers(self, requests: Sequence[Request]) -> list[list[Answer]]:
-        """The best answers to each request, the best first; fewer where fewer were found. RequestError for a request that can
-        never be served, WorkError for logits without a finite one."""
+    def answers(self, requests: Sequence[Request], recall: Recall | None = None) -> list[list[Answer]]:
+        """The best answers to each request, the best first; fewer where fewer were found. `recall`: what is remembered while
+        request number n is answered. RequestError for a request that can never be served, WorkError for logits without a
+        finite one."""
         found: list[list[Answer]] = []
         limits = [self._limit(request) for request in requests]
         at = 0
         while at < len(requests):
             count, capacity = self._together(requests[at:], limits[at:])
             slots = DenseSlots(self.model.state(), count * self.beams, capacity, self.device)
-            found += self._searched(requests[at : at + count], limits[at : at + count], slots)
+            remembered = [None if recall is None else recall(number) for number in range(at, at + count)]
+            found += self._searched(requests[at : at + count], limits[at : at + count], remembered, slots)
             at += count
         return found
 
@@ -140,39 +146,43 @@ class BeamSearch:
 
     # ------------------------------------------------------------------------------------------------ the search
 
-    def _searched(self, requests: Sequence[Request], limits: Sequence[int], slots: DenseSlots) -> list[list[Answer]]:
+    def _searched(self, requests: Sequence[Request], limits: Sequence[int], remembered: Sequence[Recollection | None],
+                  slots: DenseSlots) -> list[list[Answer]]:  # fmt: skip
         searches = []
-        for number, (request, limit) in enumerate(zip(requests, limits)):
+        for number, (request, limit, own) in enumerate(zip(requests, limits, remembered)):
             rows = list(range(number * self.beams, (number + 1) * self.beams))
-            search = _Search(request, limit, rows, [_Line(rows[0])], {rows[0]})
+            search = _Search(request, limit, rows, [_Line(rows[0])], {rows[0]}, own)
             searches.append(search)
             if limit == 0:
                 search.lines, search.ended = [], [Answer((), (), 0.0, "length")]
             else:
-                self._continue([search], self._read(request, slots.at(rows[:1])), slots)
+                self._continue([search], *self._read(request, slots.at(rows[:1])), slots)
         while live := [search for search in searches if search.lines]:
             _close_up(live, slots)
             lines = [line for search in live for line in search.lines]
             order = sorted(range(len(lines)), key=lambda place: lines[place].row)
             view = slots.at([lines[place].row for place in order])
             last = torch.tensor([[lines[place].ids[-1]] for place in order], device=self.device)
-            logits = self.model(Inputs(last), view).logits[:, -1]
+            output = self.model(Inputs(last), view)
             view.advance(1)
-            self._continue(live, logits[sorted(range(len(order)), key=order.__getitem__)], slots)
+            back = sorted(range(len(order)), key=order.__getitem__)
+            hidden = None if output.hidden is None else output.hidden[back, -1]
+            self._continue(live, output.logits[back, -1], hidden, slots)
         return [search.ended[: self.best] for search in searches]
 
-    def _read(self, request: Request, view: DenseSlots) -> Tensor:
-        """The prompt's last logits (1, V)."""
+    def _read(self, request: Request, view: DenseSlots) -> tuple[Tensor, Tensor | None]:
+        """The prompt's last logits (1, V) and the hidden state (1, D) that they are of."""
         source = None if request.source is None else Inputs(torch.tensor([list(request.source)], device=self.device))
         ids = torch.tensor([list(request.ids)], device=self.device)
         select = torch.zeros_like(ids, dtype=torch.bool)
         select[:, -1] = True
-        logits = self.model(Inputs(ids, source=source), view, select=select).logits
+        output = self.model(Inputs(ids, source=source), view, select=select)
         view.advance(ids.shape[1])
-        return logits
+        return output.logits, None if output.hidden is None else output.hidden[:, -1]
 
-    def _continue(self, searches: Sequence[_Search], logits: Tensor, slots: DenseSlots) -> None:
-        """Every answer's continuations by its logits (lines, V), and the slots of those that stay."""
+    def _continue(self, searches: Sequence[_Search], logits: Tensor, hidden: Tensor | None, slots: DenseSlots) -> None:
+        """Every answer's continuations by its logits (lines, V) and what is remembered at its hidden state (lines, D), and the
+        slots of those that stay."""
         known = logits[:, : self.tokenizer.size].float()
         known = torch.where(torch.isfinite(known), known, -torch.inf)  # a token without a finite one is impossible
         if bool((known.amax(-1) == -torch.inf).any()):
@@ -182,7 +192,10 @@ class BeamSearch:
         copies: list[tuple[int, int, int]] = []
         for search in searches:
             size = len(search.lines)
-            self._step(search, logprobs[at : at + size], copies)
+            own = logprobs[at : at + size]
+            if search.remembered is not None and hidden is not None:
+                own = search.remembered.mixed(own, hidden[at : at + size])
+            self._step(search, own, copies)
             at += size
         if copies:
             slots.branch(*zip(*copies))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from yanmo.core.errors import RequestError
+from yanmo.core.messages import text
 from yanmo.inference.beam import PENALTY, BeamSearch
 from yanmo.inference.engine import Completion, Engine, Request
 from yanmo.inference.sampling import sampling
@@ -45,12 +47,10 @@ def answered(loaded: Loaded, task: WritingTask, examples: Sequence[Example], tem
     requests, cuts = asked(loaded, task, every, temperature, seed)
     if wish is not None:
         requests = [replace(request, wish=wish(piece)) for request, piece in zip(requests, every)]
-    beams, penalty = (1, None) if temperature else (task.beams, task.length_penalty)
-    if task.channel_weight and beams > 1:
-        search = BeamSearch(loaded.model, loaded.tokenizer, beams, best=beams, penalty=PENALTY if penalty is None else penalty)
-        completions = explaining(loaded, search, requests, [piece.fields["text"] for piece in every], task.channel_weight)
+    if temperature:
+        completions = written(loaded.model, loaded.tokenizer, requests)
     else:
-        completions = written(loaded.model, loaded.tokenizer, requests, beams, penalty)
+        completions = searched(loaded, task, requests, [piece.fields["text"] for piece in every])
     said = iter(zip(completions, cuts, strict=True))
     found = []
     for some in pieces:
@@ -62,21 +62,36 @@ def answered(loaded: Loaded, task: WritingTask, examples: Sequence[Example], tem
     return found
 
 
-def explaining(loaded: Loaded, search: BeamSearch, requests: Sequence[Request], sources: Sequence[str],
-               weight: float) -> list[Completion]:  # fmt: skip
-    """Of the answers that a search ends with to each request the one with the best
+def searched(loaded: Loaded, task: WritingTask, requests: Sequence[Request], texts: Sequence[str]) -> list[Completion]:
+    """The likeliest answer to each request about a text, as the task has it: by its beams, by what is remembered (memory.py), and
+    of what the beams end with the one with the best
 
-        ln p(answer | source) / lp(n)  +  weight · ln p(source | answer) / lp(m)        for n and m tokens (beam.py: lp)
+        ln p(answer | text) / lp(n)  +  channel · ln p(text | answer) / lp(m)        for n and m tokens (beam.py: lp)
 
-    (Yee et al. 2019, arXiv:1908.05731, equation 4, each side by the search's own length penalty.)"""
-    from yanmo.models.channel import Channel
+    (Yee et al. 2019, arXiv:1908.05731, equation 4, each side by the search's own length penalty)."""
+    from yanmo.inference.memory import Memory
+    from yanmo.models.channel import FILE, Channel
+    from yanmo.models.nearest import KNOWN, NearestWriter, load
 
     assert loaded.tokenizer is not None
-    channel, found = Channel.load(loaded.folder, loaded.tokenizer), []
-    for source, answers in zip(sources, search.answers(requests), strict=True):
+    weight, share = task.choice
+    if not weight and not share:
+        return written(loaded.model, loaded.tokenizer, requests, task.beams, task.length_penalty)
+    for name, setting, file in (("channel", weight, FILE), ("memory", share, KNOWN)):
+        if setting and not (loaded.folder / file).is_file():
+            raise RequestError(f"task.{name}", text("a model that was tuned with it"),
+                               text("no {file} in {folder}", file=file, folder=str(loaded.folder)),
+                               text("leave out '{name}', or tune the model with it", name=name))  # fmt: skip
+    channel = Channel.load(loaded.folder, loaded.tokenizer) if weight else None
+    memory = Memory(loaded, task, NearestWriter(load(loaded.folder), "characters"), share) if share else None
+    penalty = PENALTY if task.length_penalty is None else task.length_penalty
+    search = BeamSearch(loaded.model, loaded.tokenizer, task.beams, best=task.beams if weight else 1, penalty=penalty)
+    found = []
+    answers = search.answers(requests, None if memory is None else lambda number: memory.recollection(texts[number]))
+    for content, own in zip(texts, answers, strict=True):
         worth = []
-        for answer, completion in ((answer, search.completion(answer)) for answer in answers):
-            explained, size = channel.logprob(source, completion.text)
+        for answer, completion in ((answer, search.completion(answer)) for answer in own):
+            explained, size = (0.0, 1) if channel is None else channel.logprob(content, completion.text)
             worth.append((answer.score + weight * explained / search.divisor(size), completion))
         found.append(max(worth, key=lambda item: item[0])[1])
     return found

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yanmo.core.errors import CorruptError, RequestError
+from yanmo.core.errors import CorruptError
 from yanmo.core.messages import text
 from yanmo.models import alignment
 
@@ -71,14 +71,11 @@ class Channel:
 
     @classmethod
     def load(cls, folder: Path, tokenizer: Tokenizer) -> Channel:
-        """RequestError for a model without one, CorruptError for a file that is none."""
+        """CorruptError for a file that is none."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         path = folder / FILE
-        if not path.is_file():
-            raise RequestError("task.channel", text("a model that was tuned with it"), text("no {name} in it", name=FILE),
-                               text("leave out 'channel', or tune the model with it"))  # fmt: skip
         try:
             found = load_file(path)
             parts = [found[name] for name in ("answer", "source", "probability")]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from yanmo.core import files
 from yanmo.core.errors import CorruptError, DataError
@@ -74,11 +75,21 @@ class NearestWriter(TextWriter):
 
     def nearest(self, content: str) -> int:
         """The place of the most similar prompt."""
+        return int(self._alike(content).argmax())
+
+    def similar(self, content: str, most: int) -> tuple[list[int], list[float]]:
+        """The places of at most so many prompts that have a term in common with it, the most similar first, and their cosines."""
+        alike = self._alike(content)
+        places = np.argsort(-alike, kind="stable")[:most]
+        places = places[alike[places] > 0]
+        return places.tolist(), alike[places].tolist()
+
+    def _alike(self, content: str) -> NDArray[np.float64]:
         alike = np.zeros(len(self.known))
         for term, weight in self._weights(Counter(terms(content, self.units))).items():
             places, weights = self._index[term]
             alike[places] += weight * weights
-        return int(alike.argmax())
+        return alike
 
     def unfit(self, task: Any) -> Text | None:
         return other_task(task, "prompts")
@@ -88,8 +99,7 @@ class NearestFamily:
     """The prompts with their answers in known.jsonl, what they are read by in config.json."""
 
     def write(self, model: NearestWriter, folder: Path) -> dict[str, Any]:
-        rows = (json.dumps({"prompt": prompt, "answer": answer}, ensure_ascii=False) + "\n" for prompt, answer in model.known)
-        files.write_text(folder / KNOWN, "".join(rows))
+        save(folder, model.known)
         return {"architectures": ["YanmoNearest"], "model_type": model.family, "units": model.units}
 
     def read(self, folder: Path, config: dict[str, Any]) -> NearestWriter:
@@ -97,12 +107,23 @@ class NearestFamily:
         needs(config, str(folder / "config.json"), "units")
         if not (folder / KNOWN).is_file():
             raise DataError(str(folder), text("a model directory"), text("no {name} in it", name=KNOWN))
-        try:
-            rows = [json.loads(line) for line in (folder / KNOWN).read_text(encoding="utf-8").split("\n") if line]
-            assert config["units"] in get_args(Units), config["units"]
-            assert rows, "no rows"
-            known = [(row["prompt"], row["answer"]) for row in rows]
-            assert all(isinstance(part, str) for pair in known for part in pair), "texts"
-        except (ValueError, KeyError, TypeError, AssertionError) as error:
-            raise CorruptError(str(folder / KNOWN), text("prompts with their answers"), str(error)[:80]) from None
-        return NearestWriter(known, config["units"])
+        if config["units"] not in get_args(Units):
+            raise CorruptError(str(folder / "config.json"), ", ".join(get_args(Units)), str(config["units"])[:80])
+        return NearestWriter(load(folder), config["units"])
+
+
+def save(folder: Path, known: Sequence[tuple[str, str]]) -> None:
+    rows = (json.dumps({"prompt": prompt, "answer": answer}, ensure_ascii=False) + "\n" for prompt, answer in known)
+    files.write_text(folder / KNOWN, "".join(rows))
+
+
+def load(folder: Path) -> list[tuple[str, str]]:
+    """CorruptError for lines that are no such pairs."""
+    try:
+        rows = [json.loads(line) for line in (folder / KNOWN).read_text(encoding="utf-8").split("\n") if line]
+        assert rows, "no rows"
+        known = [(row["prompt"], row["answer"]) for row in rows]
+        assert all(isinstance(part, str) for pair in known for part in pair), "texts"
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise CorruptError(str(folder / KNOWN), text("prompts with their answers"), str(error)[:80]) from None
+    return known

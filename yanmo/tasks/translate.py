@@ -51,7 +51,9 @@ class Translate(WritingTask):
     `source`, `target`: codes of the languages; of files `x.en` and `x.zh` also their endings. `by_sentence`: a text is
     translated sentence by sentence, and learned so where its translation has as many; a long one is then no harder than its
     sentences. `channel`: of the translations that the beams end with the one that also explains the text best is taken, by
-    which words become which in the training pairs; its weight beside the model's own judgement, 0.4 is a good one."""
+    which words become which in the training pairs; its weight beside the model's own judgement, 0.5 is a good one.
+    `memory`: the share of what the training pairs with similar texts went on with, in each next token's probability; 0.4 is a
+    good one."""
 
     metric: ClassVar[str] = "chrf"
 
@@ -62,6 +64,7 @@ class Translate(WritingTask):
     template: str = ""  # empty: made of the languages' names
     by_sentence: bool = False
     channel: float = Field(0.0, ge=0, allow_inf_nan=False)
+    memory: float = Field(0.0, ge=0, lt=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -154,8 +157,8 @@ class Translate(WritingTask):
         return [replace(piece, fields={**piece.fields, "answer": answer}) for piece, answer in zip(pieces, answers)]
 
     @property
-    def channel_weight(self) -> float:
-        return self.channel
+    def choice(self) -> tuple[float, float]:
+        return self.channel, self.memory
 
     # ------------------------------------------------------------------------------------------------ figures
 

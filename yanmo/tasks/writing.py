@@ -118,9 +118,10 @@ class WritingTask(SplitTask):
         return [example]
 
     @property
-    def channel_weight(self) -> float:
-        """What it counts beside a model's own judgement how well an answer explains the text (models/channel.py)."""
-        return 0.0
+    def choice(self) -> tuple[float, float]:
+        """By what answers are chosen beside a model's own judgement: the weight of how well one explains the text
+        (models/channel.py), the share of what is remembered (inference/memory.py)."""
+        return 0.0, 0.0
 
     def learned(self, example: Example) -> list[Example]:
         """What a model learns of an example: the pieces with the answer to each."""

@@ -58,12 +58,18 @@ class TextTuning(Tuning):
         return validate
 
     def beside(self, task: Any, tokenizer: Tokenizer, folder: Path) -> None:
-        """Which words of an answer explain which of the text, where the task's answers are chosen by that."""
+        """The training pairs, and which words of an answer explain which of its text, where answers are chosen by them."""
+        from yanmo.models import nearest
         from yanmo.models.channel import Channel
 
-        if isinstance(task, WritingTask) and task.channel_weight:
+        weight, share = task.choice if isinstance(task, WritingTask) else (0.0, 0.0)
+        if weight or share:
             learned = [piece for example in task.load("train") for piece in task.learned(example)]
-            Channel.fit(tokenizer, [(piece.fields["text"], task.answer(piece)) for piece in learned]).save(folder)
+            pairs = list(dict.fromkeys((piece.fields["text"], task.answer(piece)) for piece in learned))
+            if weight:
+                Channel.fit(tokenizer, pairs).save(folder)
+            if share:
+                nearest.save(folder, pairs)
 
     def extra(self, task: Any, model: Any, tokenizer: Tokenizer, held_out: list[Example], length: int,
               log: Callable[[Text], None]) -> dict[str, Any] | None:  # fmt: skip
