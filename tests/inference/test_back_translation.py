@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from yanmo.cli import main
 from yanmo.core.config import Place
 from yanmo.core.console import Console
 from yanmo.core.data import Example, content_id
@@ -129,6 +130,21 @@ def test_of_what_the_beams_end_with_the_answer_is_taken_that_explains_the_text(t
     assert [found.text for found in answered(loaded, task.model_copy(update={"channel": 1e6}), asked)] == best
     assert [found.text for found in answered(loaded, task.model_copy(update={"channel": 1e-9}), asked)] == [own[0] for own in every]
     assert best != [own[0] for own in every], "somewhere the network's own first choice is another"
+
+
+def test_texts_are_written_about_by_the_settings_of_the_task(trained, capsys):
+    opened = Model.open(trained / "there")
+    assert opened.predicts == "text"
+    contents = [a for a, _, _ in SAID]
+    assert opened.write(contents) == [b for _, b, _ in SAID]
+    assert main(["predict", str(trained / "there"), *contents]) == 0
+    assert capsys.readouterr().out.splitlines() == [b for _, b, _ in SAID]
+    assert main(["predict", str(trained / "words"), contents[4], "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["text"] == contents[4]
+    assert told["answer"] == Model.open(trained / "words").write(contents[4:])[0] != ""
+    with pytest.raises(RequestError):
+        opened.write([3])
 
 
 def test_a_model_that_was_tuned_without_the_channel_says_so(trained):

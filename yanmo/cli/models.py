@@ -77,14 +77,14 @@ def chat(
 @app.command()
 def predict(
     model: ModelPath,
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts to label, to tag, or to find answers in.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts to label, tag, translate, sum up, or find answers in.")] = None,
     file: Annotated[str | None, typer.Option(help="A file: one text a line, or JSONL with 'text' (and 'question').")] = None,
     question: Annotated[str | None, typer.Option(help="What the texts are asked, of a model that finds answers.")] = None,
     beside: Beside = None,
     samples: Samples = None,
     as_json: Json = False,
 ) -> None:
-    """Label texts, tag what is named in them, or find answers; one line for each."""
+    """Label texts, tag what is named in them, translate or sum them up, or find answers; one line for each."""
     import yanmo
 
     given = [(content, question) for content in texts or []]
@@ -112,6 +112,13 @@ def predict(
                 show({"text": found.text, "spans": spans, "score": found.score})
             else:
                 print(", ".join(f"{span['label']} {span['text']}" for span in spans), _shown(found.score), found.text, sep="\t")
+        return
+    if opened.predicts == "text":
+        for content, said in zip(contents, opened.write(contents)):
+            if as_json:
+                show({"text": content, "answer": said})
+            else:
+                print(said)
         return
     for found in opened.predict(contents):
         several = {"labels": list(found.labels or ())} if opened.predicts == "labels" else {}

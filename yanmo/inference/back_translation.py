@@ -15,13 +15,12 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from yanmo.core import files
 from yanmo.core.console import Console
 from yanmo.core.data import Example, content_id
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.inference.model import Model, generates
-from yanmo.inference.writing import answered
+from yanmo.inference.writing import task_of, written_about
 from yanmo.models.base import Loaded
 from yanmo.models.writer import TextWriter
 from yanmo.tasks.augment.augment import Augment
@@ -87,32 +86,19 @@ def _translated(there: str, back: str, temperature: float, seed: int, texts: tup
 def translator(path: str, field: str) -> tuple[Loaded, Translate]:
     """A model and the translate task that it was tuned for; RequestError for any other."""
     model = Model.open(path)
-    folder = model.folders[-1]
-    place = next((p / "manifest.json" for p in (folder, *folder.parents[:2]) if (p / "manifest.json").is_file()), None)
-    settings = files.read_json(place)["settings"].get("task") if place is not None else None
-    if not isinstance(settings, dict) or settings.get("type") != "translate" or not _writes(model.loaded):
-        given = text("no stage") if place is None else text("one made for {task}", task=str((settings or {}).get("type", "–")))
+    task = task_of(model.loaded)
+    if not isinstance(task, Translate) or not (isinstance(model.loaded.model, TextWriter) or generates(model.loaded)):
+        given = text("no stage") if task is None else text("one made for {task}", task=task.type)
         raise RequestError(f"augment.{field}", text("a stage of a run that learned to translate"), given)
-    own = {name: settings[name] for name in ("source", "target", "path", "template", "chat", "cut", "max_tokens", "beams",
-                                             "length_penalty", "by_sentence", "channel",
-                                             "memory") if name in settings}  # fmt: skip
-    return model.loaded, Translate(**own)
-
-
-def _writes(loaded: Loaded) -> bool:
-    return isinstance(loaded.model, TextWriter) or generates(loaded)
+    return model.loaded, task
 
 
 def _through(loaded: Loaded, task: Translate, texts: Sequence[str | None], temperature: float, seed: int) -> list[str | None]:
     """The translation of each; None where something was left out."""
     places = [at for at, content in enumerate(texts) if content]
     made: list[str | None] = [None] * len(texts)
-    if isinstance(loaded.model, TextWriter):
-        for at, said in zip(places, loaded.model.write([texts[at] or "" for at in places]), strict=True):
-            made[at] = said.strip() or None
-        return made
-    examples = [Example("", {"text": texts[at]}, "") for at in places]
-    for at, found in zip(places, answered(loaded, task, examples, temperature, seed), strict=True):
+    asked = [texts[at] or "" for at in places]
+    for at, found in zip(places, written_about(loaded, task, asked, temperature, seed), strict=True):
         if not found.cut and found.ended:
             made[at] = found.text or None
     return made

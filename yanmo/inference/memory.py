@@ -57,15 +57,15 @@ class Recollection:
 
 
 class Memory:
-    """A model's training pairs, and its own states in their answers. `weight`: λ, above 0 and below 1."""
+    """A model's training pairs, and its own states in their answers."""
 
-    def __init__(self, loaded: Loaded, task: WritingTask, known: NearestWriter, weight: float):
-        self.loaded, self.task, self.known, self.weight = loaded, task, known, weight
+    def __init__(self, loaded: Loaded, task: WritingTask, known: NearestWriter):
+        self.loaded, self.task, self.known = loaded, task, known
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
         self._states = 0
 
-    def recollection(self, content: str) -> Recollection | None:
-        """What is like a text; None where nothing is."""
+    def recollection(self, content: str, weight: float) -> Recollection | None:
+        """What is like a text; None where nothing is. `weight`: λ, above 0 and below 1."""
         places, alike = self.known.similar(content, PAIRS)
         if not places:
             return None
@@ -77,7 +77,7 @@ class Memory:
             self._kept, self._states = {}, 0
         joined = torch.cat(tokens)
         sizes = torch.tensor([len(found) for found in tokens])
-        return Recollection(torch.cat(states).float(), joined, closeness.repeat_interleave(sizes).to(joined.device), self.weight)
+        return Recollection(torch.cat(states).float(), joined, closeness.repeat_interleave(sizes).to(joined.device), weight)
 
     @torch.inference_mode()
     def _read(self, places: Sequence[int]) -> None:

@@ -105,8 +105,10 @@ class Model:
 
     @property
     def predicts(self) -> str:
-        """The head of the last model that says something of texts: 'classify', 'labels', 'tag' or 'span'."""
-        return self._able(lambda loaded: classifies(loaded) or tags(loaded) or answers(loaded), text("label texts")).head
+        """The head of the last model that says something of texts: 'classify', 'labels', 'tag', 'span', or 'text' where it was
+        tuned to write about them."""
+        say = (classifies, tags, answers, writes)
+        return self._able(lambda loaded: any(able(loaded) for able in say), text("label texts, or write about them")).head
 
     def _load(self, folder: Path) -> Loaded:
         if folder not in self._opened:
@@ -236,6 +238,16 @@ class Model:
             made.append(qa.decide(context, kept, margin))
         return made
 
+    def write(self, texts: Sequence[str]) -> list[str]:
+        """What a model writes about each text that was tuned for that, a translator or a summariser, by the settings of its task:
+        template, beams, sentences."""
+        from yanmo.inference.writing import task_of, written_about
+
+        loaded = self._able(writes, text("write about texts"))
+        task = task_of(loaded)
+        assert task is not None
+        return [found.text for found in written_about(loaded, task, _checked(texts))]
+
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """(N, D) float32: the mean of the last hidden states over each text's tokens (of a decoder without the border, where
@@ -339,6 +351,14 @@ def models(path: str | Path) -> dict[str, Model]:
 
 def generates(loaded: Loaded) -> bool:
     return loaded.generates and loaded.model.kind != "masked" and loaded.tokenizer is not None
+
+
+def writes(loaded: Loaded) -> bool:
+    """Whether a stage tuned it for a task whose answers are written."""
+    from yanmo.inference.writing import task_of
+    from yanmo.models.writer import TextWriter
+
+    return (isinstance(loaded.model, TextWriter) or generates(loaded)) and task_of(loaded) is not None
 
 
 def classifies(loaded: Loaded) -> bool:

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from yanmo.core import files
+from yanmo.core.data import Example
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
+from yanmo.core.registry import lookup
 from yanmo.inference.beam import PENALTY, BeamSearch
 from yanmo.inference.engine import Completion, Engine, Request
 from yanmo.inference.sampling import sampling
 from yanmo.models.base import LanguageModel, Loaded
+from yanmo.models.writer import TextWriter
+from yanmo.tasks.writing import WritingTask
 from yanmo.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from yanmo.core.data import Example
     from yanmo.inference.guidance import Wish
-    from yanmo.tasks.writing import WritingTask
 
 WHOLE = 1 << 40  # tokens: no text is as long
 SLOTS = 32  # requests that are answered at one time
@@ -50,7 +53,7 @@ def answered(loaded: Loaded, task: WritingTask, examples: Sequence[Example], tem
     if temperature:
         completions = written(loaded.model, loaded.tokenizer, requests)
     else:
-        completions = searched(loaded, task, requests, [piece.fields["text"] for piece in every])
+        completions = searched(loaded, task, requests, [piece.fields.get("text", "") for piece in every])
     said = iter(zip(completions, cuts, strict=True))
     found = []
     for some in pieces:
@@ -60,6 +63,25 @@ def answered(loaded: Loaded, task: WritingTask, examples: Sequence[Example], tem
             sum(cut for _, cut in own), all(completion.finish == "stop" for completion, _ in own),
         ))  # fmt: skip
     return found
+
+
+def task_of(loaded: Loaded) -> WritingTask | None:
+    """The task that a stage of a run tuned the model for, where that is one whose answers to texts are written."""
+    folder = loaded.folder
+    place = next((p / "manifest.json" for p in (folder, *folder.parents[:2]) if (p / "manifest.json").is_file()), None)
+    settings = None if place is None else files.read_json(place)["settings"].get("task")
+    part = lookup("task", settings["type"]) if isinstance(settings, dict) else None
+    if part is None or not issubclass(part, WritingTask) or not part.of_texts:
+        return None
+    return part(**{name: value for name, value in settings.items() if name in part.model_fields})
+
+
+def written_about(loaded: Loaded, task: WritingTask, texts: Sequence[str], temperature: float = 0.0,
+                  seed: int | None = None) -> list[Written]:  # fmt: skip
+    """What a model or a baseline writes about each text, by the settings of the task that it was made for."""
+    if isinstance(loaded.model, TextWriter):
+        return [Written(said.strip(), 0, 0, ended=True) for said in loaded.model.write(texts)]
+    return answered(loaded, task, [Example("", {"text": content}, "") for content in texts], temperature, seed)
 
 
 def searched(loaded: Loaded, task: WritingTask, requests: Sequence[Request], texts: Sequence[str]) -> list[Completion]:
@@ -82,16 +104,19 @@ def searched(loaded: Loaded, task: WritingTask, requests: Sequence[Request], tex
             raise RequestError(f"task.{name}", text("a model that was tuned with it"),
                                text("no {file} in {folder}", file=file, folder=str(loaded.folder)),
                                text("leave out '{name}', or tune the model with it", name=name))  # fmt: skip
-    channel = Channel.load(loaded.folder, loaded.tokenizer) if weight else None
-    memory = Memory(loaded, task, NearestWriter(load(loaded.folder), "characters"), share) if share else None
+    opened, asks = loaded.beside, ("memory", task.template, task.chat)
+    if weight and "channel" not in opened:
+        opened["channel"] = Channel.load(loaded.folder, loaded.tokenizer)
+    if share and asks not in opened:
+        opened[asks] = Memory(loaded, task, NearestWriter(load(loaded.folder), "characters"))
+    recall = (lambda number: opened[asks].recollection(texts[number], share)) if share else None
     penalty = PENALTY if task.length_penalty is None else task.length_penalty
     search = BeamSearch(loaded.model, loaded.tokenizer, task.beams, best=task.beams if weight else 1, penalty=penalty)
     found = []
-    answers = search.answers(requests, None if memory is None else lambda number: memory.recollection(texts[number]))
-    for content, own in zip(texts, answers, strict=True):
+    for content, own in zip(texts, search.answers(requests, recall), strict=True):
         worth = []
         for answer, completion in ((answer, search.completion(answer)) for answer in own):
-            explained, size = (0.0, 1) if channel is None else channel.logprob(content, completion.text)
+            explained, size = opened["channel"].logprob(content, completion.text) if weight else (0.0, 1)
             worth.append((answer.score + weight * explained / search.divisor(size), completion))
         found.append(max(worth, key=lambda item: item[0])[1])
     return found

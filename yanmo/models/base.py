@@ -182,6 +182,7 @@ class Loaded:
     config: dict[str, Any]  # config.json as it is
     folder: Path
     labels: list[str] = field(default_factory=list)  # of a classifier or tagger, in the order of its scores
+    beside: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)  # opened beside it, to be asked again
 
     @property
     def head(self) -> str:

@@ -43,6 +43,7 @@ class Fields(Settings):
 class Chat(WritingTask):
     """Conversations of several turns, of which the assistant's are learned."""
 
+    of_texts: ClassVar[bool] = False
     metric: ClassVar[str] = "chrf"
 
     endings: ClassVar[tuple[str, ...]] = ENDINGS

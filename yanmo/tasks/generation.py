@@ -48,6 +48,7 @@ class Generation(WritingTask):
     `attributes`: columns whose values stand before a text; `judge`: a model that tells the first of them; `reader`: one that
     says how likely the texts are; `guide`: one whose advice on the first attribute is followed in writing, by `strength`."""
 
+    of_texts: ClassVar[bool] = False
     metric: ClassVar[str] = "repetition"
     higher_is_better: ClassVar[bool] = False
 

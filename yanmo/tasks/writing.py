@@ -48,6 +48,7 @@ class WritingTask(SplitTask):
     al. 2016, equation 14, 0.6 unless given."""
 
     head: ClassVar[str] = "text"
+    of_texts: ClassVar[bool] = True  # whether a text is all that is asked about
 
     template: str = PLACE
     chat: bool = False
