@@ -136,13 +136,19 @@ def test_texts_are_written_about_by_the_settings_of_the_task(trained, capsys):
     opened = Model.open(trained / "there")
     assert opened.predicts == "text"
     contents = [a for a, _, _ in SAID]
-    assert opened.write(contents) == [b for _, b, _ in SAID]
+    written = opened.write(contents)
+    assert [said.text for said in written] == [b for _, b, _ in SAID]
+    assert [(said.near[0].text, said.near[0].answer) for said in written] == [(a, b) for a, b, _ in SAID]
+    assert all(said.near[0].alike == pytest.approx(1) for said in written)
     assert main(["predict", str(trained / "there"), *contents]) == 0
     assert capsys.readouterr().out.splitlines() == [b for _, b, _ in SAID]
     assert main(["predict", str(trained / "words"), contents[4], "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["text"] == contents[4]
-    assert told["answer"] == Model.open(trained / "words").write(contents[4:])[0] != ""
+    assert told["answer"] == Model.open(trained / "words").write(contents[4:])[0].text != ""
+    assert "near" not in told
+    assert main(["predict", str(trained / "there"), contents[0], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["near"][0] == {"text": contents[0], "answer": SAID[0][1], "alike": 1.0}
     with pytest.raises(RequestError):
         opened.write([3])
 

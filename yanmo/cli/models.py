@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -116,9 +117,10 @@ def predict(
     if opened.predicts == "text":
         for content, said in zip(contents, opened.write(contents)):
             if as_json:
-                show({"text": content, "answer": said})
+                near = {"near": [asdict(pair) for pair in said.near]} if said.near else {}
+                show({"text": content, "answer": said.text, **near})
             else:
-                print(said)
+                print(" ".join(said.text.splitlines()))
         return
     for found in opened.predict(contents):
         several = {"labels": list(found.labels or ())} if opened.predicts == "labels" else {}

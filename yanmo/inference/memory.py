@@ -56,6 +56,15 @@ class Recollection:
         return torch.logaddexp(logprobs + math.log1p(-self.weight), said.log() + math.log(self.weight))
 
 
+@dataclass(frozen=True)
+class Near:
+    """A training pair, and how much its text is `alike` the one that was asked about (cosine)."""
+
+    text: str
+    answer: str
+    alike: float
+
+
 class Memory:
     """A model's training pairs, and its own states in their answers."""
 
@@ -78,6 +87,15 @@ class Memory:
         joined = torch.cat(tokens)
         sizes = torch.tensor([len(found) for found in tokens])
         return Recollection(torch.cat(states).float(), joined, closeness.repeat_interleave(sizes).to(joined.device), weight)
+
+    def near(self, contents: Sequence[str], most: int = 3) -> tuple[Near, ...]:
+        """The training pairs most like any of these texts."""
+        found = {}
+        for content in contents:
+            for place, alike in zip(*self.known.similar(content, most)):
+                found[place] = max(alike, found.get(place, 0.0))
+        best = sorted(found, key=lambda place: (-found[place], place))[:most]
+        return tuple(Near(*self.known.known[place], round(found[place], 4)) for place in best)
 
     @torch.inference_mode()
     def _read(self, places: Sequence[int]) -> None:

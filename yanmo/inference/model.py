@@ -39,6 +39,7 @@ from yanmo.text.chat import render
 from yanmo.text.windows import windows
 
 if TYPE_CHECKING:
+    from yanmo.inference.writing import Written
     from yanmo.text.tokenizer import Tokenizer
 
 BATCH = 8192  # tokens in one pass over many texts, padding included
@@ -238,15 +239,15 @@ class Model:
             made.append(qa.decide(context, kept, margin))
         return made
 
-    def write(self, texts: Sequence[str]) -> list[str]:
+    def write(self, texts: Sequence[str]) -> list[Written]:
         """What a model writes about each text that was tuned for that, a translator or a summariser, by the settings of its task:
-        template, beams, sentences."""
+        template, beams, sentences. `text` is the answer, `near` the training pairs that were looked up for it, if any."""
         from yanmo.inference.writing import task_of, written_about
 
         loaded = self._able(writes, text("write about texts"))
         task = task_of(loaded)
         assert task is not None
-        return [found.text for found in written_about(loaded, task, _checked(texts))]
+        return written_about(loaded, task, _checked(texts))
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> np.ndarray:

@@ -25,6 +25,7 @@ from yanmo.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from yanmo.inference.guidance import Wish
+    from yanmo.inference.memory import Memory, Near
 
 WHOLE = 1 << 40  # tokens: no text is as long
 SLOTS = 32  # requests that are answered at one time
@@ -33,12 +34,14 @@ STORAGE = 2**30  # bytes that their state takes at most, unless one takes more
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a model wrote for an example, in `tokens`; `cut` tokens of the example's text did not fit into the prompt."""
+    """What a model wrote for an example, in `tokens`; `cut` tokens of the example's text did not fit into the prompt. `near`: of
+    what it remembered meanwhile, the most similar training pairs."""
 
     text: str
     tokens: int
     cut: int
     ended: bool
+    near: tuple[Near, ...] = ()
 
 
 def answered(loaded: Loaded, task: WritingTask, examples: Sequence[Example], temperature: float = 0.0, seed: int | None = None,
@@ -54,6 +57,7 @@ def answered(loaded: Loaded, task: WritingTask, examples: Sequence[Example], tem
         completions = written(loaded.model, loaded.tokenizer, requests)
     else:
         completions = searched(loaded, task, requests, [piece.fields.get("text", "") for piece in every])
+    memory = None if temperature else _memory(loaded, task)
     said = iter(zip(completions, cuts, strict=True))
     found = []
     for some in pieces:
@@ -61,6 +65,7 @@ def answered(loaded: Loaded, task: WritingTask, examples: Sequence[Example], tem
         found.append(Written(
             task.joined([completion.text.strip() for completion, _ in own]), sum(len(completion.tokens) for completion, _ in own),
             sum(cut for _, cut in own), all(completion.finish == "stop" for completion, _ in own),
+            () if memory is None else memory.near([piece.fields["text"] for piece in some]),
         ))  # fmt: skip
     return found
 
@@ -91,9 +96,8 @@ def searched(loaded: Loaded, task: WritingTask, requests: Sequence[Request], tex
         ln p(answer | text) / lp(n)  +  channel · ln p(text | answer) / lp(m)        for n and m tokens (beam.py: lp)
 
     (Yee et al. 2019, arXiv:1908.05731, equation 4, each side by the search's own length penalty)."""
-    from yanmo.inference.memory import Memory
     from yanmo.models.channel import FILE, Channel
-    from yanmo.models.nearest import KNOWN, NearestWriter, load
+    from yanmo.models.nearest import KNOWN
 
     assert loaded.tokenizer is not None
     weight, share = task.choice
@@ -104,22 +108,33 @@ def searched(loaded: Loaded, task: WritingTask, requests: Sequence[Request], tex
             raise RequestError(f"task.{name}", text("a model that was tuned with it"),
                                text("no {file} in {folder}", file=file, folder=str(loaded.folder)),
                                text("leave out '{name}', or tune the model with it", name=name))  # fmt: skip
-    opened, asks = loaded.beside, ("memory", task.template, task.chat)
-    if weight and "channel" not in opened:
-        opened["channel"] = Channel.load(loaded.folder, loaded.tokenizer)
-    if share and asks not in opened:
-        opened[asks] = Memory(loaded, task, NearestWriter(load(loaded.folder), "characters"))
-    recall = (lambda number: opened[asks].recollection(texts[number], share)) if share else None
+    if weight and "channel" not in loaded.beside:
+        loaded.beside["channel"] = Channel.load(loaded.folder, loaded.tokenizer)
+    memory = _memory(loaded, task)
+    recall = None if memory is None else lambda number: memory.recollection(texts[number], share)
     penalty = PENALTY if task.length_penalty is None else task.length_penalty
     search = BeamSearch(loaded.model, loaded.tokenizer, task.beams, best=task.beams if weight else 1, penalty=penalty)
     found = []
     for content, own in zip(texts, search.answers(requests, recall), strict=True):
         worth = []
         for answer, completion in ((answer, search.completion(answer)) for answer in own):
-            explained, size = opened["channel"].logprob(content, completion.text) if weight else (0.0, 1)
+            explained, size = loaded.beside["channel"].logprob(content, completion.text) if weight else (0.0, 1)
             worth.append((answer.score + weight * explained / search.divisor(size), completion))
         found.append(max(worth, key=lambda item: item[0])[1])
     return found
+
+
+def _memory(loaded: Loaded, task: WritingTask) -> Memory | None:
+    """What the task has a model remember, opened once."""
+    from yanmo.inference.memory import Memory
+    from yanmo.models.nearest import NearestWriter, load
+
+    if not task.choice[1]:
+        return None
+    asks = ("memory", task.template, task.chat)
+    if asks not in loaded.beside:
+        loaded.beside[asks] = Memory(loaded, task, NearestWriter(load(loaded.folder), "characters"))
+    return loaded.beside[asks]
 
 
 def asked(loaded: Loaded, task: WritingTask, examples: Sequence[Example], temperature: float = 0.0,

@@ -2,12 +2,14 @@
 
 Answers are written by the task's settings (greedy, drawn, or beams), many at a time through one engine. A line keeps the
 answer and the reference whole, so that every figure can be computed again. A prompt that had to be cut to the model's
-context says by how many tokens (`cut`), an answer that did not end says so (`unfinished`); both are counted and shown.
+context says by how many tokens (`cut`), an answer that did not end says so (`unfinished`); both are counted and shown. Where
+training pairs were looked up, a line names the most similar ones (`near`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -176,6 +178,7 @@ def _written(loaded: Loaded, task: WritingTask, examples: list[Example], strengt
     for found in answered(loaded, task, examples, temperature, seed, wish):
         line: Answer = {"answer": found.text, "tokens": found.tokens}
         line |= {"cut": found.cut} if found.cut else {}
+        line |= {"near": [asdict(pair) for pair in found.near]} if found.near else {}
         lines.append(line | ({} if found.ended else {"unfinished": True}))
     return lines
 
