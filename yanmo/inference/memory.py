@@ -90,7 +90,7 @@ class Memory:
 
     def near(self, contents: Sequence[str], most: int = 3) -> tuple[Near, ...]:
         """The training pairs most like any of these texts."""
-        found = {}
+        found: dict[int, float] = {}
         for content in contents:
             for place, alike in zip(*self.known.similar(content, most)):
                 found[place] = max(alike, found.get(place, 0.0))

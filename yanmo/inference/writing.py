@@ -75,8 +75,10 @@ def task_of(loaded: Loaded) -> WritingTask | None:
     folder = loaded.folder
     place = next((p / "manifest.json" for p in (folder, *folder.parents[:2]) if (p / "manifest.json").is_file()), None)
     settings = None if place is None else files.read_json(place)["settings"].get("task")
-    part = lookup("task", settings["type"]) if isinstance(settings, dict) else None
-    if part is None or not issubclass(part, WritingTask) or not part.of_texts:
+    if not isinstance(settings, dict):
+        return None
+    part = lookup("task", settings["type"])
+    if not issubclass(part, WritingTask) or not part.of_texts:
         return None
     return part(**{name: value for name, value in settings.items() if name in part.model_fields})
 
