@@ -149,6 +149,8 @@ def test_texts_are_written_about_by_the_settings_of_the_task(trained, capsys):
     assert "near" not in told
     assert main(["predict", str(trained / "there"), contents[0], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["near"][0] == {"text": contents[0], "answer": SAID[0][1], "alike": 1.0}
+    assert main(["predict", str(trained / "there"), LONG, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cut"] > 0
     with pytest.raises(RequestError):
         opened.write([3])
 

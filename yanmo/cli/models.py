@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,8 +116,7 @@ def predict(
     if opened.predicts == "text":
         for content, said in zip(contents, opened.write(contents)):
             if as_json:
-                near = {"near": [asdict(pair) for pair in said.near]} if said.near else {}
-                show({"text": content, "answer": said.text, **near})
+                show({"text": content, "answer": said.text, **said.beside})
             else:
                 print(" ".join(said.text.splitlines()))
         return

@@ -4,9 +4,9 @@ in the order of the requests."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -42,6 +42,12 @@ class Written:
     cut: int
     ended: bool
     near: tuple[Near, ...] = ()
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """What else is to be said of the answer, as plain data: what was cut off, an end that was not reached, training pairs."""
+        said = {"cut": self.cut, "unfinished": not self.ended, "near": [asdict(pair) for pair in self.near]}
+        return {name: value for name, value in said.items() if value}
 
 
 def answered(loaded: Loaded, task: WritingTask, examples: Sequence[Example], temperature: float = 0.0, seed: int | None = None,

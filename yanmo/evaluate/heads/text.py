@@ -9,7 +9,6 @@ training pairs were looked up, a line names the most similar ones (`near`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -174,13 +173,8 @@ def _written(loaded: Loaded, task: WritingTask, examples: list[Example], strengt
         def wish(example: Example) -> guidance.Wish:
             return guide.wish(example.fields["label"], strength, tokenizer.encode(example.fields["text"]))
 
-    lines = []
-    for found in answered(loaded, task, examples, temperature, seed, wish):
-        line: Answer = {"answer": found.text, "tokens": found.tokens}
-        line |= {"cut": found.cut} if found.cut else {}
-        line |= {"near": [asdict(pair) for pair in found.near]} if found.near else {}
-        lines.append(line | ({} if found.ended else {"unfinished": True}))
-    return lines
+    found = answered(loaded, task, examples, temperature, seed, wish)
+    return [{"answer": written.text, "tokens": written.tokens, **written.beside} for written in found]
 
 
 def _judged(task: Generation, examples: list[Example], lines: list[Answer]) -> None:
