@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from yanmo.core.data import Example
-from yanmo.core.errors import CorruptError
+from yanmo.core.errors import CorruptError, RequestError
 from yanmo.core.registry import create
 from yanmo.inference import memory
 from yanmo.inference.memory import Memory, Recollection
@@ -117,3 +117,17 @@ def test_pairs_that_are_none(loaded, content):
     (loaded.folder / nearest.KNOWN).write_text(content, encoding="utf-8")
     with pytest.raises(CorruptError, match=nearest.KNOWN):
         answered(loaded, task(memory=0.5), texts("a"))
+
+
+def test_a_model_without_hidden_states_says_so(loaded, monkeypatch):
+    """As others' architectures are read: logits alone."""
+    forward = type(loaded.model).forward
+
+    def bare(self, *args, **settings):
+        output = forward(self, *args, **settings)
+        output.hidden = None
+        return output
+
+    monkeypatch.setattr(type(loaded.model), "forward", bare)
+    with pytest.raises(RequestError, match=r"hidden states.*leave out 'memory'"):
+        answered(loaded, task(memory=0.5), texts("turn on"))

@@ -193,7 +193,10 @@ class BeamSearch:
         for search in searches:
             size = len(search.lines)
             own = logprobs[at : at + size]
-            if search.remembered is not None and hidden is not None:
+            if search.remembered is not None:
+                if hidden is None:
+                    raise RequestError("memory", text("a model that gives its hidden states"), type(self.model).__name__,
+                                       text("leave out 'memory'"))  # fmt: skip
                 own = search.remembered.mixed(own, hidden[at : at + size])
             self._step(search, own, copies)
             at += size

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from yanmo.core.data import Example
+from yanmo.inference.asking import asked
 from yanmo.models.base import Inputs, Loaded
 from yanmo.models.nearest import NearestWriter
 
@@ -100,8 +101,6 @@ class Memory:
     @torch.inference_mode()
     def _read(self, places: Sequence[int]) -> None:
         """Keeps the states of these pairs."""
-        from yanmo.inference.writing import asked
-
         model, tokenizer = self.loaded.model, self.loaded.tokenizer
         assert tokenizer is not None
         pairs = [self.known.known[place] for place in places]

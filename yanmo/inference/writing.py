@@ -15,9 +15,10 @@ from yanmo.core.data import Example
 from yanmo.core.errors import RequestError
 from yanmo.core.messages import text
 from yanmo.core.registry import lookup
+from yanmo.inference.asking import asked
 from yanmo.inference.beam import PENALTY, BeamSearch
 from yanmo.inference.engine import Completion, Engine, Request
-from yanmo.inference.sampling import sampling
+from yanmo.inference.memory import Memory, Near
 from yanmo.models.base import LanguageModel, Loaded
 from yanmo.models.writer import TextWriter
 from yanmo.tasks.writing import WritingTask
@@ -25,9 +26,7 @@ from yanmo.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from yanmo.inference.guidance import Wish
-    from yanmo.inference.memory import Memory, Near
 
-WHOLE = 1 << 40  # tokens: no text is as long
 SLOTS = 32  # requests that are answered at one time
 STORAGE = 2**30  # bytes that their state takes at most, unless one takes more
 
@@ -134,7 +133,6 @@ def searched(loaded: Loaded, task: WritingTask, requests: Sequence[Request], tex
 
 def _memory(loaded: Loaded, task: WritingTask) -> Memory | None:
     """What the task has a model remember, opened once."""
-    from yanmo.inference.memory import Memory
     from yanmo.models.nearest import NearestWriter, load
 
     if not task.choice[1]:
@@ -143,23 +141,6 @@ def _memory(loaded: Loaded, task: WritingTask) -> Memory | None:
     if asks not in loaded.beside:
         loaded.beside[asks] = Memory(loaded, task, NearestWriter(load(loaded.folder), "characters"))
     return loaded.beside[asks]
-
-
-def asked(loaded: Loaded, task: WritingTask, examples: Sequence[Example], temperature: float = 0.0,
-          seed: int | None = None) -> tuple[list[Request], list[int]]:  # fmt: skip
-    """What a model that writes is asked for each example, and how many tokens of its text that cuts off (as in training)."""
-    from yanmo.inference.model import start_of
-
-    assert loaded.tokenizer is not None
-    model, two = loaded.model, loaded.model.kind == "encoder-decoder"
-    room = WHOLE if model.context is None else task.room(model.context)
-    requests, cuts = [], []
-    for example in examples:
-        ids, cut = task.prompt_ids(example, loaded.tokenizer, room, source=two)
-        settings = sampling(max_tokens=task.max_tokens, temperature=temperature, seed=seed)
-        requests.append(Request([start_of(loaded)], settings, ids) if two else Request(ids, settings))
-        cuts.append(cut)
-    return requests, cuts
 
 
 def written(model: LanguageModel, tokenizer: Tokenizer, requests: Sequence[Request], beams: int = 1,
