@@ -21,7 +21,7 @@ from yanmo.inference.engine import Completion, Engine, Request
 from yanmo.inference.memory import Memory, Near
 from yanmo.models.base import LanguageModel, Loaded
 from yanmo.models.writer import TextWriter
-from yanmo.tasks.writing import WritingTask
+from yanmo.tasks.writing import Choice, WritingTask
 from yanmo.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -107,26 +107,26 @@ def searched(loaded: Loaded, task: WritingTask, requests: Sequence[Request], tex
     from yanmo.models.nearest import KNOWN
 
     assert loaded.tokenizer is not None
-    weight, share = task.choice
-    if not weight and not share:
+    choice = task.choice
+    if choice == Choice():
         return written(loaded.model, loaded.tokenizer, requests, task.beams, task.length_penalty)
-    for name, setting, file in (("channel", weight, FILE), ("memory", share, KNOWN)):
+    for name, setting, file in (("channel", choice.channel, FILE), ("memory", choice.memory, KNOWN)):
         if setting and not (loaded.folder / file).is_file():
             raise RequestError(f"task.{name}", text("a model that was tuned with it"),
                                text("no {file} in {folder}", file=file, folder=str(loaded.folder)),
                                text("leave out '{name}', or tune the model with it", name=name))  # fmt: skip
-    if weight and "channel" not in loaded.beside:
+    if choice.channel and "channel" not in loaded.beside:
         loaded.beside["channel"] = Channel.load(loaded.folder, loaded.tokenizer)
     memory = _memory(loaded, task)
-    recall = None if memory is None else lambda number: memory.recollection(texts[number], share)
+    recall = None if memory is None else lambda number: memory.recollection(texts[number], choice.memory)
     penalty = PENALTY if task.length_penalty is None else task.length_penalty
-    search = BeamSearch(loaded.model, loaded.tokenizer, task.beams, best=task.beams if weight else 1, penalty=penalty)
+    search = BeamSearch(loaded.model, loaded.tokenizer, task.beams, best=task.beams if choice.channel else 1, penalty=penalty)
     found = []
     for content, own in zip(texts, search.answers(requests, recall), strict=True):
         worth = []
         for answer, completion in ((answer, search.completion(answer)) for answer in own):
-            explained, size = loaded.beside["channel"].logprob(content, completion.text) if weight else (0.0, 1)
-            worth.append((answer.score + weight * explained / search.divisor(size), completion))
+            explained, size = loaded.beside["channel"].logprob(content, completion.text) if choice.channel else (0.0, 1)
+            worth.append((answer.score + choice.channel * explained / search.divisor(size), completion))
         found.append(max(worth, key=lambda item: item[0])[1])
     return found
 
@@ -135,7 +135,7 @@ def _memory(loaded: Loaded, task: WritingTask) -> Memory | None:
     """What the task has a model remember, opened once."""
     from yanmo.models.nearest import NearestWriter, load
 
-    if not task.choice[1]:
+    if not task.choice.memory:
         return None
     asks = ("memory", task.template, task.chat)
     if asks not in loaded.beside:

@@ -30,7 +30,7 @@ from yanmo.core.paths import locate
 from yanmo.tasks import catalogs, parallel, tmx
 from yanmo.tasks.records import ENDINGS, Record
 from yanmo.tasks.splits import split_files
-from yanmo.tasks.writing import WritingTask, field_of, some_text
+from yanmo.tasks.writing import Choice, WritingTask, field_of, some_text
 from yanmo.text.sentences import joined, sentences
 
 NAMES = {"en": "English", "zh": "Chinese", "fr": "French", "de": "German", "es": "Spanish", "ja": "Japanese", "ko": "Korean",
@@ -157,8 +157,8 @@ class Translate(WritingTask):
         return [replace(piece, fields={**piece.fields, "answer": answer}) for piece, answer in zip(pieces, answers)]
 
     @property
-    def choice(self) -> tuple[float, float]:
-        return self.channel, self.memory
+    def choice(self) -> Choice:
+        return Choice(self.channel, self.memory)
 
     # ------------------------------------------------------------------------------------------------ figures
 

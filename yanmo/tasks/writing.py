@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -38,6 +38,14 @@ OFFENDERS = 5  # rows that are not sound, named by one error
 PLACE = "{text}"  # of a template
 PENALTY = 0.6  # of length, for beams (Vaswani et al. 2017, section 6.1)
 Made = TypeVar("Made")
+
+
+class Choice(NamedTuple):
+    """By what answers are chosen beside a model's own judgement: `channel`, the weight of how well one explains the text
+    (models/channel.py); `memory`, the share of what is remembered (inference/memory.py)."""
+
+    channel: float = 0.0
+    memory: float = 0.0
 
 
 class WritingTask(SplitTask):
@@ -119,10 +127,9 @@ class WritingTask(SplitTask):
         return [example]
 
     @property
-    def choice(self) -> tuple[float, float]:
-        """By what answers are chosen beside a model's own judgement: the weight of how well one explains the text
-        (models/channel.py), the share of what is remembered (inference/memory.py)."""
-        return 0.0, 0.0
+    def choice(self) -> Choice:
+        """By what answers are chosen beside a model's own judgement."""
+        return Choice()
 
     def learned(self, example: Example) -> list[Example]:
         """What a model learns of an example: the pieces with the answer to each."""

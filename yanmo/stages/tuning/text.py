@@ -14,7 +14,7 @@ from yanmo.core.messages import Text
 from yanmo.inference.likelihood import device_of
 from yanmo.objectives.base import Context, Objective
 from yanmo.stages.tuning.tuning import Tuning
-from yanmo.tasks.writing import WritingTask
+from yanmo.tasks.writing import Choice, WritingTask
 from yanmo.train.job import Verdict
 
 if TYPE_CHECKING:
@@ -62,13 +62,13 @@ class TextTuning(Tuning):
         from yanmo.models import nearest
         from yanmo.models.channel import Channel
 
-        weight, share = task.choice if isinstance(task, WritingTask) else (0.0, 0.0)
-        if weight or share:
+        choice = task.choice if isinstance(task, WritingTask) else Choice()
+        if choice != Choice():
             learned = [piece for example in task.load("train") for piece in task.learned(example)]
             pairs = list(dict.fromkeys((piece.fields["text"], task.answer(piece)) for piece in learned))
-            if weight:
+            if choice.channel:
                 Channel.fit(tokenizer, pairs).save(folder)
-            if share:
+            if choice.memory:
                 nearest.save(folder, pairs)
 
     def extra(self, task: Any, model: Any, tokenizer: Tokenizer, held_out: list[Example], length: int,
